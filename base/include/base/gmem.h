@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guest memory: the one door from a guest-physical address to a host pointer.
+ *
+ * A table of at most SV_GMEM_REGIONS regions, constant while it is in use. No other cast of a
+ * guest address exists.
+ */
+#ifndef BASE_GMEM_H
+#define BASE_GMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A guest-physical address: its own type, so that it is never mistaken for a number of bytes. */
+typedef struct {
+	uint64_t v;
+} sv_gpa_t;
+
+static inline sv_gpa_t sv_gpa(uint64_t v)
+{
+	return (sv_gpa_t){v};
+}
+
+#define SV_GMEM_REGIONS 64u
+
+struct sv_gmem_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint8_t *host;
+	int fd; /* memfd behind it, owned by whoever filled the table; -1: none */
+	uint64_t fd_offset;
+	/* Address of the region in the front end's process (vhost-user); unused elsewhere. */
+	uint64_t user_addr;
+};
+
+struct sv_gmem {
+	unsigned n;
+	struct sv_gmem_region region[SV_GMEM_REGIONS];
+};
+
+/*
+ * Host pointer of [gpa, gpa + len). Context: any thread. Return: NULL unless the whole range lies
+ * inside one region; len 0 is valid inside a region.
+ */
+static inline void *sv_gmem_ptr(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < gm->n; i++) {
+		const struct sv_gmem_region *r = &gm->region[i];
+		uint64_t off = gpa.v - r->gpa;
+
+		if (off < r->size && len <= r->size - off)
+			return r->host + off;
+	}
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control protocol between a VM process and the node's sidecore process.
+ *
+ * A Unix SOCK_SEQPACKET connection per VM; one request, one reply, in order. The connection is the
+ * lease: when it ends, everything attached through it is detached and freed. Descriptors travel
+ * with the request that names them. The receiver believes nothing: sizes, offsets and counts are
+ * checked against the descriptors (fstat, memfd seals) before anything is mapped.
+ *
+ *   HELLO      first. Names the VM. fds: none.
+ *   MEMORY     the VM's memory. fds: one memfd per region, in order.
+ *   CHANNEL    one channel. fds: doorbell eventfd, irq eventfd.
+ *   DEVICE     one virtio device. fds: our end of a vhost-user connection, then what the kind needs
+ *              (SV_DEVICE_BLK: the image; SV_DEVICE_CONSOLE: input, output).
+ *   CONSOLE    where the console service of the VM's channels goes. fds: input, output.
+ *   STATS      reply text: JSON.
+ *   START      everything is attached: serve.
+ */
+#ifndef CHANNELS_CONTROL_H
+#define CHANNELS_CONTROL_H
+
+#include <stdint.h>
+
+#define SV_CONTROL_MAGIC 0x53564354u /* "SVCT" */
+#define SV_CONTROL_VERSION 1u
+#define SV_CONTROL_NAME 32u
+#define SV_CONTROL_TEXT 512u
+#define SV_CONTROL_REGIONS 8u
+#define SV_CONTROL_SOCKET "/run/sidevisor/node.sock" /* default of `sidevisor serve` */
+
+enum sv_control_op {
+	SV_CONTROL_HELLO = 1,
+	SV_CONTROL_MEMORY = 2,
+	SV_CONTROL_CHANNEL = 3,
+	SV_CONTROL_DEVICE = 4,
+	SV_CONTROL_CONSOLE = 5,
+	SV_CONTROL_STATS = 6,
+	SV_CONTROL_START = 7,
+};
+
+struct sv_control_region {
+	uint64_t gpa, size, fd_offset;
+	uint64_t user_addr; /* where the VM process has it mapped (vhost-user addresses) */
+};
+
+struct sv_control_memory {
+	uint32_t n;
+	uint32_t reserved0;
+	struct sv_control_region region[SV_CONTROL_REGIONS];
+};
+
+struct sv_control_channel {
+	uint64_t gpa; /* of the struct sv_channel, inside the memory attached before */
+	uint32_t bytes;
+	uint32_t req_entries, cpl_entries;
+	uint32_t vcpu;
+	uint32_t irq_vector;
+	uint32_t flags; /* must be zero */
+};
+
+/* kind of device: the virtio device type */
+#define SV_DEVICE_BLK 2u
+#define SV_DEVICE_CONSOLE 3u
+
+#define SV_DEVICE_F_READONLY (1u << 0)
+#define SV_DEVICE_F_DIRECT (1u << 1)	 /* O_DIRECT: bypass the host's page cache */
+#define SV_DEVICE_F_DISCARD (1u << 2)	 /* offer discard and write-zeroes */
+#define SV_DEVICE_F_WRITETHROUGH (1u << 3)
+
+struct sv_control_device {
+	uint32_t kind;
+	uint32_t flags;
+	uint32_t queues;
+	uint32_t reserved0;
+	char serial[20]; /* virtio-blk serial, NUL-padded */
+	char name[SV_CONTROL_NAME]; /* for accounting and messages */
+};
+
+struct sv_control_hello {
+	char vm[SV_CONTROL_NAME]; /* NUL-terminated */
+	uint32_t vcpus;
+	uint32_t sidecore; /* which sidecore of the node serves it; ~0: the node chooses */
+};
+
+struct sv_control_request {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t op;
+	union {
+		struct sv_control_hello hello;
+		struct sv_control_memory memory;
+		struct sv_control_channel channel;
+		struct sv_control_device device;
+	} u;
+};
+
+/* The reply: status 0 or a positive errno with a sentence. STATS: `text_bytes` of JSON follow. */
+struct sv_control_reply {
+	uint32_t magic;
+	uint32_t status;
+	uint32_t text_bytes; /* of what follows this struct in the same message */
+	uint32_t sidecore_cpu; /* HELLO: the CPU of the sidecore that serves this VM */
+	char text[SV_CONTROL_TEXT];
+};
+
+#endif

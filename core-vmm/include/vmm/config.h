@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a VM is made of: filled by the command line (or a profile), constant while the VM lives. */
+#ifndef VMM_CONFIG_H
+#define VMM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SV_MAX_VCPUS 1024u
+#define SV_MAX_DISKS 16u
+#define SV_MAX_NODES 64u
+
+enum sv_irqchip { SV_IRQCHIP_SPLIT = 0, SV_IRQCHIP_FULL = 1 };
+
+/* What the console of the guest is connected to. */
+enum sv_console { SV_CONSOLE_STDIO = 0, SV_CONSOLE_SERIAL_ONLY = 1, SV_CONSOLE_NONE = 2 };
+
+struct sv_disk_config {
+	const char *path;
+	const char *serial; /* NULL: none */
+	bool readonly, direct, writethrough;
+	bool no_discard;
+	unsigned queues; /* 0: min(vCPUs, 8) */
+};
+
+/* Guest topology: vcpu = ((socket * dies + die) * cores + core) * threads + thread. */
+struct sv_topology {
+	unsigned sockets, dies, cores, threads; /* product = vCPUs */
+	unsigned nodes;				/* NUMA nodes; vCPUs and memory split evenly */
+	uint8_t distance[SV_MAX_NODES][SV_MAX_NODES]; /* 0: default 10 local, 20 remote */
+};
+
+struct sv_vm_config {
+	const char *name;
+	const char *kernel, *initrd, *cmdline; /* initrd, cmdline may be NULL */
+	uint64_t memory_bytes;
+	unsigned vcpus;
+	struct sv_topology topology;
+	bool overcommit; /* vCPUs may share cores: HLT and PAUSE exits stay on */
+
+	/* vcpu_cpu[i]: host CPU that vCPU i is pinned to; -1: not pinned. control_cpu: same. */
+	int vcpu_cpu[SV_MAX_VCPUS];
+	int control_cpu;
+	int memory_node[SV_MAX_NODES]; /* host node of guest node i; -1: not bound */
+	bool no_populate;
+
+	struct sv_disk_config disk[SV_MAX_DISKS];
+	unsigned ndisks;
+
+	enum sv_irqchip irqchip;
+	enum sv_console console;
+	bool exit_port; /* port 0xf4, as bare-metal test kernels expect */
+	bool fw_cfg;	/* minimal fw_cfg at 0x510 */
+	bool pit, rtc;	/* rtc is on by default */
+	bool boot32;	/* bzImage: enter by the 32-bit protocol */
+
+	uint32_t ring_entries; /* of each channel, both ways; 0: 64 */
+};
+
+#endif

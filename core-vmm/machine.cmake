@@ -1,0 +1,1 @@
+set(SV_VMM_MACHINE bus.c)
