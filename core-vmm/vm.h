@@ -54,6 +54,9 @@ struct sv_vm {
 	uint64_t pci64_gpa; /* LAYOUT_PCI64_BYTES of 64-bit BAR space */
 	uint64_t tsc_hz;
 
+	bool lwk;	/* the kernel carries the sidevisor note: it gets channels and no PCI */
+	int console_fd; /* sent to the sidecore with the virtio-console; -1: no such console */
+
 	struct sv_bus pio, mmio;
 	struct sv_irq *irq;
 	struct sv_devices *devices;
@@ -61,7 +64,13 @@ struct sv_vm {
 	unsigned nvcpus;
 	struct sv_vcpu *vcpu;
 
-	/* The end: first writer wins (compare-and-swap on `end`), then end_fd is signalled. */
+	int paused; /* 1: vCPU threads stay out of the guest after their next kick */
+
+	/* SV_PORT_BENCH: the bench's own work on the vCPU thread. NULL: the port does nothing. */
+	void (*bench_hook)(struct sv_vm *vm, uint32_t value);
+
+	/* The end: first writer wins (compare-and-swap on `end_claimed`), then end_fd is signalled. */
+	int end_claimed;
 	int end; /* enum sv_end */
 	int end_status;
 	struct sv_error end_error;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line: one verb, one file. Exit status: 0 done, 1 failed, 2 wrong usage. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/error.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+int cli_run(int argc, char **argv);
+int cli_serve(int argc, char **argv);
+int cli_stats(int argc, char **argv);
+int cli_ps(int argc, char **argv);
+int cli_control(int argc, char **argv); /* stop, pause, resume */
+int cli_bench(int argc, char **argv);
+
+/* One sentence on stderr. Return: EXIT_USAGE. */
+int cli_usage_error(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* One sentence on stderr. Return: EXIT_USAGE for -EINVAL, else EXIT_FAILED. */
+int cli_fail(const struct sv_error *err, int rc);
+
+/*
+ * "512", "512K", "256M", "4G", "1T" in bytes. Return: 0, or -EINVAL with a sentence that names the
+ * option and the value.
+ */
+int cli_parse_size(const char *option, const char *text, uint64_t *bytes, struct sv_error *err);
+/* A decimal number in [min, max]. Return: 0, or -EINVAL with a sentence. */
+int cli_parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
+	uint64_t *value, struct sv_error *err);
+
+#endif

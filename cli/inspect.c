@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* stats, ps, stop, pause, resume: questions and orders to running VM processes. */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <vmm/vmm.h>
+
+#include "cli.h"
+
+static const struct option options[] = {
+	{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+
+/* Parse --json and --help, expect @names operands. Return: -1 go on, else the exit status. */
+static int parse(int argc, char **argv, const char *help, int names, bool *json)
+{
+	int c;
+
+	*json = false;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		}
+		if (c != 'j')
+			return cli_usage_error(argv[0], "unknown option");
+		*json = true;
+	}
+	if (argc - optind != names)
+		return cli_usage_error(argv[0], names ? "name one VM" : "takes no operand");
+	return -1;
+}
+
+static int64_t get_int(const json_t *o, const char *key)
+{
+	return (int64_t)json_integer_value(json_object_get(o, key));
+}
+
+static const char *get_text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "?";
+}
+
+static void print_object(const json_t *o, const char *indent)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)o, key, value)
+		if (json_is_integer(value) && json_integer_value(value))
+			printf("%s%-32s %lld\n", indent, key, (long long)json_integer_value(value));
+}
+
+static void print_stats(const json_t *o)
+{
+	json_t *vcpu;
+	size_t i;
+
+	printf("%s: pid %lld, %s%s, %s, %lld MiB\n", get_text(o, "name"),
+		(long long)get_int(o, "pid"), get_text(o, "substrate"),
+		json_is_true(json_object_get(o, "emulated")) ? " (emulated)" : "",
+		get_text(o, "state"), (long long)(get_int(o, "memory_bytes") >> 20));
+	printf("exits to sidevisor: %lld\n", (long long)get_int(o, "exits_to_us"));
+	json_array_foreach(json_object_get(o, "vcpus"), i, vcpu) {
+		printf("\nvCPU %lld on CPU %lld: %lld exits to sidevisor, %lld kicks\n",
+			(long long)get_int(vcpu, "vcpu"), (long long)get_int(vcpu, "cpu"),
+			(long long)get_int(vcpu, "exits_to_us"), (long long)get_int(vcpu, "kicks"));
+		print_object(json_object_get(vcpu, "exits"), "    ");
+		printf("  counted by KVM:\n");
+		print_object(json_object_get(vcpu, "kvm"), "    ");
+	}
+}
+
+int cli_stats(int argc, char **argv)
+{
+	static const char help[] =
+		"usage: sidevisor stats [--json] NAME\n\n"
+		"What the VM called NAME counts: exits that reach its process, per reason and vCPU,\n"
+		"and beside them KVM's own counters (exits handled in the kernel, injections, ...).\n";
+	struct sv_error err;
+	char *text;
+	bool json;
+	json_t *o;
+	int rc = parse(argc, argv, help, 1, &json);
+
+	if (rc >= 0)
+		return rc;
+	rc = sv_vmm_ask(argv[optind], "stats", &text, &err);
+	if (rc < 0)
+		return cli_fail(&err, rc);
+	if (json) {
+		puts(text);
+	} else {
+		o = json_loads(text, 0, NULL);
+		print_stats(o);
+		json_decref(o);
+	}
+	free(text);
+	return EXIT_DONE;
+}
+
+int cli_ps(int argc, char **argv)
+{
+	static const char help[] = "usage: sidevisor ps [--json]\n\nThe VMs that run on this machine.\n";
+	char *names = NULL, *text;
+	struct sv_error err;
+	json_t *list, *name, *all = json_array();
+	bool json;
+	size_t i;
+	int rc = parse(argc, argv, help, 0, &json);
+
+	if (rc >= 0) {
+		json_decref(all);
+		return rc;
+	}
+	names = sv_vmm_list();
+	list = json_loads(names, 0, NULL);
+	json_array_foreach(list, i, name)
+		if (sv_vmm_ask(json_string_value(name), "stats", &text, &err) == 0) {
+			json_array_append_new(all, json_loads(text, 0, NULL));
+			free(text);
+		}
+	if (json) {
+		text = json_dumps(all, JSON_INDENT(2) | JSON_SORT_KEYS);
+		puts(text);
+		free(text);
+	} else {
+		printf("%-20s %8s %6s %10s %-10s %s\n", "NAME", "PID", "VCPUS", "MEMORY", "STATE",
+			"SUBSTRATE");
+		json_array_foreach(all, i, name)
+			printf("%-20s %8lld %6zu %9lldM %-10s %s\n", get_text(name, "name"),
+				(long long)get_int(name, "pid"),
+				json_array_size(json_object_get(name, "vcpus")),
+				(long long)(get_int(name, "memory_bytes") >> 20),
+				get_text(name, "state"), get_text(name, "substrate"));
+	}
+	json_decref(list);
+	json_decref(all);
+	free(names);
+	return EXIT_DONE;
+}
+
+int cli_control(int argc, char **argv)
+{
+	static const char help[] = "usage: sidevisor stop|pause|resume NAME\n\n"
+				   "stop ends the VM at once, as if its power were cut.\n";
+	struct sv_error err;
+	char *text;
+	bool json;
+	int rc = parse(argc, argv, help, 1, &json);
+
+	if (rc >= 0)
+		return rc;
+	rc = sv_vmm_ask(argv[optind], argv[0], &text, &err);
+	if (rc < 0)
+		return cli_fail(&err, rc);
+	if (json)
+		puts(text);
+	free(text);
+	return EXIT_DONE;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "run_options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+	"usage: sidevisor run --kernel FILE [OPTION...]\n"
+	"\n"
+	"Run a guest. The kernel is a Linux bzImage, an ELF with a PVH note, a multiboot 1 image or\n"
+	"a lightweight kernel with the sidevisor note. With no node service (`sidevisor serve`)\n"
+	"there, a private sidecore is started and ends with the VM.\n"
+	"\n"
+	"  -k, --kernel FILE         the kernel\n"
+	"  -i, --initrd FILE         its initial RAM disk\n"
+	"  -c, --cmdline TEXT        its command line\n"
+	"  -n, --name NAME           of the VM (default: guest-PID)\n"
+	"  -m, --memory SIZE         such as 512M or 4G (default 256M)\n"
+	"  -p, --vcpus N             (default 1)\n"
+	"      --topology S:D:C:T    sockets, dies (an L3 each), cores, threads (default 1:1:N:1)\n"
+	"      --numa N              NUMA nodes of the guest (default 1)\n"
+	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
+	"                            a virtio-blk disk: raw image or block device; repeat for more\n"
+	"      --console stdio|serial|none\n"
+	"                            what descriptors 0 and 1 are: virtio-console (hvc0) with the\n"
+	"                            serial port's output beside it, the serial port (ttyS0), or\n"
+	"                            nothing (default stdio). On a terminal Ctrl-A x stops the VM\n"
+	"      --cpus LIST           host CPUs of the vCPUs, in order, such as 2,3,6-9 (default: chosen)\n"
+	"      --sidecore CPU        host CPU of a private sidecore (default: chosen)\n"
+	"      --smt-sibling         a sidecore may be the SMT sibling of a guest core\n"
+	"      --overcommit          more vCPUs than guest cores: they share cores\n"
+	"      --node SOCKET         the node service to use\n"
+	"      --private             start a sidecore of our own even if a node service is there\n"
+	"      --idle MICROSECONDS   a private sidecore sleeps after so long without work; `never`\n"
+	"      --irqchip split|full  full: PIC, PIT and IOAPIC in the kernel (default split)\n"
+	"      --exit-port           port 0xf4 ends the VM, as bare-metal test kernels expect\n"
+	"      --fw-cfg              a minimal fw_cfg at 0x510\n"
+	"      --boot32              enter a bzImage by the 32-bit protocol\n"
+	"      --no-populate         do not populate guest memory before the start\n"
+	"      --ring-entries N      of each channel, a power of two (default 64)\n"
+	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
+	"  -j, --json                how the VM ended, as JSON on standard error\n"
+	"  -h, --help\n"
+	"\n"
+	"Exit status: 0 the guest powered off, asked for a reboot, was stopped or exited with 0;\n"
+	"1 it failed, panicked or crashed; 2 wrong usage.\n";
+
+enum {
+	OPT_TOPOLOGY = 256, OPT_NUMA, OPT_CONSOLE, OPT_CPUS, OPT_SIDECORE, OPT_SMT, OPT_OVERCOMMIT,
+	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
+	OPT_NO_POPULATE, OPT_RING, OPT_BENCH,
+};
+
+static const struct option options[] = {
+	{"kernel", required_argument, NULL, 'k'},
+	{"initrd", required_argument, NULL, 'i'},
+	{"cmdline", required_argument, NULL, 'c'},
+	{"name", required_argument, NULL, 'n'},
+	{"memory", required_argument, NULL, 'm'},
+	{"vcpus", required_argument, NULL, 'p'},
+	{"topology", required_argument, NULL, OPT_TOPOLOGY},
+	{"numa", required_argument, NULL, OPT_NUMA},
+	{"disk", required_argument, NULL, 'd'},
+	{"console", required_argument, NULL, OPT_CONSOLE},
+	{"cpus", required_argument, NULL, OPT_CPUS},
+	{"sidecore", required_argument, NULL, OPT_SIDECORE},
+	{"smt-sibling", no_argument, NULL, OPT_SMT},
+	{"overcommit", no_argument, NULL, OPT_OVERCOMMIT},
+	{"node", required_argument, NULL, OPT_NODE},
+	{"private", no_argument, NULL, OPT_PRIVATE},
+	{"idle", required_argument, NULL, OPT_IDLE},
+	{"irqchip", required_argument, NULL, OPT_IRQCHIP},
+	{"exit-port", no_argument, NULL, OPT_EXIT_PORT},
+	{"fw-cfg", no_argument, NULL, OPT_FW_CFG},
+	{"boot32", no_argument, NULL, OPT_BOOT32},
+	{"no-populate", no_argument, NULL, OPT_NO_POPULATE},
+	{"ring-entries", required_argument, NULL, OPT_RING},
+	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"json", no_argument, NULL, 'j'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
+{
+	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL };
+	static const char *const keys[] = {[PATH] = "path", [READONLY] = "readonly",
+		[DIRECT] = "direct", [WRITETHROUGH] = "writethrough", [NODISCARD] = "nodiscard",
+		[QUEUES] = "queues", [SERIAL] = "serial", NULL};
+	char *whole = strdup(text), *value;
+	struct sv_disk_config *d = &o->vm.disk[o->vm.ndisks];
+	uint64_t n;
+	int rc = 0;
+
+	if (o->vm.ndisks == SV_MAX_DISKS) {
+		free(whole);
+		return sv_fail(err, EINVAL, "--disk: at most %u disks", SV_MAX_DISKS);
+	}
+	while (*text && rc == 0) {
+		int key = getsubopt(&text, (char *const *)(uintptr_t)keys, &value);
+
+		if ((key == PATH || key == QUEUES || key == SERIAL) && !value)
+			key = -1;
+		switch (key) {
+		case PATH:
+			d->path = value;
+			break;
+		case READONLY:
+			d->readonly = true;
+			break;
+		case DIRECT:
+			d->direct = true;
+			break;
+		case WRITETHROUGH:
+			d->writethrough = true;
+			break;
+		case NODISCARD:
+			d->no_discard = true;
+			break;
+		case QUEUES:
+			rc = cli_parse_number("--disk queues", value, 1, 64, &n, err);
+			d->queues = (unsigned)n;
+			break;
+		case SERIAL:
+			d->serial = value;
+			break;
+		default:
+			rc = sv_fail(err, EINVAL,
+				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
+				"nodiscard, queues=N or serial=TEXT, with commas", whole);
+		}
+	}
+	if (rc == 0 && (!d->path || !*d->path))
+		rc = sv_fail(err, EINVAL, "--disk %s: path=FILE is missing", whole);
+	o->vm.ndisks += rc == 0;
+	free(whole);
+	return rc;
+}
+
+static int parse_topology(struct run_options *o, const char *text, struct sv_error *err)
+{
+	struct sv_topology *t = &o->vm.topology;
+	char tail;
+
+	if (sscanf(text, "%u:%u:%u:%u%c", &t->sockets, &t->dies, &t->cores, &t->threads, &tail) != 4 ||
+		!t->sockets || !t->dies || !t->cores || !t->threads || t->sockets > SV_MAX_VCPUS ||
+		t->dies > SV_MAX_VCPUS || t->cores > SV_MAX_VCPUS || t->threads > SV_MAX_VCPUS)
+		return sv_fail(err, EINVAL,
+			"--topology %s: write sockets:dies:cores:threads, such as 2:1:8:2", text);
+	return 0;
+}
+
+static int parse_cpus(struct run_options *o, const char *text, struct sv_error *err)
+{
+	const char *s = text;
+	unsigned n = 0;
+
+	while (*s) {
+		unsigned long first, last;
+		char *end;
+
+		first = last = strtoul(s, &end, 10);
+		if (end == s)
+			goto bad;
+		if (*end == '-') {
+			s = end + 1;
+			last = strtoul(s, &end, 10);
+			if (end == s)
+				goto bad;
+		}
+		if (last < first || last > 65535 || (*end && *end != ',') || (*end == ',' && !end[1]))
+			goto bad;
+		for (unsigned long cpu = first; cpu <= last && n < SV_MAX_VCPUS; cpu++)
+			o->vm.vcpu_cpu[n++] = (int)cpu;
+		s = *end ? end + 1 : end;
+	}
+	if (!n)
+		goto bad;
+	for (unsigned i = n; i < SV_MAX_VCPUS; i++)
+		o->vm.vcpu_cpu[i] = o->vm.vcpu_cpu[i % n];
+	o->cpus_given = true;
+	return 0;
+bad:
+	return sv_fail(err, EINVAL, "--cpus %s: write CPUs such as 2,3 or 4-7,10", text);
+}
+
+static int parse_choice(const char *option, const char *text, const char *const *names,
+	unsigned *value, struct sv_error *err)
+{
+	char all[128] = "";
+
+	for (unsigned i = 0; names[i]; i++) {
+		if (!strcmp(text, names[i])) {
+			*value = i;
+			return 0;
+		}
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", names[i]);
+	}
+	return sv_fail(err, EINVAL, "%s %s: give one of %s", option, text, all);
+}
+
+static int parse_name(struct run_options *o, const char *text, struct sv_error *err)
+{
+	size_t len = strlen(text);
+
+	if (!len || len >= sizeof(o->name) ||
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+		return sv_fail(err, EINVAL,
+			"--name %s: use 1 to %zu letters, digits, '.', '_' or '-'", text,
+			sizeof(o->name) - 1);
+	strcpy(o->name, text);
+	return 0;
+}
+
+static int take(struct run_options *o, int c, struct sv_error *err)
+{
+	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
+	static const char *const irqchips[] = {"split", "full", NULL};
+	uint64_t n = 0;
+	unsigned choice = 0;
+	int rc = 0;
+
+	switch (c) {
+	case 'k':
+		o->vm.kernel = optarg;
+		break;
+	case 'i':
+		o->vm.initrd = optarg;
+		break;
+	case 'c':
+		o->vm.cmdline = optarg;
+		break;
+	case 'n':
+		rc = parse_name(o, optarg, err);
+		break;
+	case 'm':
+		rc = cli_parse_size("--memory", optarg, &o->vm.memory_bytes, err);
+		if (rc == 0 && !o->vm.memory_bytes)
+			rc = sv_fail(err, EINVAL, "--memory 0: a guest needs memory, such as 256M");
+		break;
+	case 'p':
+		rc = cli_parse_number("--vcpus", optarg, 1, SV_MAX_VCPUS, &n, err);
+		o->vm.vcpus = (unsigned)n;
+		break;
+	case 'd':
+		rc = parse_disk(o, optarg, err);
+		break;
+	case OPT_TOPOLOGY:
+		rc = parse_topology(o, optarg, err);
+		break;
+	case OPT_NUMA:
+		rc = cli_parse_number("--numa", optarg, 1, SV_MAX_NODES, &n, err);
+		o->vm.topology.nodes = (unsigned)n;
+		break;
+	case OPT_CONSOLE:
+		rc = parse_choice("--console", optarg, consoles, &choice, err);
+		o->vm.console = (enum sv_console)choice;
+		break;
+	case OPT_CPUS:
+		rc = parse_cpus(o, optarg, err);
+		break;
+	case OPT_SIDECORE:
+		rc = cli_parse_number("--sidecore", optarg, 0, 65535, &n, err);
+		o->sidecore_cpu = (int)n;
+		break;
+	case OPT_SMT:
+		o->smt_sibling = true;
+		break;
+	case OPT_OVERCOMMIT:
+		o->vm.overcommit = true;
+		break;
+	case OPT_NODE:
+		o->node = optarg;
+		break;
+	case OPT_PRIVATE:
+		o->private_node = true;
+		break;
+	case OPT_IDLE:
+		if (strcmp(optarg, "never") != 0)
+			rc = cli_parse_number("--idle", optarg, 0, 1000000000, &n, err);
+		o->idle = optarg;
+		break;
+	case OPT_IRQCHIP:
+		rc = parse_choice("--irqchip", optarg, irqchips, &choice, err);
+		o->vm.irqchip = (enum sv_irqchip)choice;
+		break;
+	case OPT_EXIT_PORT:
+		o->vm.exit_port = true;
+		break;
+	case OPT_FW_CFG:
+		o->vm.fw_cfg = true;
+		break;
+	case OPT_BOOT32:
+		o->vm.boot32 = true;
+		break;
+	case OPT_NO_POPULATE:
+		o->vm.no_populate = true;
+		break;
+	case OPT_RING:
+		rc = cli_parse_number("--ring-entries", optarg, 2, 4096, &n, err);
+		if (rc == 0 && (n & (n - 1)))
+			rc = sv_fail(err, EINVAL, "--ring-entries %s: give a power of two", optarg);
+		o->vm.ring_entries = (uint32_t)n;
+		break;
+	case OPT_BENCH:
+		o->allow_bench = true;
+		break;
+	case 'j':
+		o->json = true;
+		break;
+	}
+	return rc;
+}
+
+static int check_topology(struct run_options *o, struct sv_error *err)
+{
+	struct sv_topology *t = &o->vm.topology;
+	uint64_t n;
+
+	if (!t->nodes)
+		t->nodes = 1;
+	if (!t->sockets)
+		*t = (struct sv_topology){
+			.sockets = 1, .dies = 1, .cores = o->vm.vcpus, .threads = 1, .nodes = t->nodes};
+	n = (uint64_t)t->sockets * t->dies * t->cores * t->threads;
+	if (n != o->vm.vcpus)
+		return sv_fail(err, EINVAL,
+			"--topology %u:%u:%u:%u makes %llu vCPUs, --vcpus says %u; make them agree",
+			t->sockets, t->dies, t->cores, t->threads, (unsigned long long)n, o->vm.vcpus);
+	if (t->nodes > o->vm.vcpus)
+		return sv_fail(err, EINVAL, "--numa %u: more nodes than vCPUs (%u)", t->nodes,
+			o->vm.vcpus);
+	return 0;
+}
+
+int run_options_parse(struct run_options *o, int argc, char **argv)
+{
+	struct sv_error err;
+	int c, rc;
+
+	memset(o, 0, sizeof(*o));
+	o->sidecore_cpu = -1;
+	o->vm.memory_bytes = 256ull << 20;
+	o->vm.vcpus = 1;
+	o->vm.rtc = true;
+	o->vm.control_cpu = -1;
+	for (unsigned i = 0; i < SV_MAX_NODES; i++)
+		o->vm.memory_node[i] = -1;
+	for (unsigned i = 0; i < SV_MAX_VCPUS; i++)
+		o->vm.vcpu_cpu[i] = -1;
+	snprintf(o->name, sizeof(o->name), "guest-%d", (int)getpid());
+	o->vm.name = o->name;
+	optind = 1;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:k:i:c:n:m:p:d:jh", options, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		}
+		if (c == '?')
+			return cli_usage_error("run", "unknown option '%s'", argv[optind - 1]);
+		if (c == ':')
+			return cli_usage_error("run", "option '%s' needs a value", argv[optind - 1]);
+		rc = take(o, c, &err);
+		if (rc < 0)
+			return cli_fail(&err, rc);
+	}
+	if (optind < argc)
+		return cli_usage_error("run", "unexpected operand '%s'", argv[optind]);
+	if (!o->vm.kernel)
+		return cli_usage_error("run", "--kernel FILE is missing");
+	rc = check_topology(o, &err);
+	if (rc == 0 && o->vm.irqchip == SV_IRQCHIP_FULL)
+		o->vm.pit = true;
+	return rc < 0 ? cli_fail(&err, rc) : -1;
+}

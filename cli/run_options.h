@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The options of `sidevisor run`. */
+#ifndef CLI_RUN_OPTIONS_H
+#define CLI_RUN_OPTIONS_H
+
+#include <vmm/config.h>
+
+#include "cli.h"
+
+struct run_options {
+	struct sv_vm_config vm;
+	const char *node;	/* control socket of the node's sidecores; NULL: the default, if served */
+	bool private_node;	/* always start a sidecore of our own */
+	int sidecore_cpu;	/* -1: chosen */
+	bool cpus_given;
+	bool smt_sibling;
+	bool json;		/* how it ended, as JSON on stderr */
+	bool allow_bench;	/* the sidecore's measurement service */
+	const char *idle;	/* idle policy of a private sidecore */
+	char name[32];
+};
+
+/* Return: -1 go on, else the exit status (help, or a sentence on stderr). */
+int run_options_parse(struct run_options *o, int argc, char **argv);
+
+#endif

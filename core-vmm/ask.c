@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ask.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <channels/atomics.h>
+#include <vmm/vmm.h>
+
+#include "stats.h"
+#include "vcpu.h"
+
+#define PREFIX "sidevisor/vm/"
+#define ANSWER_MAX (16u << 20)
+
+static socklen_t make_address(struct sockaddr_un *a, const char *name)
+{
+	memset(a, 0, sizeof(*a));
+	a->sun_family = AF_UNIX;
+	/* sun_path[0] stays 0: the abstract name space */
+	snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, PREFIX "%s", name);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(a->sun_path + 1));
+}
+
+int sv_ask_listen(const char *name, struct sv_error *err)
+{
+	struct sockaddr_un a;
+	socklen_t len = make_address(&a, name);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+
+	if (fd < 0)
+		return sv_fail(err, errno, "socket: %s", strerror(errno));
+	if (bind(fd, (struct sockaddr *)&a, len) == 0 && listen(fd, 16) == 0)
+		return fd;
+	rc = errno == EADDRINUSE
+		     ? sv_fail(err, EADDRINUSE,
+			       "--name %s: a VM of this name is running; choose another name or stop it "
+			       "with `sidevisor stop %s`", name, name)
+		     : sv_fail(err, errno, "--name %s: %s", name, strerror(errno));
+	close(fd);
+	return rc;
+}
+
+static bool allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void set_deadline(int fd, int seconds)
+{
+	struct timeval tv = {.tv_sec = seconds};
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+static char *answer(struct sv_vm *vm, const char *command)
+{
+	if (!strcmp(command, "stats"))
+		return sv_stats_json(vm);
+	if (!strcmp(command, "stop")) {
+		sv_vm_end(vm, SV_END_STOPPED, 0, NULL);
+		return strdup("{\"ok\": true}");
+	}
+	if (!strcmp(command, "pause") || !strcmp(command, "resume")) {
+		sv_store_release(&vm->paused, command[0] == 'p');
+		sv_vcpus_kick(vm);
+		return strdup("{\"ok\": true}");
+	}
+	return strdup("{\"error\": \"unknown command\"}");
+}
+
+void sv_ask_serve(int listener, struct sv_vm *vm)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	char command[32] = "", *text;
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	set_deadline(fd, 1);
+	n = allowed(fd) ? recv(fd, command, sizeof(command) - 1, 0) : -1;
+	if (n > 0) {
+		command[strcspn(command, "\n")] = 0;
+		text = answer(vm, command);
+		for (size_t at = 0, len = text ? strlen(text) : 0; at < len; at += (size_t)n) {
+			n = send(fd, text + at, len - at, MSG_NOSIGNAL);
+			if (n <= 0)
+				break;
+		}
+		free(text);
+	}
+	close(fd);
+}
+
+int sv_vmm_ask(const char *name, const char *what, char **text, struct sv_error *err)
+{
+	struct sockaddr_un a;
+	socklen_t alen = make_address(&a, name);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t len = 0, room = 65536;
+	char *buf = malloc(room + 1);
+	ssize_t n = -1;
+
+	if (fd < 0 || !buf)
+		goto no_memory;
+	set_deadline(fd, 5);
+	if (connect(fd, (struct sockaddr *)&a, alen) < 0) {
+		close(fd);
+		free(buf);
+		return sv_fail(err, ENOENT,
+			"%s: no VM of this name is running here; `sidevisor ps` lists them", name);
+	}
+	if (send(fd, what, strlen(what), MSG_NOSIGNAL) < 0)
+		goto lost;
+	while ((n = recv(fd, buf + len, room - len, 0)) > 0) {
+		len += (size_t)n;
+		if (len == room) {
+			char *more = room < ANSWER_MAX ? realloc(buf, room * 2 + 1) : NULL;
+
+			if (!more)
+				goto no_memory;
+			buf = more;
+			room *= 2;
+		}
+	}
+lost:
+	close(fd);
+	buf[len] = 0;
+	if (n < 0 || !len) {
+		free(buf);
+		return sv_fail(err, EIO, "%s: the VM process does not answer (another user's?)", name);
+	}
+	*text = buf;
+	return 0;
+no_memory:
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return sv_fail(err, ENOMEM, "out of memory");
+}
+
+char *sv_vmm_list(void)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	json_t *all = json_array();
+	char line[512], *text;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *at = strstr(line, "@" PREFIX);
+
+		if (!at || json_array_size(all) >= 4096)
+			continue;
+		at += sizeof("@" PREFIX) - 1;
+		at[strcspn(at, "\n")] = 0;
+		json_array_append_new(all, json_string(at));
+	}
+	if (f)
+		fclose(f);
+	text = json_dumps(all, 0);
+	json_decref(all);
+	return text;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <linux/memfd.h>
+#include <numa.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <channels/ring.h>
+
+#include "layout.h"
+
+#define MIB (1ull << 20)
+#define HUGE_2M (2 * MIB)
+
+static uint64_t round_up(uint64_t v, uint64_t to)
+{
+	return (v + to - 1) & ~(to - 1);
+}
+
+static uint32_t ring_entries(const struct sv_vm *vm)
+{
+	return vm->config->ring_entries ? vm->config->ring_entries : 64;
+}
+
+uint64_t sv_memory_channel_stride(const struct sv_vm *vm)
+{
+	return round_up(sv_channel_bytes(ring_entries(vm), ring_entries(vm)), 4096);
+}
+
+static void decide_map(struct sv_vm *vm)
+{
+	uint64_t bytes = vm->config->memory_bytes, end;
+
+	vm->ram_low_bytes = bytes < LAYOUT_LOW_MAX ? bytes : LAYOUT_LOW_MAX;
+	vm->ram_high_bytes = bytes - vm->ram_low_bytes;
+	end = round_up(LAYOUT_HIGH + vm->ram_high_bytes, LAYOUT_GIB);
+	vm->window_gpa = end;
+	vm->window_bytes = round_up(sv_memory_channel_stride(vm) * vm->nvcpus, HUGE_2M);
+	vm->doorbell_gpa = round_up(end + vm->window_bytes, LAYOUT_GIB);
+	vm->pci64_gpa = round_up(vm->doorbell_gpa + LAYOUT_GIB, LAYOUT_PCI64_BYTES);
+}
+
+static int make_memfd(const char *name, uint64_t bytes, unsigned flags, struct sv_error *err)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+
+	if (fd < 0)
+		return sv_fail(err, errno, "memfd_create: %s", strerror(errno));
+	if (ftruncate(fd, (off_t)bytes) < 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		int e = errno;
+
+		close(fd);
+		return sv_fail(err, e, "guest memory of %llu MiB: %s", (unsigned long long)(bytes / MIB),
+			strerror(e));
+	}
+	return fd;
+}
+
+static void *map_fd(int fd, uint64_t bytes)
+{
+	/* Aligned to 2 MiB, so that huge pages of the file are huge in the mapping and in stage 2. */
+	uint8_t *area = mmap(NULL, bytes + HUGE_2M, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *at, *p;
+
+	if (area == MAP_FAILED)
+		return NULL;
+	at = (uint8_t *)round_up((uintptr_t)area, HUGE_2M);
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED) {
+		munmap(area, bytes + HUGE_2M);
+		return NULL;
+	}
+	if (at > area)
+		munmap(area, (size_t)(at - area));
+	if (at < area + HUGE_2M)
+		munmap(at + bytes, (size_t)(area + HUGE_2M - at));
+	madvise(p, bytes, MADV_HUGEPAGE);
+	madvise(p, bytes, MADV_DONTFORK);
+	madvise(p, bytes, MADV_DONTDUMP);
+	return p;
+}
+
+static uint64_t huge_pages_free(void)
+{
+	unsigned long long n = 0;
+	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%llu", &n) != 1)
+		n = 0;
+	fclose(f);
+	return n;
+}
+
+static int check_size(struct sv_vm *vm, struct sv_error *err)
+{
+	uint64_t bytes = vm->config->memory_bytes, host;
+	struct sysinfo si;
+
+	if (bytes < 4 * MIB || bytes % 4096)
+		return sv_fail(err, EINVAL,
+			"--memory %llu: a guest needs at least 4 MiB, in whole pages of 4 KiB",
+			(unsigned long long)bytes);
+	if (sysinfo(&si) == 0) {
+		host = (uint64_t)si.totalram * si.mem_unit;
+		if (bytes > host)
+			return sv_fail(err, ENOMEM,
+				"--memory %lluM: this machine has only %lluM; ask for less",
+				(unsigned long long)(bytes / MIB), (unsigned long long)(host / MIB));
+	}
+	return 0;
+}
+
+static void add_region(struct sv_vm *vm, uint64_t gpa, uint64_t size, uint8_t *host, int fd,
+	uint64_t offset)
+{
+	vm->gmem.region[vm->gmem.n++] = (struct sv_gmem_region){.gpa = gpa,
+		.size = size,
+		.host = host,
+		.fd = fd,
+		.fd_offset = offset,
+		.user_addr = (uintptr_t)host};
+}
+
+/* RAM is split evenly over the guest's nodes, in gmem order (the SRAT says the same). */
+static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
+{
+	unsigned nodes = vm->config->topology.nodes ? vm->config->topology.nodes : 1;
+	uint64_t share = vm->config->memory_bytes / nodes & ~(HUGE_2M - 1), at = 0;
+
+	if (numa_available() < 0)
+		return 0;
+	for (unsigned i = 0; i < nodes; i++) {
+		uint64_t len = i + 1 == nodes ? vm->config->memory_bytes - at : share;
+		int node = vm->config->memory_node[i];
+		struct bitmask *mask;
+		long rc;
+
+		if (node >= 0 && len) {
+			mask = numa_allocate_nodemask();
+			numa_bitmask_setbit(mask, (unsigned)node);
+			rc = mbind(ram + at, len, MPOL_BIND, mask->maskp, mask->size + 1, 0);
+			numa_bitmask_free(mask);
+			if (rc < 0 && errno != ENOSYS && errno != EPERM)
+				return sv_fail(err, errno,
+					"cannot bind guest memory to NUMA node %d: %s", node,
+					strerror(errno));
+		}
+		at += len;
+	}
+	return 0;
+}
+
+static int populate(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
+{
+	uint64_t bytes = vm->config->memory_bytes;
+
+	if (vm->config->no_populate)
+		return 0;
+	if (madvise(ram, bytes, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	if (errno == EINVAL) /* before 5.14: touched by the guest instead */
+		return 0;
+	return sv_fail(err, errno, "--memory %lluM: the machine cannot give it now: %s",
+		(unsigned long long)(bytes / MIB), strerror(errno));
+}
+
+static int give_to_kvm(struct sv_vm *vm, struct sv_error *err)
+{
+	for (unsigned i = 0; i < vm->gmem.n; i++) {
+		const struct sv_gmem_region *r = &vm->gmem.region[i];
+		struct kvm_userspace_memory_region slot = {.slot = i,
+			.guest_phys_addr = r->gpa,
+			.memory_size = r->size,
+			.userspace_addr = (uintptr_t)r->host};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return sv_fail(err, errno, "KVM refuses memory at %#llx, %llu MiB: %s",
+				(unsigned long long)r->gpa, (unsigned long long)(r->size / MIB),
+				strerror(errno));
+	}
+	return 0;
+}
+
+static void init_channels(struct sv_vm *vm, uint8_t *window)
+{
+	uint64_t stride = sv_memory_channel_stride(vm);
+	uint32_t entries = ring_entries(vm);
+
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		struct sv_channel *ch = (struct sv_channel *)(void *)(window + i * stride);
+
+		ch->info = (struct sv_channel_info){
+			.magic = SV_CHANNEL_MAGIC,
+			.version = SV_CHANNEL_VERSION,
+			.size = (uint32_t)sv_channel_bytes(entries, entries),
+			.features = SV_CHANNEL_F_DOORBELL,
+			.req_entries = entries,
+			.cpl_entries = entries,
+			.req_offset = sizeof(struct sv_channel),
+			.cpl_offset = (uint32_t)(sizeof(struct sv_channel) + 64ull * entries),
+			.doorbell_gpa = vm->doorbell_gpa + i * 4096ull,
+			.vcpu = i,
+		};
+	}
+}
+
+static int make_ram(struct sv_vm *vm, struct sv_error *err)
+{
+	uint64_t bytes = vm->config->memory_bytes;
+	int fd = -1, rc;
+	uint8_t *ram;
+
+	if (bytes % HUGE_2M == 0 && huge_pages_free() >= bytes / HUGE_2M)
+		fd = make_memfd("sidevisor-ram", bytes, MFD_HUGETLB | MFD_HUGE_2MB, NULL);
+	if (fd < 0)
+		fd = make_memfd("sidevisor-ram", bytes, 0, err);
+	if (fd < 0)
+		return fd;
+	ram = map_fd(fd, bytes);
+	if (!ram) {
+		rc = sv_fail(err, errno, "--memory: cannot map guest memory: %s", strerror(errno));
+		close(fd);
+		return rc;
+	}
+	add_region(vm, 0, vm->ram_low_bytes, ram, fd, 0);
+	if (vm->ram_high_bytes)
+		add_region(vm, LAYOUT_HIGH, vm->ram_high_bytes, ram + vm->ram_low_bytes, fd,
+			vm->ram_low_bytes);
+	rc = bind_ram(vm, ram, err);
+	return rc < 0 ? rc : populate(vm, ram, err);
+}
+
+static int make_window(struct sv_vm *vm, struct sv_error *err)
+{
+	int fd = make_memfd("sidevisor-channels", vm->window_bytes, 0, err);
+	uint8_t *window;
+
+	if (fd < 0)
+		return fd;
+	window = map_fd(fd, vm->window_bytes);
+	if (!window) {
+		close(fd);
+		return sv_fail(err, ENOMEM, "cannot map the channel window");
+	}
+	add_region(vm, vm->window_gpa, vm->window_bytes, window, fd, 0);
+	init_channels(vm, window);
+	return 0;
+}
+
+int sv_memory_create(struct sv_vm *vm, struct sv_error *err)
+{
+	int rc = check_size(vm, err);
+
+	if (rc < 0)
+		return rc;
+	decide_map(vm);
+	vm->gmem.n = 0;
+	rc = make_ram(vm, err);
+	if (rc == 0)
+		rc = make_window(vm, err);
+	if (rc == 0)
+		rc = give_to_kvm(vm, err);
+	if (rc < 0)
+		sv_memory_destroy(vm);
+	return rc;
+}
+
+void sv_memory_destroy(struct sv_vm *vm)
+{
+	int last = -1;
+
+	for (unsigned i = 0; i < vm->gmem.n; i++) {
+		struct sv_gmem_region *r = &vm->gmem.region[i];
+
+		munmap(r->host, r->size);
+		if (r->fd != last)
+			close(r->fd);
+		last = r->fd;
+	}
+	vm->gmem.n = 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory of the VM process: one memfd of RAM, one of channels, bound, populated, in KVM. */
+#ifndef CORE_VMM_MEMORY_H
+#define CORE_VMM_MEMORY_H
+
+#include "vm.h"
+
+/*
+ * Decide the map (layout.h), create and seal the memfds (no shrinking: the sidecore maps them too),
+ * map them with huge pages where there are any, bind to NUMA nodes, populate unless told not to,
+ * and give them to KVM. Fills vm->gmem. Return: 0, or -errno with a sentence.
+ */
+int sv_memory_create(struct sv_vm *vm, struct sv_error *err);
+void sv_memory_destroy(struct sv_vm *vm);
+
+/* Bytes from one vCPU's channel to the next. */
+uint64_t sv_memory_channel_stride(const struct sv_vm *vm);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The VM process's end of the control protocol (channels/control.h). */
+#ifndef CORE_VMM_NODE_H
+#define CORE_VMM_NODE_H
+
+#include "devices.h"
+#include "vm.h"
+
+/* Tell the node the VM's memory. Return: 0, or -errno with a sentence. */
+int sv_node_memory(int sock, const struct sv_vm *vm, struct sv_error *err);
+/* Where the console service of the channels goes. @fd: sent, stays the caller's. */
+int sv_node_console(int sock, int fd, struct sv_error *err);
+/*
+ * One channel per vCPU, each with a doorbell (ioeventfd at vm->doorbell_gpa). *doorbells: the
+ * eventfds, vm->nvcpus of them, the caller's.
+ */
+int sv_node_channels(int sock, struct sv_vm *vm, int *doorbells, struct sv_error *err);
+int sv_node_start(int sock, struct sv_error *err);
+
+/* sv_device_link over a control connection; ctx: pointer to the socket. */
+int sv_node_connect_device(void *ctx, const void *control_device, const int *fds, unsigned nfds,
+	struct sv_error *err);
+
+#endif

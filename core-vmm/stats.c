@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <channels/atomics.h>
+
+#include "vcpu.h"
+
+#define KVM_STATS_DESCRIPTORS 512u
+
+/*
+ * The binary statistics of a VM or vCPU (Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD): single
+ * values only, histograms are left out.
+ */
+static json_t *kvm_stats(int fd)
+{
+	int sfd = ioctl(fd, KVM_GET_STATS_FD, NULL);
+	struct kvm_stats_header head;
+	json_t *out = json_object();
+
+	if (sfd < 0)
+		return out;
+	if (pread(sfd, &head, sizeof(head), 0) != sizeof(head) ||
+		head.num_desc > KVM_STATS_DESCRIPTORS || head.name_size > 256)
+		goto out;
+	for (uint32_t i = 0; i < head.num_desc; i++) {
+		union {
+			struct kvm_stats_desc d;
+			char bytes[sizeof(struct kvm_stats_desc) + 257];
+		} u;
+		size_t len = sizeof(u.d) + head.name_size;
+		uint64_t value;
+
+		memset(&u, 0, sizeof(u));
+		if (pread(sfd, &u, len, (off_t)(head.desc_offset + i * len)) != (ssize_t)len)
+			break;
+		if (u.d.size != 1)
+			continue;
+		if (pread(sfd, &value, sizeof(value), (off_t)(head.data_offset + u.d.offset)) !=
+			sizeof(value))
+			break;
+		json_object_set_new(out, u.d.name, json_integer((json_int_t)value));
+	}
+out:
+	close(sfd);
+	return out;
+}
+
+static json_t *vcpu_json(const struct sv_vcpu *vcpu)
+{
+	json_t *o = json_object(), *exits = json_object();
+	uint64_t total = 0;
+
+	for (unsigned r = 0; r < EXIT_REASONS; r++) {
+		uint64_t n = sv_load_relaxed(&vcpu->exits[r]);
+		json_t *have = json_object_get(exits, sv_exit_name(r));
+
+		if (!n)
+			continue;
+		total += n;
+		json_object_set_new(exits, sv_exit_name(r),
+			json_integer(json_integer_value(have) + (json_int_t)n));
+	}
+	json_object_set_new(o, "vcpu", json_integer(vcpu->index));
+	json_object_set_new(o, "cpu", json_integer(vcpu->vm->config->vcpu_cpu[vcpu->index]));
+	json_object_set_new(o, "tid", json_integer(sv_load_relaxed(&vcpu->tid)));
+	json_object_set_new(o, "exits_to_us", json_integer((json_int_t)total));
+	json_object_set_new(o, "exits", exits);
+	json_object_set_new(o, "kicks", json_integer((json_int_t)sv_load_relaxed(&vcpu->kicks)));
+	json_object_set_new(o, "kvm", kvm_stats(vcpu->fd));
+	return o;
+}
+
+uint64_t sv_stats_exits(const struct sv_vm *vm)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		for (unsigned r = 0; r < EXIT_REASONS; r++)
+			total += sv_load_relaxed(&vm->vcpu[i].exits[r]);
+	return total;
+}
+
+char *sv_stats_json(struct sv_vm *vm)
+{
+	json_t *o = json_object(), *vcpus = json_array();
+	char *text;
+
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		json_array_append_new(vcpus, vcpu_json(&vm->vcpu[i]));
+	json_object_set_new(o, "name", json_string(vm->config->name));
+	json_object_set_new(o, "pid", json_integer(getpid()));
+	json_object_set_new(o, "substrate", json_string(vm->substrate));
+	json_object_set_new(o, "emulated", json_boolean(vm->emulated));
+	json_object_set_new(o, "memory_bytes", json_integer((json_int_t)vm->config->memory_bytes));
+	json_object_set_new(o, "state", json_string(vm->paused ? "paused" : "running"));
+	json_object_set_new(o, "exits_to_us", json_integer((json_int_t)sv_stats_exits(vm)));
+	json_object_set_new(o, "unassigned_accesses",
+		json_integer((json_int_t)(sv_load_relaxed(&vm->pio.unassigned) +
+					  sv_load_relaxed(&vm->mmio.unassigned))));
+	json_object_set_new(o, "vcpus", vcpus);
+	json_object_set_new(o, "kvm", kvm_stats(vm->vm_fd));
+	text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
+	json_decref(o);
+	return text;
+}
