@@ -9,7 +9,7 @@
  * _OSC of the host bridge: the operating system may have the PCI Express capability structures,
  * and nothing else, as there is nothing else here. In ASL:
  *
- *	Method (_OSC, 4) {
+ *	Method (_OSC, 4, Serialized) {
  *		CreateDWordField (Arg3, 0, CDW1)
  *		If (LEqual (Arg0, ToUUID ("33db4d5b-1ff7-401c-9657-7441c03dd766"))) {
  *			CreateDWordField (Arg3, 8, CDW3)
@@ -51,10 +51,11 @@ static aml_mark device(struct sv_table_area *a, const char name[4], const char *
 	return m;
 }
 
+/* There is no _PRT: no device has a pin interrupt, MSI-X only. */
 static void pci(struct sv_table_area *a, const struct sv_vm *vm)
 {
 	struct aml_resources r = {.n = 0};
-	aml_mark m = device(a, "PCI0", "PNP0A08", 0), p;
+	aml_mark m = device(a, "PCI0", "PNP0A08", 0);
 
 	aml_name(a, "_CID");
 	aml_eisa(a, "PNP0A03");
@@ -70,9 +71,6 @@ static void pci(struct sv_table_area *a, const struct sv_vm *vm)
 	if (vm->pci64_gpa)
 		aml_memory_window(&r, vm->pci64_gpa, vm->pci64_gpa + LAYOUT_PCI64_BYTES - 1);
 	aml_crs(a, &r);
-	aml_name(a, "_PRT"); /* MSI-X only */
-	p = aml_package_open(a, 0);
-	aml_close(a, p);
 	osc(a);
 	aml_close(a, m);
 }

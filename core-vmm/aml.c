@@ -23,6 +23,7 @@
 #define OP_EXT 0x5b
 #define OP_EXT_DEVICE 0x82
 
+#define METHOD_SERIALIZED 8u
 #define LENGTH_BYTES 3u /* every package length is written in three bytes */
 
 static void put(struct sv_table_area *a, const void *bytes, size_t n)
@@ -82,7 +83,7 @@ aml_mark aml_method_open(struct sv_table_area *a, const char name[4], unsigned a
 	byte(a, OP_METHOD);
 	m = open_length(a);
 	put(a, name, 4);
-	byte(a, (uint8_t)args);
+	byte(a, (uint8_t)(args | METHOD_SERIALIZED));
 	return m;
 }
 

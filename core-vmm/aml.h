@@ -24,7 +24,7 @@ void aml_string(struct sv_table_area *a, const char *s);
 void aml_eisa(struct sv_table_area *a, const char *id);
 void aml_buffer(struct sv_table_area *a, const void *bytes, size_t n);
 
-/* Inside methods. */
+/* Inside methods, which are serialized. */
 #define AML_ARG(n) (0x68 + (n))
 #define AML_AND 0x7b
 #define AML_OR 0x7d
