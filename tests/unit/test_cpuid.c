@@ -3,11 +3,7 @@
 #include <criterion/criterion.h>
 
 #include <asm/kvm_para.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "acpi.h"
 #include "cpuid.h"
@@ -279,22 +275,5 @@ Test(cpuid, a_full_table_is_refused_with_a_sentence)
 	cr_assert(strstr(err.text, "leaves"));
 	t.head.nent = 0;
 	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, &t.head, CAPACITY, &err), 0);
-	by_hand_free(m);
-}
-
-Test(cpuid, this_machines_kvm_takes_it)
-{
-	struct by_hand *m = machine();
-	static struct table t = {.head.nent = CAPACITY};
-	struct sv_error err;
-
-	m->vm.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (m->vm.kvm_fd < 0) {
-		printf("SKIPPED BECAUSE there is no usable /dev/kvm\n");
-		cr_skip_test("no /dev/kvm");
-	}
-	cr_assert_eq(sv_cpuid_build(&m->vm, 5, &t.head, &err), 0, "%s", err.text);
-	cr_assert_eq(leaf(&t, 0xb, 0)->edx, sv_apic_id(&m->config.topology, 5));
-	close(m->vm.kvm_fd);
 	by_hand_free(m);
 }
