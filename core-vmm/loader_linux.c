@@ -27,7 +27,6 @@ struct bzimage {
 	struct setup_header h;
 	uint64_t code_at, code_bytes; /* of the protected-mode part, in the file */
 	uint64_t load, need;	      /* where it goes, and what it occupies before it can look */
-	uint32_t alignment;
 	bool entry64;
 };
 
@@ -111,24 +110,10 @@ static int check_file(const struct sv_image *img, struct bzimage *bz, struct sv_
 	return 0;
 }
 
-/* The smallest alignment allowed, from the preferred one down, that makes the kernel fit. */
-static bool fits_aligned(struct bzimage *bz, const struct sv_vm *vm)
-{
-	unsigned min = bz->h.min_alignment;
-	uint64_t least = min && min < 32 ? 1ull << min : bz->h.kernel_alignment;
-
-	for (uint64_t a = bz->h.kernel_alignment; a >= least && a >= PAGE; a >>= 1) {
-		uint64_t at = align_up(LAYOUT_HIMEM, a);
-
-		if (at < vm->ram_low_bytes && bz->need <= vm->ram_low_bytes - at) {
-			bz->load = at;
-			bz->alignment = (uint32_t)a;
-			return true;
-		}
-	}
-	return false;
-}
-
+/*
+ * At the preferred address, even when it could be elsewhere: a kernel that was loaded lower unpacks
+ * itself there all the same.
+ */
 static int place(const struct sv_image *img, struct bzimage *bz, const struct sv_vm *vm,
 	struct sv_error *err)
 {
@@ -140,13 +125,10 @@ static int place(const struct sv_image *img, struct bzimage *bz, const struct sv
 			"it again", img->path, align);
 	bz->need = bz->code_bytes > h->init_size ? bz->code_bytes : h->init_size;
 	bz->load = h->pref_address ? h->pref_address : LAYOUT_HIMEM;
-	bz->alignment = align;
 	if (h->relocatable_kernel)
 		bz->load = align_up(bz->load, align);
 	if (bz->load >= LAYOUT_HIMEM && bz->load < vm->ram_low_bytes &&
 		bz->need <= vm->ram_low_bytes - bz->load)
-		return 0;
-	if (h->relocatable_kernel && fits_aligned(bz, vm))
 		return 0;
 	if (bz->load < LAYOUT_HIMEM)
 		return sv_fail(err, ENOEXEC, "kernel %s: broken header, load address %#llx; copy or "
@@ -204,8 +186,6 @@ static void write_params(struct sv_load *l, const struct bzimage *bz)
 	bp->hdr.vid_mode = 0xffff;
 	bp->hdr.code32_start = (uint32_t)bz->load;
 	bp->hdr.cmd_line_ptr = LAYOUT_CMDLINE;
-	if (bz->alignment)
-		bp->hdr.kernel_alignment = bz->alignment;
 	if (rd->present) {
 		bp->hdr.ramdisk_image = (uint32_t)rd->gpa;
 		bp->hdr.ramdisk_size = (uint32_t)rd->img.size;
