@@ -36,13 +36,15 @@
  * Ports of the machine for such guests. EXIT: 4 bytes, the exit status of the guest. CRASH: 4
  * bytes, the number of the vCPU whose struct sv_crash in struct sv_boot is filled in. EARLY: one
  * byte of early console. NOP: 1, 2 or 4 bytes, no effect: an exit to the VM process and back.
- * HOSTPP: bench only, see bench/.
+ * BENCH: for the measurements in bench/ alone. YIELD: any size: the vCPU's thread gives its core to
+ * another that waits for it.
  */
 #define SV_PORT_EXIT 0x5e0u
 #define SV_PORT_CRASH 0x5e4u
 #define SV_PORT_EARLY 0x5e8u
 #define SV_PORT_NOP 0x5ecu
 #define SV_PORT_BENCH 0x5f0u
+#define SV_PORT_YIELD 0x5f4u
 
 /* A page of MMIO without effect: reads give zero, writes vanish; an exit to the VM process. */
 #define SV_MMIO_NOP_GPA 0xfe000000ull
@@ -77,7 +79,7 @@ struct sv_boot {
 	char cmdline[SV_BOOT_CMDLINE_BYTES];
 };
 
-/* vCPUs have no core of their own: waiting loops should give the core up (kernel HLT). */
+/* vCPUs have no core of their own: waiting loops should write SV_PORT_YIELD now and then. */
 #define SV_BOOT_F_OVERCOMMIT (1ull << 0)
 
 SV_ABI_ASSERT(offsetof(struct sv_boot, vcpus) == 12, "ABI");

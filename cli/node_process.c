@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "node_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <channels/control.h>
+
+#define PRIVATE_FD 3
+#define LEAVE_MS 2000
+
+int node_connect(struct node_process *np, const char *path, struct sv_error *err)
+{
+	const char *at = path ? path : SV_CONTROL_SOCKET;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int rc;
+
+	*np = (struct node_process){.sock = -1};
+	if (strlen(at) >= sizeof(a.sun_path))
+		return sv_fail(err, EINVAL, "--node %s: a socket path has at most %zu characters", at,
+			sizeof(a.sun_path) - 1);
+	strcpy(a.sun_path, at);
+	np->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (np->sock < 0)
+		return sv_fail(err, errno, "socket: %s", strerror(errno));
+	if (connect(np->sock, (struct sockaddr *)&a, sizeof(a)) == 0)
+		return 0;
+	rc = sv_fail(err, !path && (errno == ECONNREFUSED || errno == EACCES) ? ENOENT : errno,
+		"--node %s: no sidevisor node service answers there (%s); start one with `sidevisor "
+		"serve`, or use --private", at, strerror(errno));
+	close(np->sock);
+	np->sock = -1;
+	return rc;
+}
+
+static void child(int sock, char **argv, pid_t parent)
+{
+	sigset_t none;
+
+	/* The terminal's signals are for the VM process; this one ends with its connection. */
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(EXIT_FAILED);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (sock == PRIVATE_FD)
+		fcntl(sock, F_SETFD, 0);
+	else
+		dup2(sock, PRIVATE_FD);
+	execv("/proc/self/exe", argv);
+	_exit(EXIT_FAILED);
+}
+
+int node_spawn(struct node_process *np, int sidecore, int control, const char *idle,
+	bool allow_bench, struct sv_error *err)
+{
+	char cpu[16], control_cpu[16], fd[16];
+	char *argv[16];
+	int pair[2], n = 0, rc;
+	pid_t parent = getpid();
+
+	*np = (struct node_process){.sock = -1};
+	snprintf(cpu, sizeof(cpu), "%d", sidecore);
+	snprintf(control_cpu, sizeof(control_cpu), "%d", control);
+	snprintf(fd, sizeof(fd), "%d", PRIVATE_FD);
+	argv[n++] = (char *)(uintptr_t) "sidevisor";
+	argv[n++] = (char *)(uintptr_t) "serve";
+	argv[n++] = (char *)(uintptr_t) "--private-fd";
+	argv[n++] = fd;
+	argv[n++] = (char *)(uintptr_t) "--cpus";
+	argv[n++] = cpu;
+	if (control >= 0) {
+		argv[n++] = (char *)(uintptr_t) "--control-cpu";
+		argv[n++] = control_cpu;
+	}
+	if (idle) {
+		argv[n++] = (char *)(uintptr_t) "--idle";
+		argv[n++] = (char *)(uintptr_t)idle;
+	}
+	if (allow_bench)
+		argv[n++] = (char *)(uintptr_t) "--allow-bench";
+	argv[n] = NULL;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return sv_fail(err, errno, "socketpair: %s", strerror(errno));
+	np->pid = fork();
+	if (np->pid == 0)
+		child(pair[1], argv, parent);
+	close(pair[1]);
+	if (np->pid < 0) {
+		rc = sv_fail(err, errno, "cannot start the private sidecore: %s", strerror(errno));
+		close(pair[0]);
+		np->pid = 0;
+		return rc;
+	}
+	np->sock = pair[0];
+	return 0;
+}
+
+void node_leave(struct node_process *np)
+{
+	struct timespec slice = {.tv_nsec = 1000000};
+
+	if (np->sock >= 0)
+		close(np->sock);
+	np->sock = -1;
+	if (!np->pid)
+		return;
+	for (int ms = 0; ms < LEAVE_MS; ms++) {
+		if (waitpid(np->pid, NULL, WNOHANG) != 0)
+			goto gone;
+		nanosleep(&slice, NULL);
+	}
+	kill(np->pid, SIGKILL);
+	waitpid(np->pid, NULL, 0);
+gone:
+	np->pid = 0;
+}

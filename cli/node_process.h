@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The sidecores that serve a VM: the node's, or a private process of ours. */
+#ifndef CLI_NODE_PROCESS_H
+#define CLI_NODE_PROCESS_H
+
+#include <sys/types.h>
+
+#include "cli.h"
+
+struct node_process {
+	int sock;  /* control connection (channels/control.h) */
+	pid_t pid; /* of the private process; 0: the node's service */
+};
+
+/*
+ * Connect to the node service at @path (NULL: the default place). Return: 0; -ENOENT when nobody
+ * serves there and @path is NULL; else -errno with a sentence.
+ */
+int node_connect(struct node_process *np, const char *path, struct sv_error *err);
+
+/*
+ * Start `sidevisor serve` for this VM alone, on CPU @sidecore, its control thread on @control
+ * (-1: anywhere allowed). Return: 0, or -errno with a sentence.
+ */
+int node_spawn(struct node_process *np, int sidecore, int control, const char *idle,
+	bool allow_bench, struct sv_error *err);
+
+/* End the connection; a private process gets 2 s to go, then SIGKILL. */
+void node_leave(struct node_process *np);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which CPUs a VM gets: the planner's answer and the user's wishes, together. */
+#ifndef CLI_PLACE_H
+#define CLI_PLACE_H
+
+#include "run_options.h"
+
+/*
+ * Fill o->vm.vcpu_cpu, o->vm.control_cpu, o->vm.memory_node and (when it is -1) o->sidecore_cpu.
+ * Return: 0, or -errno with a sentence (more vCPUs than guest cores without --overcommit).
+ */
+int place_guest(struct run_options *o, struct sv_error *err);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* sidevisor run: options, sidecores, placement, the VM, how it ended. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include <vmm/vmm.h>
+
+#include "node_process.h"
+#include "place.h"
+#include "run_options.h"
+
+static int make_signalfd(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Where the sidecore comes from, and then where the vCPUs go. */
+static int join_node(struct run_options *o, struct node_process *np, struct sv_error *err)
+{
+	int rc = -ENOENT, cpu;
+
+	if (!o->private_node)
+		rc = node_connect(np, o->node, err);
+	if (rc == 0) {
+		rc = sv_node_hello(np->sock, o->name, o->vm.vcpus, &o->sidecore_cpu, err);
+		return rc < 0 ? rc : place_guest(o, err);
+	}
+	if (rc != -ENOENT || o->node)
+		return rc;
+	rc = place_guest(o, err);
+	if (rc == 0)
+		rc = node_spawn(np, o->sidecore_cpu, o->vm.control_cpu, o->idle, o->allow_bench, err);
+	return rc < 0 ? rc : sv_node_hello(np->sock, o->name, o->vm.vcpus, &cpu, err);
+}
+
+static void print_json(const struct sv_vmm_result *res, const struct run_options *o)
+{
+	json_t *j = json_pack("{s:s, s:s, s:b, s:i, s:s, s:I, s:i, s:i}", "name", o->name, "end",
+		res->kind, "ok", res->ok, "status", res->status, "text", res->text, "first_run_ns",
+		(json_int_t)sv_vmm_first_run_ns(), "sidecore_cpu", o->sidecore_cpu, "vcpu0_cpu",
+		o->vm.vcpu_cpu[0]);
+	char *text = json_dumps(j, JSON_SORT_KEYS);
+
+	fprintf(stderr, "%s\n", text);
+	free(text);
+	json_decref(j);
+}
+
+int cli_run(int argc, char **argv)
+{
+	struct node_process np = {.sock = -1};
+	struct sv_vmm_result res = {0};
+	struct run_options *o = malloc(sizeof(*o));
+	struct sv_error err = {""};
+	int rc, sigfd;
+
+	if (!o)
+		return EXIT_FAILED;
+	rc = run_options_parse(o, argc, argv);
+	if (rc >= 0) {
+		free(o);
+		return rc;
+	}
+	sigfd = make_signalfd();
+	rc = join_node(o, &np, &err);
+	if (rc == 0)
+		rc = sv_vmm_run(&o->vm, np.sock, sigfd, &res, &err);
+	node_leave(&np);
+	if (rc < 0) {
+		rc = cli_fail(&err, rc);
+	} else if (o->json) {
+		print_json(&res, o);
+	} else {
+		fprintf(stderr, "sidevisor: %s: %s\n", o->name, res.text);
+	}
+	if (rc == 0)
+		rc = res.ok ? EXIT_DONE : EXIT_FAILED;
+	if (sigfd >= 0)
+		close(sigfd);
+	free(o);
+	return rc;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* sidevisor serve: the node's sidecores, with every kind of device there is. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <io/devices.h>
+#include <sidecore/node.h>
+#include <sidecore/placement.h>
+
+#include "cli.h"
+
+#define DEFAULT_IDLE_US 2000
+
+static const char help[] =
+	"usage: sidevisor serve [OPTION...]\n"
+	"\n"
+	"Run this node's sidecores in the foreground, until SIGINT or SIGTERM.\n"
+	"\n"
+	"  -c, --cpus LIST         one sidecore on each of these CPUs (default: one, chosen)\n"
+	"  -s, --socket PATH       where VMs attach (default " SV_CONTROL_SOCKET ")\n"
+	"      --control-cpu CPU   of the control thread (default: chosen)\n"
+	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
+	"                          `never`: it polls for ever\n"
+	"      --allow-bench       let guests occupy a sidecore for measurements\n"
+	"  -h, --help\n";
+
+enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE };
+
+static const struct option options[] = {
+	{"cpus", required_argument, NULL, 'c'},
+	{"socket", required_argument, NULL, 's'},
+	{"control-cpu", required_argument, NULL, OPT_CONTROL},
+	{"idle", required_argument, NULL, OPT_IDLE},
+	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err)
+{
+	char *save = NULL;
+
+	for (char *s = strtok_r(text, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
+		uint64_t cpu;
+		int rc = cli_parse_number("--cpus", s, 0, 65535, &cpu, err);
+
+		if (rc < 0)
+			return rc;
+		if (c->sidecores == SV_NODE_SIDECORES)
+			return sv_fail(err, EINVAL, "--cpus: at most %u sidecores", SV_NODE_SIDECORES);
+		c->cpu[c->sidecores++] = (int)cpu;
+	}
+	return c->sidecores ? 0 : sv_fail(err, EINVAL, "--cpus: name at least one CPU");
+}
+
+static int take(struct sv_node_config *c, int opt, struct sv_error *err)
+{
+	uint64_t n = 0;
+	int rc = 0;
+
+	switch (opt) {
+	case 'c':
+		rc = parse_cpus(c, optarg, err);
+		break;
+	case 's':
+		c->socket = optarg;
+		break;
+	case OPT_CONTROL:
+		rc = cli_parse_number("--control-cpu", optarg, 0, 65535, &n, err);
+		c->control_cpu = (int)n;
+		break;
+	case OPT_IDLE:
+		if (!strcmp(optarg, "never")) {
+			c->idle_spin_us = SV_IDLE_NEVER;
+		} else {
+			rc = cli_parse_number("--idle", optarg, 0, 1000000000, &n, err);
+			c->idle_spin_us = n;
+		}
+		break;
+	case OPT_BENCH:
+		c->allow_bench = true;
+		break;
+	case OPT_PRIVATE:
+		rc = cli_parse_number("--private-fd", optarg, 3, 1023, &n, err);
+		c->private_fd = (int)n;
+		break;
+	}
+	return rc;
+}
+
+/* No CPU named: the place that suits a guest of one vCPU. */
+static int choose_cpu(struct sv_node_config *c, struct sv_error *err)
+{
+	struct sv_placement_request req = {.vcpus = 1, .sidecore = -1, .overcommit = true};
+	static struct sv_placement p;
+	int rc = sv_placement_here(&req, &p, err);
+
+	if (rc < 0)
+		return rc;
+	c->cpu[c->sidecores++] = p.sidecore_cpu;
+	if (c->control_cpu < 0)
+		c->control_cpu = p.control_cpu;
+	return 0;
+}
+
+int cli_serve(int argc, char **argv)
+{
+	struct sv_node_config c = {.socket = SV_CONTROL_SOCKET,
+		.private_fd = -1,
+		.control_cpu = -1,
+		.idle_spin_us = DEFAULT_IDLE_US};
+	struct sv_error err = {""};
+	int opt, rc;
+
+	optind = 1;
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "+:c:s:h", options, NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		}
+		if (opt == '?')
+			return cli_usage_error("serve", "unknown option '%s'", argv[optind - 1]);
+		if (opt == ':')
+			return cli_usage_error("serve", "option '%s' needs a value", argv[optind - 1]);
+		rc = take(&c, opt, &err);
+		if (rc < 0)
+			return cli_fail(&err, rc);
+	}
+	if (optind < argc)
+		return cli_usage_error("serve", "unexpected operand '%s'", argv[optind]);
+	if (!c.sidecores) {
+		rc = choose_cpu(&c, &err);
+		if (rc < 0)
+			return cli_fail(&err, rc);
+	}
+	if (c.control_cpu < 0)
+		c.control_cpu = c.cpu[0];
+	c.class[c.classes++] = &sv_blk_class;
+	c.class[c.classes++] = &sv_console_class;
+	if (c.private_fd < 0)
+		fprintf(stderr, "sidevisor serve: %u sidecore%s, the first on CPU %d; VMs attach at %s\n",
+			c.sidecores, c.sidecores == 1 ? "" : "s", c.cpu[0], c.socket);
+	rc = sv_node_run(&c, &err);
+	return rc < 0 ? cli_fail(&err, rc) : EXIT_DONE;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app=NAME on the command line chooses the application. */
+#include "apps.h"
+
+#include <lwk/lwk.h>
+
+static const struct {
+	const char *name;
+	int (*main)(void);
+} apps[] = {
+	{"hello", app_hello},
+	{"idle", app_idle},
+	{"stress", app_stress},
+	{"threads", app_threads},
+	{"crash", app_crash},
+	{"hostile", app_hostile},
+	{"timer", app_timer},
+	{"bench", app_bench},
+};
+
+int lwk_app_main(void);
+
+int lwk_app_main(void)
+{
+	for (unsigned i = 0; i < sizeof(apps) / sizeof(apps[0]); i++)
+		if (lwk_arg_is("app", apps[i].name))
+			return apps[i].main();
+	if (!lwk_arg_u64("app", 1) || lwk_arg_word("app"))
+		return 2;
+	return app_hello();
+}

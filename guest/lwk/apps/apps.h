@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef LWK_APPS_H
+#define LWK_APPS_H
+
+int app_hello(void);
+int app_idle(void);
+int app_stress(void);
+int app_threads(void);
+int app_crash(void);
+int app_hostile(void);
+int app_timer(void);
+int app_bench(void);
+
+#endif

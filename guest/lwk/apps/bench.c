@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guest's half of `sidevisor bench exit`: rounds of every item, one after the other, so that
+ * drift hits all alike. Samples are TSC differences of single operations, left in memory; the
+ * address of struct lwk_bench is told through SV_PORT_BENCH, where the VM process does its own items
+ * in between (raw ping-pong in host mode).
+ */
+#include "apps.h"
+
+#include <lwk/bench.h>
+#include <lwk/lwk.h>
+
+static struct lwk_bench *b;
+
+static void sample(enum lwk_bench_item item, uint64_t ticks)
+{
+	uint64_t *n = &b->n[item];
+
+	if (*n < b->room)
+		((uint64_t *)b->samples[item])[(*n)++] = ticks;
+}
+
+static void ring(unsigned count)
+{
+	struct sv_req req = {.service = SV_SERVICE_CORE, .opcode = SV_CORE_NOP};
+	struct sv_cpl cpl;
+
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t t = lwk_tsc();
+
+		req.tag = i;
+		lwk_submit(&req, 1);
+		while (!lwk_reap(&cpl))
+			__builtin_ia32_pause();
+		sample(LWK_BENCH_RING, lwk_tsc() - t);
+	}
+}
+
+static void pingpong(unsigned count)
+{
+	uint64_t arg[5] = {(uint64_t)b->line, count};
+	uint64_t *mine = &b->line[0], *theirs = &b->line[8];
+	struct sv_cpl cpl;
+
+	__atomic_store_n(mine, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(theirs, 0, __ATOMIC_RELAXED);
+	if (lwk_call(SV_SERVICE_BENCH, SV_BENCH_PINGPONG, arg, &cpl) != SV_STATUS_OK) {
+		b->error = cpl.status;
+		return;
+	}
+	for (uint64_t i = 1; i <= count; i++) {
+		uint64_t t = lwk_tsc();
+
+		__atomic_store_n(mine, i, __ATOMIC_RELEASE);
+		while (__atomic_load_n(theirs, __ATOMIC_ACQUIRE) != i)
+			__builtin_ia32_pause();
+		sample(LWK_BENCH_PINGPONG_GUEST, lwk_tsc() - t);
+	}
+}
+
+/* The same bounce, our side done by the vCPU's thread in the VM process. */
+static void host_pingpong(unsigned count)
+{
+	uint64_t arg[5] = {(uint64_t)b->line, count};
+	struct sv_cpl cpl;
+
+	__atomic_store_n(&b->line[0], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->line[8], 0, __ATOMIC_RELAXED);
+	if (lwk_call(SV_SERVICE_BENCH, SV_BENCH_PINGPONG, arg, &cpl) == SV_STATUS_OK)
+		lwk_out32(SV_PORT_BENCH, LWK_BENCH_HOST_PINGPONG);
+}
+
+static void exits(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t eax = 0x40000000, ebx, ecx = 0, edx;
+		uint64_t t = lwk_tsc();
+
+		__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx) : : "memory");
+		sample(LWK_BENCH_EXIT_KERNEL, lwk_tsc() - t);
+		t = lwk_tsc();
+		lwk_out32(SV_PORT_NOP, 0);
+		sample(LWK_BENCH_EXIT_PIO, lwk_tsc() - t);
+		t = lwk_tsc();
+		(void)*(volatile uint32_t *)SV_MMIO_NOP_GPA;
+		sample(LWK_BENCH_EXIT_MMIO, lwk_tsc() - t);
+		t = lwk_tsc();
+		*(volatile uint32_t *)SV_MMIO_KICK_GPA = 0;
+		sample(LWK_BENCH_KICK, lwk_tsc() - t);
+	}
+}
+
+static void timer_cost(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t t = lwk_tsc();
+
+		sample(LWK_BENCH_CLOCK, lwk_tsc() - t);
+	}
+}
+
+int app_bench(void)
+{
+	unsigned rounds = (unsigned)lwk_arg_u64("rounds", 50);
+	unsigned count = (unsigned)lwk_arg_u64("count", 2000);
+	unsigned slow = (unsigned)lwk_arg_u64("exits", 40);
+
+	b = lwk_alloc(sizeof(*b), 64);
+	if (!b)
+		return 1;
+	b->room = (uint64_t)rounds * (count > slow ? count : slow);
+	for (unsigned i = 0; i < LWK_BENCH_ITEMS; i++) {
+		b->samples[i] = (uint64_t)lwk_alloc(b->room * sizeof(uint64_t), 64);
+		if (!b->samples[i])
+			return 1;
+	}
+	lwk_out32(SV_PORT_BENCH, (uint32_t)(uint64_t)b);
+	for (unsigned r = 0; r < rounds && !b->error; r++) {
+		timer_cost(slow);
+		ring(count);
+		pingpong(count);
+		host_pingpong(count);
+		exits(slow);
+	}
+	lwk_out32(SV_PORT_BENCH, LWK_BENCH_DONE);
+	return b->error ? 1 : 0;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The library for applications of the lightweight kernel. Applications run at CPL 3, one thread per
+ * vCPU, with the vCPU's channel in their address space; everything that is not computation goes
+ * through it. Nothing here blocks in the kernel.
+ */
+#ifndef LWK_LWK_H
+#define LWK_LWK_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sidevisor/platform.h>
+#include <sidevisor/services.h>
+
+/* --- the machine ----------------------------------------------------------------------------- */
+
+/* A copy of what the VM process told the kernel; constant. */
+extern struct sv_boot lwk_boot;
+
+unsigned lwk_vcpu(void); /* number of this vCPU */
+static inline unsigned lwk_vcpus(void)
+{
+	return lwk_boot.vcpus;
+}
+
+/* End the VM with this status. Does not return. */
+__attribute__((noreturn)) void lwk_exit(int status);
+
+/* key=value on the command line: a number (decimal or 0x…), or a word. */
+uint64_t lwk_arg_u64(const char *key, uint64_t otherwise);
+bool lwk_arg_is(const char *key, const char *value);
+bool lwk_arg_word(const char *word); /* a word without '=' */
+
+/* --- clock ----------------------------------------------------------------------------------- */
+
+static inline uint64_t lwk_tsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+uint64_t lwk_ticks_to_ns(uint64_t ticks);
+
+/* --- the channel of this vCPU ---------------------------------------------------------------- */
+
+/* Requests in flight on one channel at most. */
+unsigned lwk_channel_room(void);
+/*
+ * Send @n requests, in order. They must fit (lwk_channel_room). Rings the doorbell if the sidecore
+ * sleeps. The tags are the caller's.
+ */
+void lwk_submit(const struct sv_req *req, unsigned n);
+/* Take one completion if it is there. */
+bool lwk_reap(struct sv_cpl *cpl);
+/* Wait for one completion. Crashes the application after 10 s without one. */
+void lwk_wait(struct sv_cpl *cpl);
+/* Send one and wait for its answer. Nothing else may be in flight. Return: the status. */
+uint32_t lwk_call(uint16_t service, uint16_t opcode, const uint64_t arg[5], struct sv_cpl *cpl);
+
+/* --- console --------------------------------------------------------------------------------- */
+
+/* %s %c %d %u %x %p and the l modifier; whole lines of different vCPUs do not mix. */
+void lwk_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* --- memory ---------------------------------------------------------------------------------- */
+
+/* @bytes of zeroed memory, aligned to @align (a power of two), never given back. NULL: none left. */
+void *lwk_alloc(size_t bytes, size_t align);
+
+/* --- threads: one per vCPU ------------------------------------------------------------------- */
+
+/* Run @fn(arg) on vCPU @vcpu (not 0). Return: false when it runs something already. */
+bool lwk_thread_start(unsigned vcpu, void (*fn)(void *arg), void *arg);
+void lwk_thread_join(unsigned vcpu);
+
+struct lwk_barrier {
+	uint32_t n, arrived, phase;
+};
+void lwk_barrier_wait(struct lwk_barrier *b);
+
+/* One turn of a waiting loop: PAUSE, and where vCPUs share cores give the core up now and then. */
+void lwk_relax(unsigned *turns);
+
+/* --- calls into the kernel (a trap: slow; see kernel/traps.c) -------------------------------- */
+
+enum lwk_kcall {
+	LWK_KCALL_EXIT = 1,	/* rdi = status */
+	LWK_KCALL_EARLY = 2,	/* rdi = character for the early console */
+	LWK_KCALL_TIMER = 3,	/* rdi = ticks of the local APIC timer until one interrupt */
+	LWK_KCALL_PRIVILEGED = 4, /* hostile tests only: rdi = what, rsi = where */
+};
+uint64_t lwk_kcall(enum lwk_kcall nr, uint64_t rdi, uint64_t rsi);
+/* Timer interrupts this vCPU has taken. */
+uint64_t lwk_timer_interrupts(void);
+
+/* --- ports (the application has IOPL 3) ------------------------------------------------------ */
+
+static inline void lwk_out32(uint16_t port, uint32_t v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline void lwk_out8(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline uint32_t lwk_in32(uint16_t port)
+{
+	uint32_t v;
+
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+/* --- strings --------------------------------------------------------------------------------- */
+
+void *memset(void *d, int c, size_t n);
+void *memcpy(void *d, const void *s, size_t n);
+int memcmp(const void *a, const void *b, size_t n);
+size_t strlen(const char *s);
+int strncmp(const char *a, const char *b, size_t n);
+
+#endif

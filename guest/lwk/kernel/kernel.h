@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The lightweight kernel: brings every vCPU to CPL 3 and stays out of the way. Everything here runs
+ * at CPL 0, few instructions of it: on hosts without VMX or SVM each is interpreted.
+ */
+#ifndef LWK_KERNEL_H
+#define LWK_KERNEL_H
+
+#include <stdint.h>
+
+#include <sidevisor/platform.h>
+
+#define LWK_MAX_VCPUS 256u
+#define LWK_KERNEL_STACK 2048u
+#define LWK_USER_STACK 65536u
+
+/* Selectors of the kernel's GDT. */
+#define KERNEL_CS 0x08u
+#define KERNEL_DS 0x10u
+#define USER_DS 0x1bu
+#define USER_CS 0x23u
+#define TSS_SEL 0x28u
+
+#define VECTORS 64u
+#define TIMER_VECTOR 0x30u
+#define SPURIOUS_VECTOR 0x3fu
+
+/* What the entry of traps.c finds on the kernel stack. */
+struct trap_frame {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	uint64_t vector, error_code;
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* paging.c: the kernel's page tables; returns CR3. vCPU 0 alone. */
+uint64_t kernel_build_page_tables(const struct sv_boot *boot);
+/* traps.c: the IDT, shared. vCPU 0 alone. */
+void kernel_build_idt(void);
+void kernel_load_idt(void);
+/* Number of the vCPU we run on, from the task register. */
+unsigned kernel_vcpu(void);
+__attribute__((noreturn)) void kernel_crash(uint32_t vector, uint64_t error_code,
+	const struct trap_frame *f, const char *cause);
+
+/* Called by entry.S. */
+__attribute__((noreturn)) void kernel_main(const struct sv_boot *boot, uint64_t vcpu);
+void kernel_trap(struct trap_frame *f);
+
+/* entry.S */
+extern char kernel_stacks[];
+extern char trap_stubs[];
+__attribute__((noreturn)) void kernel_enter_user(uint64_t rip, uint64_t rsp, uint64_t vcpu);
+
+/* the application's side (lib/start.c) */
+extern struct sv_boot lwk_boot;
+extern uint64_t lwk_timer_count[];
+extern char lwk_image_end[];
+void lwk_user_start(unsigned vcpu);
+
+static inline void out32(uint16_t port, uint32_t v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline void wrmsr(uint32_t msr, uint64_t v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+static inline uint64_t rdmsr(uint32_t msr)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (uint64_t)hi << 32 | lo;
+}
+
+#endif

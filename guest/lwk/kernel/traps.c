@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Exceptions, interrupts, and calls of the application into the kernel.
+ *
+ * A kernel call is UD2 with LWK_CALL_MAGIC in the upper half of RAX: an exception enters CPL 0 on
+ * every KVM, which neither SYSCALL nor INT does on the software-MMU ones.
+ */
+#include "kernel.h"
+
+#include <lwk/lwk.h>
+
+#define LWK_CALL_MAGIC 0x4c574b43u /* "LWKC" */
+#define VECTOR_UD 6u
+#define VECTOR_PF 14u
+
+#define MSR_X2APIC_EOI 0x80bu
+#define MSR_X2APIC_LVT_TIMER 0x832u
+#define MSR_X2APIC_TIMER_COUNT 0x838u
+#define MSR_X2APIC_TIMER_DIVIDE 0x83eu
+
+static uint64_t idt[VECTORS][2] __attribute__((aligned(64)));
+
+void kernel_build_idt(void)
+{
+	for (unsigned v = 0; v < VECTORS; v++) {
+		uint64_t at = (uint64_t)trap_stubs + v * 16;
+
+		/* present, interrupt gate, from any privilege level below */
+		idt[v][0] = (at & 0xffff) | (uint64_t)KERNEL_CS << 16 | 0x8eull << 40 |
+			    (at >> 16 & 0xffff) << 48;
+		idt[v][1] = at >> 32;
+	}
+}
+
+void kernel_load_idt(void)
+{
+	struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) idtr = {sizeof(idt) - 1, (uint64_t)idt};
+
+	__asm__ volatile("lidt %0" : : "m"(idtr));
+}
+
+static const char *const causes[] = {[0] = "divide error", [1] = "debug trap", [3] = "breakpoint",
+	[4] = "overflow", [5] = "bound range exceeded", [6] = "invalid instruction",
+	[7] = "no floating-point unit", [8] = "double fault", [10] = "invalid TSS",
+	[11] = "segment not present", [12] = "stack fault", [13] = "general protection fault",
+	[14] = "page fault", [16] = "floating-point error", [17] = "unaligned access",
+	[18] = "machine check", [19] = "vector floating-point error"};
+
+static const char *page_fault_cause(uint64_t error_code)
+{
+	if (error_code & 16)
+		return "page fault: instruction fetch";
+	if (error_code & 1)
+		return error_code & 2 ? "page fault: write not permitted"
+				      : "page fault: read not permitted";
+	return error_code & 2 ? "page fault: write to unmapped memory"
+			      : "page fault: read of unmapped memory";
+}
+
+void kernel_crash(uint32_t vector, uint64_t error_code, const struct trap_frame *f,
+	const char *cause)
+{
+	struct sv_crash *c = &((struct sv_boot *)SV_BOOT_INFO_GPA)->crash;
+	static uint32_t taken;
+	uint64_t cr2;
+	unsigned i;
+
+	/* The first crash is the one to report; the others wait for the end. */
+	while (__atomic_exchange_n(&taken, 1, __ATOMIC_ACQ_REL))
+		for (;;)
+			__asm__ volatile("cli; hlt");
+	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
+	c->vcpu = kernel_vcpu();
+	c->vector = vector;
+	c->error_code = error_code;
+	c->rip = f->rip;
+	c->rsp = f->rsp;
+	c->rflags = f->rflags;
+	c->cr2 = vector == VECTOR_PF ? cr2 : 0;
+	c->cpl = (uint32_t)f->cs & 3;
+	for (i = 0; cause[i] && i < sizeof(c->cause) - 1; i++)
+		c->cause[i] = cause[i];
+	c->cause[i] = 0;
+	out32(SV_PORT_CRASH, c->vcpu);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+/* Things that only CPL 0 may do, for the hostile probe: what goes wrong is the guest's own crash. */
+static uint64_t privileged(uint64_t what, uint64_t where)
+{
+	switch (what) {
+	case 0:
+		wrmsr((uint32_t)where, 0x5a5a5a5a);
+		return 0;
+	case 1:
+		return rdmsr((uint32_t)where);
+	default:
+		return 0;
+	}
+}
+
+static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
+{
+	switch (nr) {
+	case LWK_KCALL_EXIT:
+		out32(SV_PORT_EXIT, (uint32_t)rdi);
+		for (;;)
+			__asm__ volatile("cli; hlt");
+	case LWK_KCALL_EARLY:
+		__asm__ volatile("outb %b0, %w1" : : "a"(rdi), "Nd"(SV_PORT_EARLY));
+		return 0;
+	case LWK_KCALL_TIMER:
+		wrmsr(MSR_X2APIC_TIMER_DIVIDE, 0xb);
+		wrmsr(MSR_X2APIC_LVT_TIMER, TIMER_VECTOR);
+		wrmsr(MSR_X2APIC_TIMER_COUNT, rdi);
+		return 0;
+	case LWK_KCALL_PRIVILEGED:
+		return privileged(rdi, rsi);
+	}
+	return ~0ull;
+}
+
+/* A #GP of the hostile probe's own RDMSR or WRMSR (2 bytes, 0f 30 or 0f 32): go on behind it. */
+static bool skip_msr_fault(struct trap_frame *f)
+{
+	const uint8_t *at = (const uint8_t *)f->rip;
+
+	if ((f->cs & 3) || f->vector != 13 || at[0] != 0x0f || (at[1] != 0x30 && at[1] != 0x32))
+		return false;
+	f->rip += 2;
+	return true;
+}
+
+void kernel_trap(struct trap_frame *f)
+{
+	if (f->vector == VECTOR_UD && (f->cs & 3) && f->rax >> 32 == LWK_CALL_MAGIC) {
+		f->rip += 2;
+		f->rax = kernel_call((uint32_t)f->rax, f->rdi, f->rsi);
+	} else if (f->vector == TIMER_VECTOR) {
+		lwk_timer_count[kernel_vcpu()]++;
+		wrmsr(MSR_X2APIC_EOI, 0);
+	} else if (f->vector >= 32) {
+		if (f->vector != SPURIOUS_VECTOR)
+			wrmsr(MSR_X2APIC_EOI, 0);
+	} else if (!skip_msr_fault(f)) {
+		const char *cause = f->vector == VECTOR_PF ? page_fault_cause(f->error_code)
+				    : f->vector < 20	   ? causes[f->vector]
+							   : NULL;
+
+		kernel_crash((uint32_t)f->vector, f->error_code, f, cause ? cause : "exception");
+	}
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One thread per vCPU: the others wait in a loop for something to run. */
+#include "internal.h"
+
+#define IDLE 0u
+#define GIVEN 1u
+#define STACK_SHIFT 16u
+#define YIELD_TURNS 2000u
+
+extern char lwk_image_end[];
+struct lwk_cpu lwk_cpus[LWK_VCPUS];
+
+/* Each vCPU's stack is its own 64 KiB slot after the image: where the stack is says who we are. */
+unsigned lwk_vcpu(void)
+{
+	uint64_t base = ((uint64_t)lwk_image_end + 0xffff) & ~0xffffull, sp;
+
+	__asm__("mov %%rsp, %0" : "=r"(sp));
+	return (unsigned)((sp - base) >> STACK_SHIFT);
+}
+
+void lwk_relax(unsigned *turns)
+{
+	__builtin_ia32_pause();
+	if (++*turns % YIELD_TURNS == 0 && (lwk_boot.flags & SV_BOOT_F_OVERCOMMIT))
+		lwk_out32(SV_PORT_YIELD, 0);
+}
+
+void lwk_thread_loop(unsigned vcpu)
+{
+	struct lwk_cpu *c = &lwk_cpus[vcpu];
+	unsigned turns = 0;
+
+	for (;;) {
+		if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != GIVEN) {
+			lwk_relax(&turns);
+			continue;
+		}
+		c->fn(c->arg);
+		__atomic_store_n(&c->state, IDLE, __ATOMIC_RELEASE);
+	}
+}
+
+bool lwk_thread_start(unsigned vcpu, void (*fn)(void *arg), void *arg)
+{
+	struct lwk_cpu *c;
+
+	if (!vcpu || vcpu >= lwk_boot.vcpus)
+		return false;
+	c = &lwk_cpus[vcpu];
+	if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != IDLE)
+		return false;
+	c->fn = fn;
+	c->arg = arg;
+	__atomic_store_n(&c->state, GIVEN, __ATOMIC_RELEASE);
+	return true;
+}
+
+void lwk_thread_join(unsigned vcpu)
+{
+	unsigned turns = 0;
+
+	while (__atomic_load_n(&lwk_cpus[vcpu].state, __ATOMIC_ACQUIRE) != IDLE)
+		lwk_relax(&turns);
+}
+
+void lwk_barrier_wait(struct lwk_barrier *b)
+{
+	uint32_t phase = __atomic_load_n(&b->phase, __ATOMIC_ACQUIRE);
+	unsigned turns = 0;
+
+	if (__atomic_add_fetch(&b->arrived, 1, __ATOMIC_ACQ_REL) == b->n) {
+		__atomic_store_n(&b->arrived, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->phase, phase + 1, __ATOMIC_RELEASE);
+		return;
+	}
+	while (__atomic_load_n(&b->phase, __ATOMIC_ACQUIRE) == phase)
+		lwk_relax(&turns);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the node share. Everything here belongs to the control thread. */
+#ifndef SIDECORE_NODE_PRIVATE_H
+#define SIDECORE_NODE_PRIVATE_H
+
+#include <base/fdpass.h>
+#include <base/gmem.h>
+#include <sidecore/node.h>
+
+#include "endpoint.h"
+#include "services.h"
+
+/* A descriptor that the control thread's epoll loop watches. */
+struct sv_watch {
+	int fd;
+	void (*ready)(void *ctx);
+	void *ctx;
+	struct sv_watch *next;
+};
+
+/* One sidecore, as devices see it. */
+struct sv_sidecore {
+	struct sv_poller_host host; /* first: the host of a device is its sidecore */
+	struct sv_node *node;
+	struct sv_reactor *reactor;
+	unsigned vms;
+};
+
+/* One connection: the lease of one VM. */
+struct sv_lease {
+	struct sv_node *node;
+	struct sv_sidecore *sidecore;
+	int sock;
+	bool hello, started, gone;
+	char vm[SV_CONTROL_NAME];
+
+	struct sv_gmem gmem;
+	uint64_t service_mask;
+	struct sv_console_service console;
+	struct sv_bench_service bench;
+	struct sv_service_table services;
+
+	struct sv_endpoint *endpoint; /* `channels` of them are in use */
+	unsigned channels, channels_max;
+	bool attached; /* the endpoints are polled */
+	struct {
+		const struct sv_device_class *class;
+		void *handle;
+		char name[SV_CONTROL_NAME];
+	} device[SV_NODE_DEVICES];
+	unsigned devices;
+	struct sv_lease *next;
+};
+
+struct sv_node {
+	struct sv_node_config config;
+	struct sv_sidecore sidecore[SV_NODE_SIDECORES];
+	struct sv_lease *leases;
+	unsigned nleases;
+	int epoll_fd, listener, sigfd;
+	struct sv_watch *watches, *dead_watches;
+	bool done;
+};
+
+int sv_node_watch(struct sv_node *n, int fd, void (*ready)(void *ctx), void *ctx);
+void sv_node_unwatch(struct sv_node *n, int fd);
+
+/* lease.c: take @sock as a new VM's connection; it is closed on failure. Return: 0 or -errno. */
+int sv_lease_open(struct sv_node *n, int sock);
+void sv_lease_close(struct sv_lease *l);
+
+/* listen.c: the node's socket. Return: the socket, or -errno with a sentence. */
+int sv_node_listen(const char *path, struct sv_error *err);
+
+/* node_stats.c: JSON the caller frees. */
+char *sv_node_stats_json(struct sv_node *n);
+
+/* seccomp.c: what this process may still do once it serves. Return: 0, or -errno with a sentence. */
+int sv_node_confine(struct sv_error *err);
+
+#endif

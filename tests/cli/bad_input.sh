@@ -1,0 +1,89 @@
+#!/bin/sh
+# Bad input on the command line: exit status 1 or 2, one sentence that names the thing, nothing left
+# behind. Usage: bad_input.sh SIDEVISOR [LWK]
+set -u
+sv=$1
+lwk=${2:-}
+dir=$(mktemp -d)
+trap 'chmod -R u+rwX "$dir" 2>/dev/null; rm -rf "$dir"' EXIT
+passed=0
+failed=0
+
+# expect NAME STATUS PATTERN COMMAND...: the status, the pattern on stderr, at most two lines there.
+expect() {
+	name=$1 want=$2 pattern=$3
+	shift 3
+	timeout 20 "$@" >"$dir/out" 2>"$dir/err" </dev/null
+	got=$?
+	lines=$(grep -c . "$dir/err")
+	if [ "$got" -eq "$want" ] && grep -qE -- "$pattern" "$dir/err" && [ "$lines" -le 2 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAILED $name: status $got (want $want), stderr ($lines lines):"
+		sed 's/^/    /' "$dir/err"
+	fi
+}
+
+run() {
+	name=$1 want=$2 pattern=$3
+	shift 3
+	expect "$name" "$want" "$pattern" "$sv" run --private --console none "$@"
+}
+
+head -c 65536 /dev/zero >"$dir/zeros"
+: >"$dir/empty"
+
+expect "no verb" 2 "usage" "$sv"
+expect "unknown verb" 2 "unknown verb 'fly'" "$sv" fly
+expect "no kernel" 2 "--kernel" "$sv" run
+expect "unknown option" 2 "unknown option '--frobnicate'" "$sv" run --frobnicate
+expect "option without value" 2 "needs a value" "$sv" run --kernel
+run "operand" 2 "unexpected operand" --kernel "$dir/zeros" extra
+run "memory 0" 2 "--memory 0" --kernel "$dir/zeros" --memory 0
+run "memory nonsense" 2 "--memory 12Q" --kernel "$dir/zeros" --memory 12Q
+run "memory negative" 2 "--memory -1" --kernel "$dir/zeros" --memory -1
+run "memory overflow" 2 "--memory 99999999999T" --kernel "$dir/zeros" --memory 99999999999T
+run "vcpus 0" 2 "--vcpus 0" --kernel "$dir/zeros" --vcpus 0
+run "vcpus absurd" 2 "--vcpus 100000" --kernel "$dir/zeros" --vcpus 100000
+run "topology disagrees" 2 "--topology 2:1:1:1" --kernel "$dir/zeros" --topology 2:1:1:1 --vcpus 3
+run "topology nonsense" 2 "--topology 2x2" --kernel "$dir/zeros" --topology 2x2
+run "numa" 2 "--numa 3" --kernel "$dir/zeros" --numa 3 --vcpus 2 --overcommit
+run "console" 2 "stdio, serial, none" --kernel "$dir/zeros" --console fax
+run "cpus" 2 "--cpus a-b" --kernel "$dir/zeros" --cpus a-b
+run "disk without path" 2 "path=FILE" --kernel "$dir/zeros" --disk readonly
+run "disk key" 2 "path=FILE" --kernel "$dir/zeros" --disk path=x,speed=9
+run "ring entries" 2 "power of two" --kernel "$dir/zeros" --ring-entries 48
+run "name" 2 "--name" --kernel "$dir/zeros" --name "a/b"
+run "idle" 2 "--idle soon" --kernel "$dir/zeros" --idle soon
+run "kernel missing" 1 "$dir/none" --kernel "$dir/none"
+run "kernel is a directory" 1 "$dir" --kernel "$dir"
+run "kernel empty" 1 "$dir/empty" --kernel "$dir/empty"
+run "kernel is no kernel" 1 "$dir/zeros" --kernel "$dir/zeros"
+expect "no KVM" 1 "no KVM on this machine" env SIDEVISOR_KVM="$dir/kvm" \
+	"$sv" run --private --console none --kernel "${lwk:-$dir/zeros}"
+expect "node missing" 1 "no sidevisor node service" "$sv" run --node "$dir/node.sock" \
+	--kernel "$dir/zeros"
+expect "node is no socket" 1 "no sidevisor node service" "$sv" run --node "$dir/zeros" \
+	--kernel "$dir/zeros"
+expect "stats of nobody" 1 "no VM of this name" "$sv" stats nobody-here
+expect "stop nobody" 1 "no VM of this name" "$sv" stop nobody-here
+expect "stats without a name" 2 "name one VM" "$sv" stats
+expect "serve on a foreign file" 1 "$dir/zeros" "$sv" serve --socket "$dir/zeros"
+
+if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
+	for cap in KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SPLIT_IRQCHIP; do
+		expect "KVM without $cap" 1 "$cap" env SIDEVISOR_KVM_WITHOUT=$cap \
+			"$sv" run --private --console none --kernel "$lwk"
+	done
+	expect "not a KVM device" 1 "/dev/null" env SIDEVISOR_KVM=/dev/null \
+		"$sv" run --private --console none --kernel "$lwk"
+	run "more memory than the host" 1 "has only" --kernel "$lwk" --memory 900G
+	run "tiny memory" 2 "at least 4 MiB" --kernel "$lwk" --memory 64K
+	run "more vCPUs than cores" 1 "--overcommit" --kernel "$lwk" --vcpus 64
+else
+	echo "SKIPPED BECAUSE there is no /dev/kvm here: KVM without a capability, memory and vCPU limits"
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

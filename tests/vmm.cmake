@@ -1,0 +1,4 @@
+foreach(t bus steps exits)
+	sv_test(${t} unit/test_${t}.c LIBS sv_vmm LABELS unit)
+	target_include_directories(test_${t} PRIVATE ${CMAKE_SOURCE_DIR}/core-vmm)
+endforeach()
