@@ -15,3 +15,18 @@ sv_test(loader_multiboot unit/test_loader_multiboot.c unit/elf_file.c LIBS test_
 sv_test(initrd unit/test_initrd.c LIBS test_machine_by_hand PkgConfig::ZLIB)
 sv_test(initrd_tools unit/test_initrd_tools.c LIBS test_machine_by_hand)
 sv_test(loader_real unit/test_loader_real.c LIBS test_machine_by_hand)
+sv_test(loader_mutants fuzz/test_loader_mutants.c fuzz/loader_once.c unit/elf_file.c
+	LIBS test_machine_by_hand)
+
+# libFuzzer (clang): cmake -DSV_FUZZ=ON -DCMAKE_C_COMPILER=clang …, then tests/fuzz_loader CORPUS
+option(SV_FUZZ "Build the fuzzers (needs clang)" OFF)
+if(SV_FUZZ)
+	include(${PROJECT_SOURCE_DIR}/core-vmm/loaders.cmake)
+	list(TRANSFORM SV_VMM_LOADERS PREPEND ${PROJECT_SOURCE_DIR}/core-vmm/)
+	add_executable(fuzz_loader fuzz/fuzz_loader.c fuzz/loader_once.c ${SV_VMM_LOADERS})
+	target_include_directories(fuzz_loader PRIVATE ${PROJECT_SOURCE_DIR}/core-vmm)
+	target_compile_options(fuzz_loader PRIVATE -fsanitize=fuzzer,address,undefined
+		-fno-sanitize-recover=all)
+	target_link_options(fuzz_loader PRIVATE -fsanitize=fuzzer,address,undefined)
+	target_link_libraries(fuzz_loader PRIVATE sv_vmm PkgConfig::ZLIB)
+endif()
