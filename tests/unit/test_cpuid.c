@@ -12,10 +12,8 @@
 #define CAPACITY 128u
 #define INDEXED KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
-struct table {
-	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 entry[CAPACITY];
-};
+static _Alignas(struct kvm_cpuid2) uint8_t room[sizeof(struct kvm_cpuid2) +
+	CAPACITY * sizeof(struct kvm_cpuid_entry2)];
 
 static const struct kvm_cpuid_entry2 intel[] = {
 	{.function = 0, .eax = 0x14, .ebx = 0x756e6547, .ecx = 0x6c65746e, .edx = 0x49656e69},
@@ -56,24 +54,24 @@ static const struct kvm_cpuid_entry2 amd[] = {
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
-static struct table *edit(struct by_hand *m, const struct kvm_cpuid_entry2 *from, unsigned n,
+static struct kvm_cpuid2 *edit(struct by_hand *m, const struct kvm_cpuid_entry2 *from, unsigned n,
 	unsigned vcpu)
 {
-	static struct table t;
+	struct kvm_cpuid2 *t = (struct kvm_cpuid2 *)(void *)room;
 	struct sv_error err;
 
-	memset(&t, 0, sizeof(t));
-	memcpy(t.entry, from, n * sizeof(*from));
-	t.head.nent = n;
-	cr_assert_eq(sv_cpuid_edit(&m->vm, vcpu, &t.head, CAPACITY, &err), 0, "%s", err.text);
-	return &t;
+	memset(room, 0, sizeof(room));
+	memcpy(t->entries, from, n * sizeof(*from));
+	t->nent = n;
+	cr_assert_eq(sv_cpuid_edit(&m->vm, vcpu, t, CAPACITY, &err), 0, "%s", err.text);
+	return t;
 }
 
-static struct kvm_cpuid_entry2 *leaf(struct table *t, uint32_t function, uint32_t index)
+static struct kvm_cpuid_entry2 *leaf(struct kvm_cpuid2 *t, uint32_t function, uint32_t index)
 {
-	for (unsigned i = 0; i < t->head.nent; i++)
-		if (t->entry[i].function == function && t->entry[i].index == index)
-			return &t->entry[i];
+	for (unsigned i = 0; i < t->nent; i++)
+		if (t->entries[i].function == function && t->entries[i].index == index)
+			return &t->entries[i];
 	return NULL;
 }
 
@@ -89,7 +87,7 @@ static struct by_hand *machine(void)
 Test(cpuid, intel_levels_follow_the_topology)
 {
 	struct by_hand *m = machine();
-	struct table *t = edit(m, intel, N(intel), 21);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 21);
 	uint32_t id = sv_apic_id(&m->config.topology, 21);
 
 	cr_assert_eq(leaf(t, 1, 0)->ebx >> 24, id);
@@ -112,7 +110,7 @@ Test(cpuid, intel_levels_follow_the_topology)
 Test(cpuid, intel_caches_are_shared_as_the_topology_says)
 {
 	struct by_hand *m = machine();
-	struct table *t = edit(m, intel, N(intel), 0);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 0);
 
 	cr_assert_eq(leaf(t, 4, 0)->eax >> 14 & 0xfff, 1); /* L1: two threads */
 	cr_assert_eq(leaf(t, 4, 2)->eax >> 14 & 0xfff, 1); /* L2 */
@@ -126,7 +124,7 @@ Test(cpuid, intel_caches_are_shared_as_the_topology_says)
 Test(cpuid, one_die_needs_no_leaf_1f)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 4);
-	struct table *t = edit(m, intel, N(intel), 3);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 3);
 
 	cr_assert(leaf(t, 0x1f, 0) == NULL);
 	cr_assert(leaf(t, 0xb, 0)->eax == 0 && leaf(t, 0xb, 0)->ebx == 1);
@@ -137,7 +135,7 @@ Test(cpuid, one_die_needs_no_leaf_1f)
 Test(cpuid, a_single_vcpu_has_no_siblings)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
-	struct table *t = edit(m, intel, N(intel), 0);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 0);
 
 	cr_assert(!(leaf(t, 1, 0)->edx & 1u << 28));
 	cr_assert_eq(leaf(t, 1, 0)->ebx >> 16, 1);
@@ -147,7 +145,7 @@ Test(cpuid, a_single_vcpu_has_no_siblings)
 Test(cpuid, virtualisation_mwait_sgx_and_absent_pmu_are_hidden)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
-	struct table *t = edit(m, intel, N(intel), 0);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 0);
 	uint32_t ecx = leaf(t, 1, 0)->ecx;
 
 	cr_assert(!(ecx & (1u << 5 | 1u << 3 | 1u << 15)));
@@ -163,7 +161,7 @@ Test(cpuid, virtualisation_mwait_sgx_and_absent_pmu_are_hidden)
 Test(cpuid, mwait_is_shown_when_it_does_not_exit)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
-	struct table *t;
+	struct kvm_cpuid2 *t;
 
 	m->vm.caps.mwait_exits = true;
 	t = edit(m, intel, N(intel), 0);
@@ -186,7 +184,7 @@ Test(cpuid, cmpxchg16b_is_hidden_where_cpl0_is_emulated)
 Test(cpuid, amd_levels_and_caches_follow_the_topology)
 {
 	struct by_hand *m = machine();
-	struct table *t = edit(m, amd, N(amd), 21);
+	struct kvm_cpuid2 *t = edit(m, amd, N(amd), 21);
 	uint32_t id = sv_apic_id(&m->config.topology, 21);
 
 	cr_assert_eq(leaf(t, 0x80000008, 0)->ecx, 15u | 4u << 12);
@@ -204,7 +202,7 @@ Test(cpuid, amd_levels_and_caches_follow_the_topology)
 Test(cpuid, pv_unhalt_is_offered_only_when_hlt_exits)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
-	struct table *t = edit(m, intel, N(intel), 0);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 0);
 
 	cr_assert(!(leaf(t, 0x40000001, 0)->eax & 1u << KVM_FEATURE_PV_UNHALT));
 	cr_assert(leaf(t, 0x40000001, 0)->edx & 1u << KVM_HINTS_REALTIME);
@@ -218,7 +216,7 @@ Test(cpuid, pv_unhalt_is_offered_only_when_hlt_exits)
 Test(cpuid, kvm_signature_and_frequency_are_told)
 {
 	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
-	struct table *t = edit(m, intel, N(intel), 0);
+	struct kvm_cpuid2 *t = edit(m, intel, N(intel), 0);
 
 	cr_assert(!memcmp(&leaf(t, 0x40000000, 0)->ebx, "KVMKVMKVM\0\0\0", 12));
 	cr_assert_eq(leaf(t, 0x40000000, 0)->eax, 0x40000010);
@@ -254,11 +252,11 @@ Test(cpuid, no_leaf_is_there_twice_for_any_vcpu)
 
 	for (unsigned v = 0; v < m->vm.nvcpus; v++)
 		for (unsigned a = 0; a < 2; a++) {
-			struct table *t = a ? edit(m, amd, N(amd), v) : edit(m, intel, N(intel), v);
+			struct kvm_cpuid2 *t = a ? edit(m, amd, N(amd), v) : edit(m, intel, N(intel), v);
 
-			for (unsigned i = 0; i < t->head.nent; i++)
-				cr_assert(leaf(t, t->entry[i].function, t->entry[i].index) ==
-					  &t->entry[i]);
+			for (unsigned i = 0; i < t->nent; i++)
+				cr_assert(leaf(t, t->entries[i].function, t->entries[i].index) ==
+					  &t->entries[i]);
 		}
 	by_hand_free(m);
 }
@@ -266,14 +264,14 @@ Test(cpuid, no_leaf_is_there_twice_for_any_vcpu)
 Test(cpuid, a_full_table_is_refused_with_a_sentence)
 {
 	struct by_hand *m = machine();
-	static struct table t;
+	struct kvm_cpuid2 *t = (struct kvm_cpuid2 *)(void *)room;
 	struct sv_error err;
 
-	memcpy(t.entry, intel, sizeof(intel));
-	t.head.nent = N(intel);
-	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, &t.head, N(intel), &err), 0);
+	memcpy(t->entries, intel, sizeof(intel));
+	t->nent = N(intel);
+	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, t, N(intel), &err), 0);
 	cr_assert(strstr(err.text, "leaves"));
-	t.head.nent = 0;
-	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, &t.head, CAPACITY, &err), 0);
+	t->nent = 0;
+	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, t, CAPACITY, &err), 0);
 	by_hand_free(m);
 }

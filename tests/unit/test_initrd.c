@@ -281,7 +281,7 @@ Test(initrd, file_system_images)
 
 Test(initrd, other_files_are_not_initrds)
 {
-	static const char *const texts[] = {"#!/bin/sh\n", "\x7f" "ELF", "x", "PK\3\4"};
+	static const char *const texts[] = {"#!/bin/sh\n", "\177ELF", "x", "PK\3\4"};
 	struct sv_error err;
 
 	for (unsigned i = 0; i < 4; i++) {
