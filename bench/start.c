@@ -21,7 +21,7 @@
 #define RUNS_MAX 1000u
 
 static const char help[] =
-	"usage: sidevisor bench start --kernel LWK [--runs N] [--memory SIZE] [--populate] [--json]\n"
+	"usage: sidevisor bench start [--kernel LWK] [--runs N] [--memory SIZE] [--populate] [--json]\n"
 	"\n"
 	"Start a VM N times (default 20, 128M, memory not populated in advance) and report the time\n"
 	"from the start of `sidevisor run` to the first KVM_RUN, and the proportional set size of the\n"
@@ -195,7 +195,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	int c;
 
-	*o = (struct options){.memory = "128M", .runs = 20};
+	*o = (struct options){.kernel = sv_bench_lwk_path(), .memory = "128M", .runs = 20};
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "k:n:m:pjh", options, NULL)) != -1) {
 		switch (c) {
@@ -221,8 +221,8 @@ static int parse(struct options *o, int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!o->kernel || !o->runs || o->runs > RUNS_MAX) {
-		fprintf(stderr, "sidevisor bench start: --kernel LWK is needed, --runs from 1 to %u\n",
+	if (!o->runs || o->runs > RUNS_MAX) {
+		fprintf(stderr, "sidevisor bench start: --runs is from 1 to %u\n",
 			RUNS_MAX);
 		return 2;
 	}

@@ -14,6 +14,10 @@ static const char help[] = "usage: sidevisor bench exit|channel|start [OPTION...
 
 int cli_bench(int argc, char **argv)
 {
+	static const struct sv_bench_vm vm = {.run = cli_run,
+		.guest_cpu = cli_run_guest_cpu,
+		.sidecore_cpu = cli_run_sidecore_cpu};
+
 	if (argc < 2)
 		return cli_usage_error("bench", "which one: exit, channel or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
@@ -21,7 +25,7 @@ int cli_bench(int argc, char **argv)
 		return EXIT_DONE;
 	}
 	if (!strcmp(argv[1], "exit"))
-		return sv_bench_exit(argc - 1, argv + 1);
+		return sv_bench_exit(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "channel"))
 		return sv_bench_channel(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "start"))

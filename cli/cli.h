@@ -11,6 +11,9 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cli_run(int argc, char **argv);
+/* The CPUs that the last cli_run() used. */
+int cli_run_guest_cpu(void);
+int cli_run_sidecore_cpu(void);
 int cli_serve(int argc, char **argv);
 int cli_stats(int argc, char **argv);
 int cli_ps(int argc, char **argv);

@@ -62,6 +62,18 @@ static void print_json(const struct sv_vmm_result *res, const struct run_options
 	json_decref(j);
 }
 
+static int last_guest_cpu = -1, last_sidecore_cpu = -1;
+
+int cli_run_guest_cpu(void)
+{
+	return last_guest_cpu;
+}
+
+int cli_run_sidecore_cpu(void)
+{
+	return last_sidecore_cpu;
+}
+
 int cli_run(int argc, char **argv)
 {
 	struct node_process np = {.sock = -1};
@@ -82,11 +94,13 @@ int cli_run(int argc, char **argv)
 	if (rc == 0)
 		rc = sv_vmm_run(&o->vm, np.sock, sigfd, &res, &err);
 	node_leave(&np);
+	last_guest_cpu = o->vm.vcpu_cpu[0];
+	last_sidecore_cpu = o->sidecore_cpu;
 	if (rc < 0) {
 		rc = cli_fail(&err, rc);
 	} else if (o->json) {
 		print_json(&res, o);
-	} else {
+	} else if (!res.ok || !o->quiet) {
 		fprintf(stderr, "sidevisor: %s: %s\n", o->name, res.text);
 	}
 	if (rc == 0)

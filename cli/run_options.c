@@ -43,6 +43,7 @@ static const char help[] =
 	"      --no-populate         do not populate guest memory before the start\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
+	"  -q, --quiet               say nothing when the VM ends well\n"
 	"  -j, --json                how the VM ended, as JSON on standard error\n"
 	"  -h, --help\n"
 	"\n"
@@ -80,6 +81,7 @@ static const struct option options[] = {
 	{"no-populate", no_argument, NULL, OPT_NO_POPULATE},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"quiet", no_argument, NULL, 'q'},
 	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -309,6 +311,9 @@ static int take(struct run_options *o, int c, struct sv_error *err)
 	case OPT_BENCH:
 		o->allow_bench = true;
 		break;
+	case 'q':
+		o->quiet = true;
+		break;
 	case 'j':
 		o->json = true;
 		break;
@@ -356,7 +361,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	o->vm.name = o->name;
 	optind = 1;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:k:i:c:n:m:p:d:jh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:k:i:c:n:m:p:d:qjh", options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return EXIT_DONE;

@@ -14,6 +14,7 @@ struct run_options {
 	int sidecore_cpu;	/* -1: chosen */
 	bool cpus_given;
 	bool smt_sibling;
+	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */
 	bool allow_bench;	/* the sidecore's measurement service */
 	const char *idle;	/* idle policy of a private sidecore */

@@ -57,6 +57,16 @@ uint64_t sv_vmm_first_run_ns(void)
 	return first_run_ns;
 }
 
+const char *sv_vmm_substrate(void)
+{
+	return sv_kvm_substrate();
+}
+
+bool sv_vmm_emulated(void)
+{
+	return sv_kvm_emulated();
+}
+
 void sv_vm_end(struct sv_vm *vm, enum sv_end why, int status, const struct sv_error *err)
 {
 	int none = 0;

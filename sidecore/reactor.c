@@ -19,6 +19,7 @@
 #define SLEEP_DEADLINE_MS 1000
 #define SPIN_TURNS 4096u /* turns without work before PAUSE comes in */
 #define TSC_CHECK_TURNS 64u
+#define IDLE_BATCH 16u /* turns without work that are attributed together */
 
 /* A snapshot of who is polled: replaced as a whole, read under RCU. */
 struct table {
@@ -37,6 +38,10 @@ struct sv_reactor {
 	int epoll_fd, wake_fd;
 	uint64_t ticks_per_us;
 	struct sv_reactor_stats stats;
+
+	/* The reactor's thread alone. Ticks up to `attributed` are in somebody's account. */
+	uint64_t attributed;
+	unsigned idle_turns; /* since then, none of which found work */
 };
 
 static void count(uint64_t *counter, uint64_t by)
@@ -73,34 +78,49 @@ static struct table *table_new(unsigned n)
 	return t;
 }
 
-/* Attribute @ticks to @p, by what its poll found. */
-static void account(struct sv_poller *p, enum sv_poll found, uint64_t ticks)
+static void account_busy(struct sv_reactor *r, struct sv_poller *p)
 {
-	if (found == SV_POLL_BUSY) {
-		count(&p->ticks.busy_ticks, ticks);
-		count(&p->ticks.busy_polls, 1);
-	} else {
-		count(&p->ticks.idle_ticks, ticks);
-		count(&p->ticks.idle_polls, 1);
+	uint64_t now = sv_tsc(), ticks = now - r->attributed;
+
+	count(&p->ticks.busy_ticks, ticks);
+	count(&p->ticks.busy_polls, 1);
+	count(&r->stats.busy_ticks, ticks);
+	r->attributed = now;
+}
+
+/* Turns that found nothing are attributed together, in equal shares: the clock is read less often. */
+static void account_idle(struct sv_reactor *r, const struct table *t)
+{
+	uint64_t now, ticks;
+
+	if (++r->idle_turns < IDLE_BATCH)
+		return;
+	now = sv_tsc();
+	ticks = now - r->attributed;
+	for (unsigned i = 0; i < t->n; i++) {
+		count(&t->poller[i]->ticks.idle_ticks, ticks / t->n);
+		count(&t->poller[i]->ticks.idle_polls, r->idle_turns);
 	}
+	count(&r->stats.idle_ticks, ticks);
+	r->attributed = now;
+	r->idle_turns = 0;
 }
 
 bool sv_reactor_turn(struct sv_reactor *r)
 {
 	const struct table *t = rcu_dereference(r->table);
-	uint64_t then = sv_tsc(), now;
 	bool busy = false;
 
 	for (unsigned i = 0; i < t->n; i++) {
 		struct sv_poller *p = t->poller[i];
-		enum sv_poll found = p->ops->poll(p, r->config.budget);
 
-		now = sv_tsc();
-		account(p, found, now - then);
-		count(found == SV_POLL_BUSY ? &r->stats.busy_ticks : &r->stats.idle_ticks, now - then);
-		busy |= found == SV_POLL_BUSY;
-		then = now;
+		if (p->ops->poll(p, r->config.budget) == SV_POLL_BUSY) {
+			account_busy(r, p);
+			busy = true;
+		}
 	}
+	if (!busy)
+		account_idle(r, t);
 	count(&r->stats.turns, 1);
 	return busy;
 }
@@ -143,7 +163,9 @@ bool sv_reactor_sleep(struct sv_reactor *r, int deadline_ms)
 		t = rcu_dereference(r->table);
 	}
 	disarm_all(t);
-	count(&r->stats.sleep_ticks, sv_tsc() - then);
+	r->attributed = sv_tsc();
+	r->idle_turns = 0;
+	count(&r->stats.sleep_ticks, r->attributed - then);
 	return !pending;
 }
 
@@ -155,7 +177,7 @@ static void *reactor_thread(void *arg)
 	unsigned idle_turns = 0;
 
 	rcu_register_thread();
-	last_work = sv_tsc();
+	last_work = r->attributed = sv_tsc();
 	while (!sv_load_acquire(&r->stop)) {
 		bool busy = sv_reactor_turn(r);
 
@@ -264,6 +286,8 @@ static void replace(struct sv_reactor *r, struct table *next)
 {
 	struct table *old = r->table;
 
+	for (unsigned i = 0; i < next->n; i++)
+		sv_store_relaxed(&next->poller[i]->crowd, next->n);
 	rcu_assign_pointer(r->table, next);
 	if (r->threaded) {
 		wake(r);

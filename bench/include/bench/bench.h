@@ -3,8 +3,20 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
-int sv_bench_exit(int argc, char **argv);
+/* What a measurement asks of whoever can run a VM in this process (cli/). */
+struct sv_bench_vm {
+	/* `sidevisor run` with these arguments, argv[0] = "run". Return: its exit status. */
+	int (*run)(int argc, char **argv);
+	/* After it: the CPUs it used. */
+	int (*guest_cpu)(void);
+	int (*sidecore_cpu)(void);
+};
+
+int sv_bench_exit(int argc, char **argv, const struct sv_bench_vm *vm);
 int sv_bench_channel(int argc, char **argv);
 int sv_bench_start(int argc, char **argv);
+
+/* Where the lightweight kernel's ELF is: SIDEVISOR_LWK, the build tree, or where it is installed. */
+const char *sv_bench_lwk_path(void);
 
 #endif

@@ -52,7 +52,7 @@ struct sv_poller {
 	char vm[SV_POLLER_VM_NAME]; /* the key for accounting: which VM this is for */
 	int wake_fds[SV_POLLER_WAKE_FDS]; /* readable when there is work while armed; -1: unused */
 	struct sv_poller_ticks ticks;	  /* written by the sidecore thread, read by anyone (relaxed) */
-	void *reactor_private;		  /* the reactor's */
+	uint32_t crowd; /* how many pollers share the sidecore: written by the reactor, relaxed */
 };
 
 #endif

@@ -36,6 +36,10 @@ int sv_node_stats(int sock, char **text, struct sv_error *err);
 int sv_vmm_run(const struct sv_vm_config *config, int node_sock, int sigfd,
 	struct sv_vmm_result *result, struct sv_error *err);
 
+/* The KVM back end of this machine, and whether its instructions are emulated themselves. */
+const char *sv_vmm_substrate(void);
+bool sv_vmm_emulated(void);
+
 /* CLOCK_MONOTONIC in nanoseconds at the first KVM_RUN of the last sv_vmm_run(). */
 uint64_t sv_vmm_first_run_ns(void);
 

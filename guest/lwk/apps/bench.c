@@ -108,6 +108,7 @@ int app_bench(void)
 	b = lwk_alloc(sizeof(*b), 64);
 	if (!b)
 		return 1;
+	b->count = count;
 	b->room = (uint64_t)rounds * (count > slow ? count : slow);
 	for (unsigned i = 0; i < LWK_BENCH_ITEMS; i++) {
 		b->samples[i] = (uint64_t)lwk_alloc(b->room * sizeof(uint64_t), 64);

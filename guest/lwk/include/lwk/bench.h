@@ -21,7 +21,7 @@ struct lwk_bench {
 	uint64_t line[16]; /* two cache lines: the guest's, the sidecore's */
 	uint64_t n[LWK_BENCH_ITEMS];
 	uint64_t samples[LWK_BENCH_ITEMS]; /* guest-physical addresses of arrays of `room` words */
-	uint64_t room;
+	uint64_t room, count; /* count: ping-pongs per order */
 	uint64_t error; /* status of the service that failed */
 } __attribute__((aligned(64)));
 
