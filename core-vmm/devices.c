@@ -3,12 +3,27 @@
 #include "devices.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <base/disk.h>
+#include <channels/control.h>
+
+#include "pci.h"
 #include "platform.h"
 #include "steps.h"
+#include "virtio_pci.h"
+
+#define DEFAULT_QUEUES 8u
+#define CONSOLE_QUEUES 2u
+
+struct disk {
+	int fd; /* keeps the lock for as long as the VM lives */
+	char name[SV_CONTROL_NAME];
+	struct sv_virtio_pci *virtio;
+};
 
 struct sv_devices {
 	struct sv_vm *vm;
@@ -17,7 +32,17 @@ struct sv_devices {
 	struct sv_output *out;
 	struct sv_platform *platform;
 	struct sv_fwcfg *fwcfg;
+	struct sv_serial *serial;
+	struct sv_rtc *rtc;
+	bool has_pci;
+	struct sv_pci pci;
+	struct sv_gmem ram; /* what devices may reach: guest memory without the channel window */
+	unsigned ndisks;
+	struct disk disk[SV_MAX_DISKS];
+	struct sv_virtio_pci *console;
 };
+
+/* --- steps ----------------------------------------------------------------------------------------- */
 
 static int up_ranges(void *ctx, struct sv_error *err)
 {
@@ -92,12 +117,179 @@ static void down_fwcfg(void *ctx)
 		sv_fwcfg_destroy(d->fwcfg);
 }
 
+static int up_serial(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+
+	d->serial = sv_serial_create(d->vm, d->out, err);
+	return d->serial ? 0 : -EIO;
+}
+
+static void down_serial(void *ctx)
+{
+	sv_serial_destroy(((struct sv_devices *)ctx)->serial);
+}
+
+static int up_rtc(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+
+	if (!d->vm->config->rtc)
+		return 0;
+	d->rtc = sv_rtc_create(d->vm, err);
+	return d->rtc ? 0 : -EIO;
+}
+
+static void down_rtc(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	if (d->rtc)
+		sv_rtc_destroy(d->rtc);
+}
+
+/* A sidevisor guest has channels instead of a bus. */
+static int up_pci(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+	const struct sv_gmem *all = &d->vm->gmem;
+	int rc;
+
+	if (d->vm->lwk)
+		return d->vm->config->ndisks
+			       ? sv_fail(err, EINVAL,
+					 "disk %s: this kernel has channels and no PCI; leave out --disk",
+					 d->vm->config->disk[0].path)
+			       : 0;
+	for (unsigned i = 0; i < all->n; i++)
+		if (!d->vm->window_bytes || all->region[i].gpa != d->vm->window_gpa)
+			d->ram.region[d->ram.n++] = all->region[i];
+	rc = sv_pci_create(&d->pci, d->vm, err);
+	d->has_pci = rc == 0;
+	return rc;
+}
+
+static void down_pci(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	if (d->has_pci)
+		sv_pci_destroy(&d->pci);
+}
+
+/* --- virtio devices -------------------------------------------------------------------------------- */
+
+static struct sv_virtio_pci *connect_device(struct sv_devices *d, const char *name,
+	struct sv_control_device *ask, const int *fds, unsigned nfds, int *rc, struct sv_error *err)
+{
+	struct sv_virtio_pci_options options = {
+		.name = name, .kind = ask->kind, .queues = ask->queues, .ram = &d->ram};
+	struct sv_virtio_pci *v;
+
+	snprintf(ask->name, sizeof(ask->name), "%s", name);
+	options.sock = d->link->connect(d->link->ctx, ask, fds, nfds, err);
+	if (options.sock < 0) {
+		*rc = options.sock;
+		return NULL;
+	}
+	v = sv_virtio_pci_create(&d->pci, &options, rc, err);
+	if (!v)
+		close(options.sock);
+	return v;
+}
+
+static unsigned queues_of(const struct sv_devices *d, const struct sv_disk_config *c)
+{
+	unsigned n = c->queues;
+
+	if (!n)
+		n = d->vm->nvcpus < DEFAULT_QUEUES ? d->vm->nvcpus : DEFAULT_QUEUES;
+	return n < VIRTIO_PCI_QUEUES ? n : VIRTIO_PCI_QUEUES;
+}
+
+static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
+{
+	const struct sv_disk_config *c = &d->vm->config->disk[i];
+	struct sv_control_device ask = {.kind = SV_DEVICE_BLK, .queues = queues_of(d, c)};
+	struct disk *disk = &d->disk[i];
+	uint64_t bytes;
+	int rc = sv_disk_open(c->path, c->readonly, c->direct, &disk->fd, &bytes, err);
+
+	if (rc < 0)
+		return rc;
+	ask.flags = (c->readonly ? SV_DEVICE_F_READONLY : 0) | (c->direct ? SV_DEVICE_F_DIRECT : 0) |
+		    (c->writethrough ? SV_DEVICE_F_WRITETHROUGH : 0) |
+		    (c->no_discard || c->readonly ? 0 : SV_DEVICE_F_DISCARD);
+	if (c->serial)
+		memcpy(ask.serial, c->serial, strnlen(c->serial, sizeof(ask.serial)));
+	snprintf(disk->name, sizeof(disk->name), "disk%u", i);
+	disk->virtio = connect_device(d, disk->name, &ask, &disk->fd, 1, &rc, err);
+	if (!disk->virtio)
+		close(disk->fd);
+	return disk->virtio ? 0 : rc;
+}
+
+static void down_disks(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	while (d->ndisks) {
+		struct disk *disk = &d->disk[--d->ndisks];
+
+		sv_virtio_pci_destroy(disk->virtio);
+		close(disk->fd);
+	}
+}
+
+static int up_disks(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+	unsigned n = d->has_pci ? d->vm->config->ndisks : 0;
+
+	for (; d->ndisks < n; d->ndisks++) {
+		int rc = open_disk(d, d->ndisks, err);
+
+		if (rc < 0) {
+			down_disks(d);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int up_console(void *ctx, struct sv_error *err)
+{
+	struct sv_control_device ask = {.kind = SV_DEVICE_CONSOLE, .queues = CONSOLE_QUEUES};
+	struct sv_devices *d = ctx;
+	int fds[2] = {d->vm->console_fd, d->vm->console_fd}, rc = 0;
+
+	if (!d->has_pci || d->vm->console_fd < 0)
+		return 0;
+	d->console = connect_device(d, "console", &ask, fds, 2, &rc, err);
+	return rc;
+}
+
+static void down_console(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	if (d->console)
+		sv_virtio_pci_destroy(d->console);
+}
+
+/* --- life ------------------------------------------------------------------------------------------ */
+
 static const struct sv_step steps[] = {
 	{"ranges", up_ranges, down_ranges},
 	{"output", up_output, down_output},
 	{"platform", up_platform, down_platform},
 	{"power", up_power, NULL},
 	{"fw_cfg", up_fwcfg, down_fwcfg},
+	{"serial", up_serial, down_serial},
+	{"rtc", up_rtc, down_rtc},
+	{"pci", up_pci, down_pci},
+	{"disks", up_disks, down_disks},
+	{"console", up_console, down_console},
 };
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
@@ -128,25 +320,49 @@ void sv_devices_destroy(struct sv_vm *vm)
 	vm->devices = NULL;
 }
 
+/* --- the control thread ---------------------------------------------------------------------------- */
+
 unsigned sv_serial_input(struct sv_vm *vm, const void *bytes, unsigned n)
 {
-	(void)vm;
-	(void)bytes;
-	return n;
+	return sv_serial_receive(vm->devices->serial, bytes, n);
 }
 
 unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 {
-	if (max < 1)
-		return 0;
-	fds[0] = sv_output_poll_fd(vm->devices->out);
-	return 1;
+	const struct sv_devices *d = vm->devices;
+	int all[3 + SV_MAX_DISKS];
+	unsigned n = 0;
+
+	all[n++] = sv_output_poll_fd(d->out);
+	if (d->rtc)
+		all[n++] = sv_rtc_poll_fd(d->rtc);
+	for (unsigned i = 0; i < d->ndisks; i++)
+		all[n++] = d->disk[i].virtio->front.sock;
+	if (d->console)
+		all[n++] = d->console->front.sock;
+	if (n > max)
+		n = max;
+	memcpy(fds, all, n * sizeof(all[0]));
+	return n;
 }
 
 int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 {
-	(void)err;
-	if (fd == sv_output_poll_fd(vm->devices->out))
-		sv_output_flush(vm->devices->out);
+	struct sv_devices *d = vm->devices;
+
+	if (fd == sv_output_poll_fd(d->out)) {
+		sv_output_flush(d->out);
+		sv_serial_output_ready(d->serial);
+		return 0;
+	}
+	if (d->rtc && fd == sv_rtc_poll_fd(d->rtc)) {
+		sv_rtc_tick(d->rtc);
+		return 0;
+	}
+	for (unsigned i = 0; i < d->ndisks; i++)
+		if (fd == d->disk[i].virtio->front.sock)
+			return sv_virtio_pci_poll(d->disk[i].virtio, err);
+	if (d->console && fd == d->console->front.sock)
+		return sv_virtio_pci_poll(d->console, err);
 	return 0;
 }

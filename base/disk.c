@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <base/disk.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_failed(const char *path, bool readonly, bool direct, struct sv_error *err)
+{
+	switch (errno) {
+	case ENOENT:
+		return sv_fail(err, ENOENT, "disk %s: no such file; check the path", path);
+	case EISDIR:
+		return sv_fail(err, EISDIR, "disk %s: a directory; name an image or a block device",
+			path);
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return sv_fail(err, errno,
+			"disk %s: cannot be opened for %s: %s; change its permissions%s", path,
+			readonly ? "reading" : "writing", strerror(errno),
+			readonly ? "" : ", or add `readonly` to the disk");
+	case EINVAL:
+		if (direct)
+			return sv_fail(err, EINVAL,
+				"disk %s: its file system has no direct access; leave out `direct`",
+				path);
+		/* fall through */
+	default:
+		return sv_fail(err, errno, "disk %s: %s", path, strerror(errno));
+	}
+}
+
+static int find_size(const char *path, int fd, uint64_t *bytes, struct sv_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return sv_fail(err, errno, "disk %s: %s", path, strerror(errno));
+	if (S_ISREG(st.st_mode)) {
+		*bytes = (uint64_t)st.st_size;
+	} else if (S_ISBLK(st.st_mode)) {
+		if (ioctl(fd, BLKGETSIZE64, bytes) < 0)
+			return sv_fail(err, errno, "disk %s: its size cannot be found: %s", path,
+				strerror(errno));
+	} else {
+		return sv_fail(err, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
+			"disk %s: %s; name an image or a block device", path,
+			S_ISDIR(st.st_mode) ? "a directory" : "neither a file nor a block device");
+	}
+	if (*bytes == 0)
+		return sv_fail(err, EINVAL, "disk %s: empty; give it a size with `truncate -s`", path);
+	if (*bytes % SV_DISK_SECTOR)
+		return sv_fail(err, EINVAL,
+			"disk %s: %llu bytes are no whole number of 512-byte sectors; it is not a raw "
+			"image, or it is truncated", path, (unsigned long long)*bytes);
+	return 0;
+}
+
+static int lock(const char *path, int fd, bool readonly, struct sv_error *err)
+{
+	struct flock all = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+
+	if (fcntl(fd, F_OFD_SETLK, &all) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return sv_fail(err, EBUSY,
+			"disk %s: in use by another VM; stop that one, or let both have it read-only",
+			path);
+	return sv_fail(err, errno, "disk %s: cannot be locked: %s", path, strerror(errno));
+}
+
+int sv_disk_open(const char *path, bool readonly, bool direct, int *fd, uint64_t *bytes,
+	struct sv_error *err)
+{
+	/* Without O_NONBLOCK a FIFO would make this wait for a peer. */
+	int flags = (readonly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NONBLOCK;
+	int f = open(path, flags), rc;
+	uint64_t size = 0;
+
+	if (f < 0)
+		return open_failed(path, readonly, direct, err);
+	rc = find_size(path, f, &size, err);
+	if (rc == 0)
+		rc = lock(path, f, readonly, err);
+	if (rc < 0) {
+		close(f);
+		return rc;
+	}
+	*fd = f;
+	*bytes = size;
+	return 0;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A virtio device on PCI (virtio 1.2, section 4.1, no legacy), whose other half is a vhost-user
+ * back end: registers, features and interrupts are here, rings are served there.
+ *
+ * Everything is under the lock of the PCI function. The guest's words are checked when they are
+ * used: a ring that lies outside of RAM is not enabled, features that were not offered are not
+ * confirmed. A back end that fails ends the VM.
+ */
+#ifndef CORE_VMM_VIRTIO_PCI_H
+#define CORE_VMM_VIRTIO_PCI_H
+
+#include "msix.h"
+#include "pci.h"
+#include "vhost_user_front.h"
+
+#define VIRTIO_PCI_QUEUES 16u
+#define VIRTIO_PCI_QUEUE_SIZE 256u
+
+struct sv_virtio_queue {
+	uint16_t size, vector;
+	bool enabled; /* by the guest, checked */
+	bool running; /* at the back end */
+	uint16_t base;
+	uint64_t desc, driver, device; /* guest-physical */
+	int kick_fd;
+	uint64_t kick_gpa; /* where the ioeventfd is, 0: nowhere */
+};
+
+struct sv_virtio_pci {
+	struct sv_pci_function pci; /* first: the ops find the device by it */
+	struct sv_vm *vm;
+	const struct sv_gmem *ram;
+	struct sv_msix msix;
+	struct sv_vhost_front front;
+	const char *name;
+	uint32_t kind;
+	unsigned queues, config_bytes, cfg_capability;
+	uint64_t offered;
+	bool dead; /* the back end failed: it is asked nothing more */
+
+	/* The guest's side of the registers. */
+	uint64_t features;
+	uint32_t offered_select, features_select;
+	uint16_t config_vector, queue_select;
+	uint8_t status, generation, isr;
+	uint8_t config[256];
+	struct sv_virtio_queue queue[VIRTIO_PCI_QUEUES];
+};
+
+struct sv_virtio_pci_options {
+	const char *name;	   /* for messages; outlives the device */
+	uint32_t kind;		   /* virtio device type */
+	unsigned queues;	   /* at most; the back end may have fewer */
+	const struct sv_gmem *ram; /* memory for rings and buffers; outlives the device */
+	int sock;		   /* a back end */
+};
+
+/*
+ * Make the device and plug it. The socket becomes the device's own on success.
+ * Return: the device, or NULL with a sentence in *err and -errno in *rc.
+ */
+struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
+	const struct sv_virtio_pci_options *options, int *rc, struct sv_error *err);
+void sv_virtio_pci_destroy(struct sv_virtio_pci *d);
+
+/* The socket is readable. Context: control thread. Return: 0, or -errno with a sentence. */
+int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err);
+
+/* --- virtio_pci_run.c: what the registers set in motion, with the lock held ----------------------- */
+
+void sv_virtio_pci_set_status(struct sv_virtio_pci *d, uint8_t status);
+/* Start or stop rings after a change of status or bus mastering. */
+void sv_virtio_pci_update_running(struct sv_virtio_pci *d);
+/* Move the ioeventfds to where the BAR is now. */
+void sv_virtio_pci_update_kicks(struct sv_virtio_pci *d);
+void sv_virtio_pci_enable(struct sv_virtio_pci *d, struct sv_virtio_queue *q);
+void sv_virtio_pci_set_vector(struct sv_virtio_pci *d, struct sv_virtio_queue *q,
+	uint16_t vector);
+void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value);
+/* Registers as after power on; rings must be stopped. */
+void sv_virtio_pci_clear(struct sv_virtio_pci *d);
+
+/* The one BAR. */
+#define VIRTIO_BAR 0u
+#define VIRTIO_BAR_BYTES 0x8000u
+#define VIRTIO_COMMON 0x0000u
+#define VIRTIO_ISR 0x1000u
+#define VIRTIO_CONFIG 0x2000u
+#define VIRTIO_NOTIFY 0x3000u
+#define VIRTIO_MSIX_TABLE 0x4000u
+#define VIRTIO_MSIX_PBA 0x5000u
+#define VIRTIO_NOTIFY_MULTIPLIER 4u
+
+#endif

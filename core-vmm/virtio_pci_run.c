@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtio_pci.h"
+
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices.h"
+#include "irq.h"
+
+#define STATUS_KNOWN \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK | \
+		VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED)
+
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	/* A full counter is signalled already. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* The back end failed: nothing more is asked of it, and the VM cannot go on. */
+static void back_end_failed(struct sv_virtio_pci *d, const struct sv_error *why)
+{
+	struct sv_error err;
+
+	if (d->dead)
+		return;
+	d->dead = true;
+	d->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	sv_fail(&err, EIO, "%s: %.400s", d->name, why->text);
+	sv_vm_end(d->vm, SV_END_ERROR, 0, &err);
+}
+
+/* The driver did what the specification forbids: it is told, and the device waits for a reset. */
+static void needs_reset(struct sv_virtio_pci *d)
+{
+	d->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	if (!(d->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
+	d->isr |= VIRTIO_PCI_ISR_CONFIG;
+	signal_fd(sv_msix_fd(&d->msix, d->config_vector));
+}
+
+/* --- rings ----------------------------------------------------------------------------------------- */
+
+static uint64_t desc_bytes(const struct sv_virtio_queue *q)
+{
+	return 16ull * q->size;
+}
+
+static uint64_t avail_bytes(const struct sv_virtio_queue *q)
+{
+	return 6 + 2ull * q->size;
+}
+
+static uint64_t used_bytes(const struct sv_virtio_queue *q)
+{
+	return 6 + 8ull * q->size;
+}
+
+static bool valid(const struct sv_virtio_pci *d, const struct sv_virtio_queue *q)
+{
+	if (!q->size || (q->size & (q->size - 1)) || q->size > VIRTIO_PCI_QUEUE_SIZE)
+		return false;
+	if (q->desc % 16 || q->driver % 2 || q->device % 4)
+		return false;
+	return sv_gmem_ptr(d->ram, sv_gpa(q->desc), desc_bytes(q)) &&
+	       sv_gmem_ptr(d->ram, sv_gpa(q->driver), avail_bytes(q)) &&
+	       sv_gmem_ptr(d->ram, sv_gpa(q->device), used_bytes(q));
+}
+
+void sv_virtio_pci_enable(struct sv_virtio_pci *d, struct sv_virtio_queue *q)
+{
+	if (q->enabled || (d->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
+	if (valid(d, q))
+		q->enabled = true;
+	else
+		needs_reset(d);
+}
+
+static void start(struct sv_virtio_pci *d, unsigned i)
+{
+	struct sv_virtio_queue *q = &d->queue[i];
+	struct sv_vhost_ring ring = {.size = q->size,
+		.base = q->base,
+		.desc = sv_gmem_ptr(d->ram, sv_gpa(q->desc), desc_bytes(q)),
+		.avail = sv_gmem_ptr(d->ram, sv_gpa(q->driver), avail_bytes(q)),
+		.used = sv_gmem_ptr(d->ram, sv_gpa(q->device), used_bytes(q)),
+		.kick_fd = q->kick_fd,
+		.call_fd = sv_msix_fd(&d->msix, q->vector)};
+	struct sv_error err;
+
+	if (sv_vhost_front_start(&d->front, i, &ring, &err) < 0)
+		back_end_failed(d, &err);
+	else
+		q->running = true;
+}
+
+static void stop(struct sv_virtio_pci *d, unsigned i)
+{
+	struct sv_virtio_queue *q = &d->queue[i];
+	struct sv_error err;
+
+	q->running = false;
+	if (sv_vhost_front_stop(&d->front, i, &q->base, &err) < 0)
+		back_end_failed(d, &err);
+}
+
+static bool may_run(const struct sv_virtio_pci *d)
+{
+	return (d->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+	       (d->status & VIRTIO_CONFIG_S_FEATURES_OK) && sv_pci_bus_master(&d->pci);
+}
+
+void sv_virtio_pci_update_running(struct sv_virtio_pci *d)
+{
+	bool want = may_run(d);
+
+	for (unsigned i = 0; i < d->queues && !d->dead; i++) {
+		struct sv_virtio_queue *q = &d->queue[i];
+
+		if (want && q->enabled && !q->running)
+			start(d, i);
+		else if (!want && q->running)
+			stop(d, i);
+	}
+	sv_virtio_pci_update_kicks(d);
+}
+
+void sv_virtio_pci_update_kicks(struct sv_virtio_pci *d)
+{
+	uint64_t bar = d->pci.bar[VIRTIO_BAR].gpa;
+
+	for (unsigned i = 0; i < d->queues; i++) {
+		struct sv_virtio_queue *q = &d->queue[i];
+		uint64_t want = 0;
+
+		if (bar && q->running)
+			want = bar + VIRTIO_NOTIFY + i * VIRTIO_NOTIFY_MULTIPLIER;
+		if (want == q->kick_gpa)
+			continue;
+		if (q->kick_gpa)
+			sv_irq_ioeventfd(d->vm, q->kick_gpa, 0, q->kick_fd, false);
+		/* Where KVM refuses, the guest's write reaches us, and we signal the eventfd. */
+		q->kick_gpa = want;
+		if (want && sv_irq_ioeventfd(d->vm, want, 0, q->kick_fd, true) < 0)
+			q->kick_gpa = 0;
+	}
+}
+
+void sv_virtio_pci_set_vector(struct sv_virtio_pci *d, struct sv_virtio_queue *q,
+	uint16_t vector)
+{
+	struct sv_error err;
+
+	q->vector = vector < d->msix.n ? vector : VIRTIO_MSI_NO_VECTOR;
+	if (q->running && !d->dead &&
+		sv_vhost_front_set_call(&d->front, (unsigned)(q - d->queue),
+			sv_msix_fd(&d->msix, q->vector), &err) < 0)
+		back_end_failed(d, &err);
+}
+
+/* --- status ---------------------------------------------------------------------------------------- */
+
+void sv_virtio_pci_clear(struct sv_virtio_pci *d)
+{
+	uint64_t n;
+
+	d->features = 0;
+	d->offered_select = d->features_select = 0;
+	d->config_vector = VIRTIO_MSI_NO_VECTOR;
+	d->queue_select = 0;
+	d->isr = 0;
+	d->status = d->dead ? VIRTIO_CONFIG_S_NEEDS_RESET : 0;
+	for (unsigned i = 0; i < d->queues; i++) {
+		struct sv_virtio_queue *q = &d->queue[i];
+
+		*q = (struct sv_virtio_queue){.size = VIRTIO_PCI_QUEUE_SIZE,
+			.vector = VIRTIO_MSI_NO_VECTOR,
+			.kick_fd = q->kick_fd,
+			.kick_gpa = q->kick_gpa};
+		if (read(q->kick_fd, &n, sizeof(n)) < 0)
+			continue; /* no kick was left over */
+	}
+}
+
+static bool confirm_features(struct sv_virtio_pci *d)
+{
+	struct sv_error err;
+
+	if ((d->features & ~d->offered) || !(d->features & 1ull << VIRTIO_F_VERSION_1) || d->dead)
+		return false;
+	if (sv_vhost_front_set_features(&d->front, d->features, &err) < 0) {
+		back_end_failed(d, &err);
+		return false;
+	}
+	return true;
+}
+
+/* A driver adds bits; only a reset takes them away. */
+void sv_virtio_pci_set_status(struct sv_virtio_pci *d, uint8_t status)
+{
+	uint8_t added = status & STATUS_KNOWN & (uint8_t)~d->status;
+
+	if (status == 0) {
+		d->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+		sv_virtio_pci_update_running(d);
+		sv_virtio_pci_clear(d);
+		return;
+	}
+	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && !confirm_features(d))
+		added &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+	if ((added & VIRTIO_CONFIG_S_DRIVER_OK) &&
+		!((d->status | added) & VIRTIO_CONFIG_S_FEATURES_OK))
+		added &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+	d->status |= added;
+	if (added & VIRTIO_CONFIG_S_DRIVER_OK)
+		sv_virtio_pci_update_running(d);
+}
+
+/* The only field of the kinds we have that a driver may write is the block device's write cache. */
+void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value)
+{
+	struct sv_error err;
+	int rc;
+
+	if (d->kind != VIRTIO_ID_BLOCK || offset != offsetof(struct virtio_blk_config, wce) ||
+		!(d->features & 1ull << VIRTIO_BLK_F_CONFIG_WCE) || d->dead)
+		return;
+	value &= 1;
+	rc = sv_vhost_front_set_config(&d->front, offset, &value, 1, &err);
+	if (rc == 0)
+		d->config[offset] = value;
+	else if (rc != -ENOTSUP)
+		back_end_failed(d, &err);
+}
