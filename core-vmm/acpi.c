@@ -337,10 +337,11 @@ static void write_bios_data(struct sv_vm *vm)
 
 int sv_acpi_build(struct sv_vm *vm, uint64_t *rsdp, struct sv_error *err)
 {
-	struct sv_table_area a = {.gpa = LAYOUT_BIOS, .capacity = LAYOUT_BIOS_BYTES};
+	struct sv_table_area a = {.gpa = LAYOUT_BIOS, .capacity = LAYOUT_SMBIOS - LAYOUT_BIOS};
 	uint64_t tables[5], xsdt, rsdt;
 	const struct rsdp none = {.length = 0};
 	struct rsdp *r;
+	int rc;
 
 	a.base = sv_vm_ptr(vm, LAYOUT_BIOS, LAYOUT_BIOS_BYTES);
 	if (!a.base)
@@ -358,6 +359,10 @@ int sv_acpi_build(struct sv_vm *vm, uint64_t *rsdp, struct sv_error *err)
 			"the firmware tables of %u vCPUs do not fit; use fewer vCPUs", vm->nvcpus);
 	write_rsdp(r, rsdt, xsdt);
 	write_bios_data(vm);
-	*rsdp = LAYOUT_BIOS;
-	return sv_mptable_build(vm, &a, err);
+	rc = sv_mptable_build(vm, &a, err);
+	if (rc == 0)
+		rc = sv_smbios_build(vm, err);
+	if (rc == 0)
+		*rsdp = LAYOUT_BIOS;
+	return rc;
 }

@@ -34,6 +34,9 @@ uint8_t sv_ioapic_id(const struct sv_vm *vm);
 /* The MP table (specification 1.4): pointer at LAYOUT_MPTABLE, table behind it or in @a. */
 int sv_mptable_build(struct sv_vm *vm, struct sv_table_area *a, struct sv_error *err);
 
+/* SMBIOS 3.0: what the machine calls itself, at LAYOUT_SMBIOS. */
+int sv_smbios_build(struct sv_vm *vm, struct sv_error *err);
+
 #define ACPI_HEADER_BYTES 36u
 
 #endif

@@ -279,8 +279,8 @@ static void edit_kvm(struct edit *e)
 		c->eax &= ~(1u << KVM_FEATURE_PV_UNHALT);
 		c->edx |= 1u << KVM_HINTS_REALTIME;
 	}
-	/* MSIs reach the processors above 254 without interrupt remapping. */
-	if (sv_apic_id(t, t->sockets * package_threads(e) - 1) > 254)
+	/* MSIs reach the processors above 254 without interrupt remapping: irq.c sees to it. */
+	if (e->vm->caps.x2apic_api && sv_apic_id(t, t->sockets * package_threads(e) - 1) > 254)
 		c->eax |= 1u << KVM_FEATURE_MSI_EXT_DEST_ID;
 }
 

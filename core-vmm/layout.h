@@ -37,6 +37,7 @@
 #define LAYOUT_MPTABLE 0x9fc00ull	/* up to 0xa0000; larger tables go to LAYOUT_BIOS */
 #define LAYOUT_BIOS 0xe0000ull		/* RSDP first, then the ACPI tables, up to 1 MiB */
 #define LAYOUT_BIOS_BYTES 0x20000ull
+#define LAYOUT_SMBIOS 0xf0000ull	/* SMBIOS, above the ACPI tables */
 #define LAYOUT_HIMEM 0x100000ull
 
 /* Legacy interrupt lines (GSI). */
