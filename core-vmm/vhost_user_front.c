@@ -14,6 +14,8 @@
 #define PROTOCOL_WANTED (VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG)
 #define MAX_QUEUES 256u
 
+int sv_vhost_front_hurry = 1;
+
 /* --- messages ------------------------------------------------------------------------------------ */
 
 static int gone(struct sv_error *err, int errnum)
@@ -45,7 +47,7 @@ static int send_message(struct sv_vhost_front *v, struct vuf_message *m, const i
 	m->flags |= VUF_VERSION;
 	while (sent < total) {
 		ssize_t n = sv_fd_send(v->sock, (const char *)m + sent, total - sent, fds, nfds,
-			VHOST_FRONT_DEADLINE_MS);
+			VHOST_FRONT_DEADLINE_MS / sv_vhost_front_hurry);
 
 		if (n == -ETIMEDOUT)
 			return silent(err, m->request);
@@ -89,7 +91,7 @@ static int receive(struct sv_vhost_front *v, unsigned request, void *to, size_t 
 static int receive_reply(struct sv_vhost_front *v, struct vuf_message *m, uint32_t least,
 	uint32_t most, int timeout_ms, struct sv_error *err)
 {
-	int64_t deadline = now_ms() + timeout_ms;
+	int64_t deadline = now_ms() + timeout_ms / sv_vhost_front_hurry;
 	uint32_t request = m->request;
 	int rc = receive(v, request, m, VUF_HEADER, deadline, err);
 

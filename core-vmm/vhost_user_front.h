@@ -20,6 +20,9 @@
 #define VHOST_FRONT_DEADLINE_MS 5000
 #define VHOST_FRONT_STOP_MS 15000
 
+/* Tests divide the deadlines by this. */
+extern int sv_vhost_front_hurry;
+
 struct sv_vhost_front {
 	int sock;
 	uint64_t features; /* offered by the back end, without what is vhost-user's own */
