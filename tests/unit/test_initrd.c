@@ -291,3 +291,19 @@ Test(initrd, other_files_are_not_initrds)
 		cr_assert(strstr(err.text, "not an initrd"), "%s", err.text);
 	}
 }
+
+Test(initrd, a_file_that_shrinks_while_it_is_read_is_reported)
+{
+	struct sv_error err;
+	struct sv_image img;
+	char buf[1000];
+	const char *path;
+
+	cpio();
+	path = by_hand_file("initrd", file, size);
+	cr_assert_eq(sv_image_open(&img, "initrd", path, &err), 0);
+	by_hand_file("initrd", file, 500);
+	cr_assert_lt(sv_image_read(&img, 0, buf, sizeof(buf), &err), 0);
+	cr_assert(strstr(err.text, "became shorter"), "%s", err.text);
+	sv_image_close(&img);
+}

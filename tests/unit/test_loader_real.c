@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The loaders on Debian's own kernels, when tests/node/fetch-kernel.sh has fetched any: whole ones
+ * The loaders on Debian's own kernels, when tests/node/fetch.sh has fetched any: whole ones
  * load, those cut at any 4 KiB are refused with a sentence. The ELF kernel inside is taken out and
  * goes through the same.
  */
@@ -46,7 +46,7 @@ static void find_kernels(void)
 		snprintf(dir, sizeof(dir), "%s/.cache/sidevisor", home ? home : "");
 	nftw(dir, see, 16, FTW_PHYS);
 	if (kernels == 0) {
-		printf("SKIPPED BECAUSE no kernel is in %s; tests/node/fetch-kernel.sh gets one\n", dir);
+		printf("SKIPPED BECAUSE no kernel is in %s; tests/node/fetch.sh kernel 6.1 gets one\n", dir);
 		cr_skip_test("no kernel");
 	}
 }
@@ -163,7 +163,8 @@ Test(loader_real, bzimages_load_by_both_entries, .timeout = 60)
 Test(loader_real, bzimages_cut_at_any_4_kib_are_refused, .timeout = 120)
 {
 	find_kernels();
-	cuts_are_refused(copy(kernel[0]));
+	for (unsigned i = 0; i < kernels; i++)
+		cuts_are_refused(copy(kernel[i]));
 }
 
 Test(loader_real, the_elf_kernel_inside_loads_by_its_pvh_note, .timeout = 120)
@@ -171,10 +172,12 @@ Test(loader_real, the_elf_kernel_inside_loads_by_its_pvh_note, .timeout = 120)
 	const char *elf;
 
 	find_kernels();
-	elf = unpack(kernel[0]);
-	cr_assert(elf != NULL, "%s does not unpack", kernel[0]);
-	must_load(elf, SV_ENTRY_PVH, false);
-	must_not_fit(elf);
+	for (unsigned i = 0; i < kernels; i++) {
+		elf = unpack(kernel[i]);
+		cr_assert(elf != NULL, "%s does not unpack", kernel[i]);
+		must_load(elf, SV_ENTRY_PVH, false);
+		must_not_fit(elf);
+	}
 }
 
 Test(loader_real, elf_kernels_cut_at_any_4_kib_are_refused, .timeout = 120)
