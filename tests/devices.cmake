@@ -1,10 +1,10 @@
 # Devices of the VM process, all without KVM: a rig of tests/unit/rig.h takes note of what would be
 # asked of it.
-add_library(test_rig STATIC unit/rig.c unit/virtio_driver.c)
+add_library(test_rig STATIC unit/rig.c unit/virtio_driver.c unit/back_end_by_hand.c)
 target_include_directories(test_rig PUBLIC ${CMAKE_SOURCE_DIR}/core-vmm unit)
 target_link_libraries(test_rig PUBLIC sv_vmm PkgConfig::CRITERION)
 sv_hosted(test_rig)
 
-foreach(t vhost_foreign)
+foreach(t ioapic pci vhost_foreign virtio_pci)
 	sv_test(${t} unit/test_${t}.c LIBS test_rig LABELS unit)
 endforeach()
