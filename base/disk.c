@@ -24,15 +24,13 @@ static int open_failed(const char *path, bool readonly, bool direct, struct sv_e
 			"disk %s: cannot be opened for %s: %s; change its permissions%s", path,
 			readonly ? "reading" : "writing", strerror(errno),
 			readonly ? "" : ", or add `readonly` to the disk");
-	case EINVAL:
-		if (direct)
-			return sv_fail(err, EINVAL,
-				"disk %s: its file system has no direct access; leave out `direct`",
-				path);
-		/* fall through */
 	default:
-		return sv_fail(err, errno, "disk %s: %s", path, strerror(errno));
+		break;
 	}
+	if (errno == EINVAL && direct)
+		return sv_fail(err, EINVAL,
+			"disk %s: its file system has no direct access; leave out `direct`", path);
+	return sv_fail(err, errno, "disk %s: %s", path, strerror(errno));
 }
 
 static int find_size(const char *path, int fd, uint64_t *bytes, struct sv_error *err)

@@ -76,9 +76,11 @@ static struct timespec now(const struct sv_rtc *r)
 
 static uint8_t encode(const struct sv_rtc *r, int v)
 {
+	unsigned u = (unsigned)v % 100; /* whatever year the guest set */
+
 	if (r->cmos[STATUS_B] & B_BINARY)
-		return (uint8_t)v;
-	return (uint8_t)(v / 10 % 10 << 4 | v % 10);
+		return (uint8_t)u;
+	return (uint8_t)(u / 10 << 4 | u % 10);
 }
 
 static int decode(const struct sv_rtc *r, uint8_t v)
