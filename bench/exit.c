@@ -105,14 +105,15 @@ static void summarise(struct summary *s, uint64_t *v, uint64_t n, double ns_per_
 static void host_pingpong(void *(*ptr)(void *vm, uint64_t gpa, uint64_t len), void *vm)
 {
 	struct lwk_bench *b = run.shared;
-	uint64_t *mine = &b->line[0], *theirs = &b->line[8], *n = &b->n[LWK_BENCH_PINGPONG_HOST];
+	uint64_t *line = ptr(vm, b->line_gpa, 128);
+	uint64_t *n = &b->n[LWK_BENCH_PINGPONG_HOST];
 	uint64_t *out = ptr(vm, b->samples[LWK_BENCH_PINGPONG_HOST], b->room * sizeof(*out));
 
-	for (uint64_t i = 1; out && *n < b->room; i++) {
+	for (uint64_t i = 1; line && out && *n < b->room; i++) {
 		uint64_t t = sv_tsc();
 
-		sv_store_release(mine, i);
-		while (sv_load_acquire(theirs) != i) {
+		sv_store_release(&line[0], i);
+		while (sv_load_acquire(&line[8]) != i) {
 			sv_cpu_relax();
 			if (sv_tsc() - t > GIVE_UP_TICKS) {
 				run.failed = "the sidecore did not answer the host's ping-pong";

@@ -40,41 +40,42 @@ static void ring_doorbell(struct lwk_cpu *c)
 void lwk_submit(const struct sv_req *req, unsigned n)
 {
 	struct lwk_cpu *c = lwk_this();
-	union sv_slot msg;
 
-	for (unsigned i = 0; i < n; i++) {
-		msg.req = req[i];
-		if (i + 1 == n && c->may_sleep)
-			sv_ring_put_full(&c->tx, &msg);
-		else
-			sv_ring_put(&c->tx, &msg);
-	}
+	for (unsigned i = 0; i + 1 < n; i++)
+		sv_ring_put(&c->tx, (const union sv_slot *)&req[i]);
+	if (n && !c->may_sleep)
+		sv_ring_put(&c->tx, (const union sv_slot *)&req[n - 1]);
+	else if (n)
+		sv_ring_put_full(&c->tx, (const union sv_slot *)&req[n - 1]);
 	c->in_flight += n;
 	if (c->may_sleep && sv_unlikely(sv_load_full(&c->channel->wake.sleeping)))
 		ring_doorbell(c);
 }
 
-bool lwk_reap(struct sv_cpl *cpl)
+static bool reap(struct lwk_cpu *c, struct sv_cpl *cpl)
 {
-	struct lwk_cpu *c = lwk_this();
-	union sv_slot msg;
-	enum sv_take t = sv_ring_take(&c->rx, &msg);
+	enum sv_take t = sv_ring_take(&c->rx, (union sv_slot *)cpl);
 
-	if (t == SV_TAKE_EMPTY)
+	if (sv_likely(t == SV_TAKE_EMPTY))
 		return false;
 	if (t == SV_TAKE_DEFECT)
 		lwk_panic("the sidecore wrote an impossible sequence number");
 	c->in_flight--;
-	*cpl = msg.cpl;
 	return true;
+}
+
+bool lwk_reap(struct sv_cpl *cpl)
+{
+	return reap(lwk_this(), cpl);
 }
 
 void lwk_wait(struct sv_cpl *cpl)
 {
+	struct lwk_cpu *c = lwk_this();
 	uint64_t until = 0;
 	unsigned turns = 0;
 
-	while (!lwk_reap(cpl)) {
+	while (!reap(c, cpl)) {
 		lwk_relax(&turns);
 		if (turns % 1024)
 			continue;

@@ -18,7 +18,7 @@ enum lwk_bench_item {
 };
 
 struct lwk_bench {
-	uint64_t line[16]; /* two cache lines: the guest's, the sidecore's */
+	uint64_t line_gpa; /* of the ping-pong under way: two cache lines, ours, then the sidecore's */
 	uint64_t n[LWK_BENCH_ITEMS];
 	uint64_t samples[LWK_BENCH_ITEMS]; /* guest-physical addresses of arrays of `room` words */
 	uint64_t room, count; /* count: ping-pongs per order */
