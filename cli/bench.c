@@ -6,9 +6,8 @@
 
 #include "cli.h"
 
-static const char help[] = "usage: sidevisor bench exit|channel|start [OPTION...]\n\n"
+static const char help[] = "usage: sidevisor bench exit|start [OPTION...]\n\n"
 			   "  exit     what an exit costs here, and what a round trip of the ring costs\n"
-			   "  channel  throughput of the ring beside DPDK's, Concurrency Kit's and liburcu's\n"
 			   "  start    from `run` to the first guest instruction, and the VM process's memory\n"
 			   "\n`sidevisor bench NAME --help` says more.\n";
 
@@ -19,15 +18,13 @@ int cli_bench(int argc, char **argv)
 		.sidecore_cpu = cli_run_sidecore_cpu};
 
 	if (argc < 2)
-		return cli_usage_error("bench", "which one: exit, channel or start?");
+		return cli_usage_error("bench", "which one: exit or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
 	}
 	if (!strcmp(argv[1], "exit"))
 		return sv_bench_exit(argc - 1, argv + 1, &vm);
-	if (!strcmp(argv[1], "channel"))
-		return sv_bench_channel(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "start"))
 		return sv_bench_start(argc - 1, argv + 1);
 	return cli_usage_error("bench", "unknown measurement '%s'", argv[1]);

@@ -55,4 +55,23 @@ static inline void *sv_gmem_ptr(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_t
 	return NULL;
 }
 
+/*
+ * Host pointer of the first bytes of [gpa, gpa + *len) that lie in one region; *len is cut to them.
+ * Context: any thread. Return: NULL when gpa is in no region.
+ */
+static inline void *sv_gmem_span(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_t *len)
+{
+	for (unsigned i = 0; i < gm->n; i++) {
+		const struct sv_gmem_region *r = &gm->region[i];
+		uint64_t off = gpa.v - r->gpa;
+
+		if (off < r->size) {
+			if (*len > r->size - off)
+				*len = r->size - off;
+			return r->host + off;
+		}
+	}
+	return NULL;
+}
+
 #endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-console (virtio 1.2, section 5.3), one port: bytes between the guest and two descriptors.
+ * Neither side can make the sidecore wait: what does not fit stays where it is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <channels/atomics.h>
+#include <io/devices.h>
+
+#include "session.h"
+
+#define RX 0u /* to the driver */
+#define TX 1u /* from the driver */
+#define QUEUES 2u
+#define BUFFER 512u
+#define LOOK_EVERY 8192u /* polls between two looks at the input: each is a system call */
+
+struct console {
+	struct sv_session session; /* first */
+	int in, out;
+	bool in_open;
+
+	/* The polling thread's. */
+	unsigned polls;
+	unsigned have; /* bytes of input not yet given to the driver */
+	uint8_t input[BUFFER];
+	bool holding;		     /* a chain of the driver's is partly written */
+	struct sv_virtq_chain chain; /* that chain */
+	unsigned piece;		     /* where in it */
+	uint64_t in_bytes, out_bytes; /* read relaxed by others */
+};
+
+static struct console *console_of(struct sv_poller *p)
+{
+	return (struct console *)(void *)sv_session_of(p);
+}
+
+static void look_at_input(struct console *c)
+{
+	ssize_t n;
+
+	if (!c->in_open || c->have == BUFFER)
+		return;
+	n = read(c->in, c->input + c->have, BUFFER - c->have);
+	if (n > 0)
+		c->have += (unsigned)n;
+	else if (n == 0)
+		c->in_open = false;
+}
+
+/* Input to the driver, as far as it has buffers. Return: did something. */
+static bool give_input(struct console *c)
+{
+	struct sv_vhost_queue *q = &c->session.vhost.queue[RX];
+	struct sv_virtq_chain chain;
+	bool did = false;
+
+	while (c->have && sv_vhost_serving(q) && sv_virtq_take(&q->vq, &chain) == SV_VIRTQ_ONE) {
+		uint32_t given = 0;
+
+		if (!chain.writable) {
+			sv_virtq_reject(&q->vq);
+			break;
+		}
+		for (unsigned i = chain.readable; i < chain.readable + chain.writable && c->have; i++) {
+			size_t k = chain.iov[i].iov_len < c->have ? chain.iov[i].iov_len : c->have;
+
+			memcpy(chain.iov[i].iov_base, c->input, k);
+			c->have -= (unsigned)k;
+			memmove(c->input, c->input + k, c->have);
+			given += (uint32_t)k;
+		}
+		sv_store_relaxed(&c->in_bytes, c->in_bytes + given);
+		sv_virtq_put(&q->vq, chain.head, given);
+		did = true;
+	}
+	if (did)
+		sv_virtq_publish(&q->vq);
+	return did;
+}
+
+/* Write the chain that is held. Return: it is done with. */
+static bool write_chain(struct console *c)
+{
+	while (c->piece < c->chain.readable) {
+		struct iovec *iov = &c->chain.iov[c->piece];
+		ssize_t n = write(c->out, iov->iov_base, iov->iov_len);
+
+		if (n < 0) /* a reader that is gone takes everything */
+			n = errno == EAGAIN || errno == EINTR ? 0 : (ssize_t)iov->iov_len;
+		if (n == 0 && iov->iov_len)
+			return false;
+		iov->iov_base = (uint8_t *)iov->iov_base + n;
+		iov->iov_len -= (size_t)n;
+		sv_store_relaxed(&c->out_bytes, c->out_bytes + (uint64_t)n);
+		if (!iov->iov_len)
+			c->piece++;
+	}
+	return true;
+}
+
+static bool take_output(struct console *c, unsigned budget)
+{
+	struct sv_vhost_queue *q = &c->session.vhost.queue[TX];
+	bool did = false;
+
+	for (unsigned n = 0; n < budget; n++) {
+		if (!c->holding) {
+			if (!sv_vhost_serving(q) || sv_virtq_take(&q->vq, &c->chain) != SV_VIRTQ_ONE)
+				break;
+			c->holding = true;
+			c->piece = 0;
+		}
+		if (!write_chain(c) && !sv_load_relaxed(&q->stopping))
+			break;
+		sv_virtq_put(&q->vq, c->chain.head, 0);
+		c->holding = false;
+		did = true;
+	}
+	if (did)
+		sv_virtq_publish(&q->vq);
+	return did;
+}
+
+static enum sv_poll console_poll(struct sv_poller *p, unsigned budget)
+{
+	struct console *c = console_of(p);
+	bool did = false;
+
+	if (c->polls++ % LOOK_EVERY == 0)
+		look_at_input(c);
+	if (c->have)
+		did |= give_input(c);
+	did |= take_output(c, budget < 8 ? budget : 8);
+	if (did)
+		sv_vhost_suppress(&c->session.vhost);
+	return did ? SV_POLL_BUSY : SV_POLL_IDLE;
+}
+
+static bool console_arm(struct sv_poller *p)
+{
+	struct console *c = console_of(p);
+	struct sv_vhost_queue *tx = &c->session.vhost.queue[TX];
+
+	/* Only output can be pending: receive buffers without input are the normal state. */
+	if (sv_vhost_serving(&c->session.vhost.queue[RX]))
+		sv_virtq_arm(&c->session.vhost.queue[RX].vq);
+	if (c->holding)
+		return true;
+	return sv_vhost_serving(tx) && sv_virtq_arm(&tx->vq);
+}
+
+static void console_disarm(struct sv_poller *p)
+{
+	struct console *c = console_of(p);
+
+	c->polls = 0; /* look at the input first */
+	sv_vhost_drain_kicks(&c->session.vhost);
+	sv_vhost_suppress(&c->session.vhost);
+}
+
+static const struct sv_poller_ops console_ops = {.service = "console",
+	.poll = console_poll,
+	.arm = console_arm,
+	.disarm = console_disarm};
+
+static uint64_t console_features(void *dev)
+{
+	(void)dev;
+	return 0;
+}
+
+static void console_set_features(void *dev, uint64_t features)
+{
+	(void)dev;
+	(void)features;
+}
+
+static const struct sv_vhost_device console_type = {.name = "virtio-console",
+	.features = console_features,
+	.set_features = console_set_features};
+
+static int console_attach(const struct sv_device_request *req, void **handle, struct sv_error *err)
+{
+	struct console *c;
+	int rc;
+
+	if (req->nfds != 3)
+		return sv_fail(err, EINVAL, "console %s: %u descriptors instead of 3",
+			req->device->name, req->nfds);
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return sv_fail(err, ENOMEM, "the node is out of memory");
+	c->in = req->fds[1];
+	c->out = req->fds[2];
+	c->in_open = true;
+	for (unsigned i = 1; i < 3; i++)
+		fcntl(req->fds[i], F_SETFL, fcntl(req->fds[i], F_GETFL) | O_NONBLOCK);
+	rc = sv_session_open(&c->session, req, &console_type, c, &console_ops, QUEUES, err);
+	if (rc < 0) {
+		free(c);
+		return rc;
+	}
+	c->session.poller.wake_fds[1] = c->in;
+	*handle = c;
+	return 0;
+}
+
+static void console_detach(void *handle)
+{
+	struct console *c = handle;
+
+	if (sv_session_close(&c->session) < 0)
+		return;
+	close(c->in);
+	close(c->out);
+	free(c);
+}
+
+static char *console_stats(void *handle)
+{
+	const struct console *c = handle;
+	char *text;
+
+	if (asprintf(&text, "{\"in_bytes\": %llu, \"out_bytes\": %llu}",
+		    (unsigned long long)sv_load_relaxed(&c->in_bytes),
+		    (unsigned long long)sv_load_relaxed(&c->out_bytes)) < 0)
+		return NULL;
+	return text;
+}
+
+const struct sv_device_class sv_console_class = {.kind = SV_DEVICE_CONSOLE,
+	.name = "console",
+	.attach = console_attach,
+	.detach = console_detach,
+	.stats = console_stats};

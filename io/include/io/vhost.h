@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A vhost-user back end: one connection, one virtio device, up to SV_VHOST_QUEUES virtqueues.
+ *
+ * Messages are handled in the control thread; the queues belong to the polling thread while the
+ * device's poller is attached. Whatever a message changes in a queue, it changes between a detach
+ * and an attach. A queue is stopped by letting the polling thread finish what is in flight, so that
+ * the position reported to the front end has nothing outstanding behind it.
+ *
+ * The front end is not trusted either: every message is bounded and checked, its memory must be as
+ * large as it says, its eventfds are used without blocking. What is wrong ends this connection with
+ * one sentence and touches nobody else.
+ */
+#ifndef IO_VHOST_H
+#define IO_VHOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <base/error.h>
+#include <base/gmem.h>
+#include <channels/poller.h>
+#include <io/virtq.h>
+
+#define SV_VHOST_QUEUES 16u
+#define SV_VHOST_DRAIN_MS 10000 /* how long a queue may take to finish what is in flight */
+
+struct sv_vhost;
+
+/* What a device type gives. All of it is called in the control thread. */
+struct sv_vhost_device {
+	const char *name;
+	/* Feature bits of the device type; those of the transport are added. */
+	uint64_t (*features)(void *dev);
+	/* The driver's choice, a subset of what was offered; queues are not polled. 0: reset. */
+	void (*set_features)(void *dev, uint64_t features);
+	/* Configuration space: bytes of it; fill all of it; take a write. NULL: read-only or none. */
+	unsigned config_bytes;
+	void (*get_config)(void *dev, uint8_t *config);
+	int (*set_config)(void *dev, uint32_t offset, const uint8_t *bytes, uint32_t n);
+};
+
+/* Who polls: the reactor of the sidecore, or a test. */
+struct sv_vhost_host {
+	int (*attach)(void *ctx, struct sv_poller *p);
+	void (*detach)(void *ctx, struct sv_poller *p); /* returns when no op runs any more */
+	void *ctx;
+};
+
+struct sv_vhost_queue {
+	struct sv_virtq vq;
+	uint64_t desc_user, avail_user, used_user; /* front-end addresses, from SET_VRING_ADDR */
+	uint32_t size;
+	uint16_t base;
+	bool have_addr, enabled, started; /* started: the front end gave the kick descriptor */
+	bool running;			  /* polled: changes only while the poller is detached */
+	uint32_t stopping;		  /* take nothing new (relaxed; control thread to poller) */
+	int kick_fd, err_fd;
+};
+
+struct sv_vhost {
+	/* Constant after sv_vhost_open(). */
+	int sock;
+	const struct sv_vhost_device *type;
+	void *dev;
+	struct sv_vhost_host host;
+	struct sv_poller *poller;
+	unsigned queues;
+	bool sealed_only; /* accept only memory that cannot shrink under us */
+	int epoll_fd;	  /* kicks (edge-triggered) and the device's own descriptors */
+
+	/* Control thread. */
+	bool attached, stuck;
+	uint64_t features, protocol;
+	struct sv_gmem gmem;
+	struct {
+		void *base;
+		uint64_t bytes;
+	} map[SV_GMEM_REGIONS];
+	unsigned have; /* bytes of the message received so far */
+	unsigned nfds;
+	int fds[8];
+	uint8_t message[12 + 268];
+
+	struct sv_vhost_queue queue[SV_VHOST_QUEUES];
+};
+
+/*
+ * Begin to serve @sock (connected, Unix stream), which becomes the session's own. @poller is
+ * attached while at least one queue runs; its ops read v->queue[]. Context: control thread.
+ * Return: 0, or -errno with a sentence; the socket stays the caller's on failure.
+ */
+int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *type, void *dev,
+	unsigned queues, struct sv_poller *poller, const struct sv_vhost_host *host,
+	struct sv_error *err);
+
+/*
+ * The socket is readable: handle what has arrived, at most a bounded number of messages.
+ * Context: control thread; may wait for requests in flight (SV_VHOST_DRAIN_MS).
+ * Return: 0; -ECONNRESET at end of file; -errno with a sentence: drop this device.
+ */
+int sv_vhost_input(struct sv_vhost *v, struct sv_error *err);
+
+/*
+ * End the session: queues drained and stopped, memory unmapped, descriptors closed.
+ * Context: control thread. Return: 0, or -ETIMEDOUT: requests are stuck in the host's storage, so
+ * that memory and device state must stay as they are (the caller frees nothing).
+ */
+int sv_vhost_close(struct sv_vhost *v);
+
+/* For the device's poller ops: all kicks consumed. Context: polling thread; does not block. */
+void sv_vhost_drain_kicks(struct sv_vhost *v);
+/* Suppress notifications of all running queues, or arm them. Return of arm: work is pending. */
+void sv_vhost_suppress(struct sv_vhost *v);
+bool sv_vhost_arm(struct sv_vhost *v);
+/* Is this queue to be served now? Context: polling thread. */
+bool sv_vhost_serving(const struct sv_vhost_queue *q);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device side of a split virtqueue (virtio 1.2, section 2.7), against a hostile driver.
+ *
+ * Every word of the rings and of a descriptor is loaded once; indices are private and never read
+ * back from guest memory; a chain is walked at most SV_VIRTQ_CHAIN_MAX descriptors far, so that a
+ * loop ends like a chain that is too long. What the specification forbids is a defect: it is
+ * counted by kind, the queue is marked broken and nothing is served from it until it is set up
+ * anew. The host and the other queues go on.
+ *
+ * Who writes what, and the edges:
+ *
+ *   word                      writer   reader   edge
+ *   avail ring, descriptors   driver   device   ordered by avail idx
+ *   avail idx                 driver   device   AVAIL   release -> acquire
+ *   used ring                 device   driver   ordered by used idx
+ *   used idx                  device   driver   USED    release -> acquire
+ *   avail event, used flags   device   driver   ARM     full: store it, then load avail idx
+ *   used event, avail flags   driver   device   CALL    full: store used idx, then load it
+ */
+#ifndef IO_VIRTQ_H
+#define IO_VIRTQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <base/gmem.h>
+
+#define SV_VIRTQ_MAX_SIZE 1024u	  /* entries of a queue */
+#define SV_VIRTQ_CHAIN_MAX 130u	  /* descriptors of one chain, indirect ones included */
+#define SV_VIRTQ_INDIRECT_MAX 1024u /* entries of an indirect table */
+
+/* What a driver did wrong. The first kind found breaks the queue. */
+enum sv_virtq_defect {
+	SV_VIRTQ_OK = 0,
+	SV_VIRTQ_BAD_AVAIL,    /* avail idx names more buffers than the queue can hold */
+	SV_VIRTQ_BAD_HEAD,     /* head or next beyond the table */
+	SV_VIRTQ_TOO_LONG,     /* chain longer than the bound, or a loop */
+	SV_VIRTQ_BAD_ADDRESS,  /* outside guest memory, or address + length wraps */
+	SV_VIRTQ_BAD_ORDER,    /* readable after writable */
+	SV_VIRTQ_BAD_INDIRECT, /* size, alignment, nesting, or not negotiated */
+	SV_VIRTQ_BAD_LENGTH,   /* a descriptor of zero bytes, or more than 4 GiB in all */
+	SV_VIRTQ_BAD_REQUEST,  /* the device found the buffers unusable (no room for an answer) */
+	SV_VIRTQ_DEFECTS,
+};
+
+/* Buffers of one request: the readable ones first. Pieces are checked host ranges. */
+struct sv_virtq_chain {
+	uint16_t head;
+	unsigned readable, writable;		/* number of pieces */
+	uint32_t readable_bytes, writable_bytes;
+	struct iovec iov[SV_VIRTQ_CHAIN_MAX];
+};
+
+enum sv_virtq_take {
+	SV_VIRTQ_EMPTY = 0,
+	SV_VIRTQ_ONE = 1,
+	SV_VIRTQ_BROKEN = -1,
+};
+
+/* Counters: written by the polling thread, read by anyone (relaxed). */
+struct sv_virtq_stats {
+	uint64_t requests;
+	uint64_t calls;	      /* interrupts signalled */
+	uint64_t calls_saved; /* batches of used buffers that needed none */
+	uint64_t defects[SV_VIRTQ_DEFECTS];
+};
+
+struct sv_virtq {
+	/* Set up by the control thread while nobody polls the queue. */
+	const struct sv_gmem *gmem;
+	void *desc, *avail, *used;
+	uint16_t size; /* power of two */
+	bool event_idx, indirect;
+	int call_fd; /* eventfd for interrupts; -1: the driver polls */
+
+	/* Private to the polling thread. */
+	uint16_t next_avail;	 /* position of the next buffer to take */
+	uint16_t seen_avail;	 /* avail idx as loaded last */
+	uint16_t next_used;	 /* position of the next used element */
+	uint16_t published_used; /* used idx as published last */
+	uint16_t event_written;	 /* avail event as written last */
+	bool armed;		 /* the driver was asked to kick */
+
+	uint32_t broken;   /* enum sv_virtq_defect, 0: in order. Written by the polling thread. */
+	uint32_t inflight; /* taken and not yet returned; anyone may read it (acquire) */
+	struct sv_virtq_stats stats;
+};
+
+/*
+ * Begin at position @base (avail and used alike) with notifications off. The caller filled the
+ * set-up fields and checked that the rings lie in guest memory for @size entries.
+ * Context: control thread, queue not polled.
+ */
+void sv_virtq_start(struct sv_virtq *vq, uint16_t base);
+
+/*
+ * Take the next available chain. Context: polling thread. Order: AVAIL, acquire side.
+ * Return: SV_VIRTQ_ONE with *chain filled; EMPTY; BROKEN, *chain undefined.
+ */
+enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
+
+/*
+ * Mark the queue broken: the chain just taken is of no use and will not be returned.
+ * Context: polling thread.
+ */
+void sv_virtq_reject(struct sv_virtq *vq);
+
+/*
+ * Return a chain with @bytes written into it. Not seen by the driver before sv_virtq_publish().
+ * Context: polling thread.
+ */
+void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
+
+/*
+ * Publish what was put and interrupt the driver if it asked for that: once per batch.
+ * Context: polling thread; one write to call_fd (which must be non-blocking) at most.
+ * Order: USED, release side; CALL.
+ */
+void sv_virtq_publish(struct sv_virtq *vq);
+
+/* Interrupt the driver whatever it asked for. Context: polling thread, or queue not polled. */
+void sv_virtq_signal(struct sv_virtq *vq);
+
+/*
+ * Ask the driver for a kick, then look again. Order: ARM.
+ * Return: true when buffers are there after all. Context: polling thread.
+ */
+bool sv_virtq_arm(struct sv_virtq *vq);
+/* No kicks, please: also to be called now and then while polling (cheap). */
+void sv_virtq_suppress(struct sv_virtq *vq);
+
+const char *sv_virtq_defect_name(enum sv_virtq_defect kind);
+
+/* Bytes of the three rings for @size entries (the event words included). */
+static inline uint64_t sv_virtq_desc_bytes(uint16_t size)
+{
+	return 16ull * size;
+}
+static inline uint64_t sv_virtq_avail_bytes(uint16_t size)
+{
+	return 6 + 2ull * size;
+}
+static inline uint64_t sv_virtq_used_bytes(uint16_t size)
+{
+	return 6 + 8ull * size;
+}
+
+static inline bool sv_virtq_size_valid(uint32_t size)
+{
+	return size && size <= SV_VIRTQ_MAX_SIZE && (size & (size - 1)) == 0;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vhost-user on the wire: host byte order, no padding. */
+#ifndef IO_VHOST_MSG_H
+#define IO_VHOST_MSG_H
+
+#include <stdint.h>
+
+#define VU_VERSION 0x1u
+#define VU_FLAG_VERSION_MASK 0x3u
+#define VU_FLAG_REPLY 0x4u
+#define VU_FLAG_NEED_REPLY 0x8u
+
+enum vu_request {
+	VU_GET_FEATURES = 1,
+	VU_SET_FEATURES = 2,
+	VU_SET_OWNER = 3,
+	VU_RESET_OWNER = 4,
+	VU_SET_MEM_TABLE = 5,
+	VU_SET_VRING_NUM = 8,
+	VU_SET_VRING_ADDR = 9,
+	VU_SET_VRING_BASE = 10,
+	VU_GET_VRING_BASE = 11,
+	VU_SET_VRING_KICK = 12,
+	VU_SET_VRING_CALL = 13,
+	VU_SET_VRING_ERR = 14,
+	VU_GET_PROTOCOL_FEATURES = 15,
+	VU_SET_PROTOCOL_FEATURES = 16,
+	VU_GET_QUEUE_NUM = 17,
+	VU_SET_VRING_ENABLE = 18,
+	VU_GET_CONFIG = 24,
+	VU_SET_CONFIG = 25,
+	VU_RESET_DEVICE = 34,
+	VU_GET_MAX_MEM_SLOTS = 36,
+	VU_ADD_MEM_REG = 37,
+	VU_REM_MEM_REG = 38,
+	VU_REQUESTS,
+};
+
+#define VU_F_PROTOCOL_FEATURES (1ull << 30)
+
+#define VU_PROTOCOL_F_MQ (1ull << 0)
+#define VU_PROTOCOL_F_REPLY_ACK (1ull << 3)
+#define VU_PROTOCOL_F_CONFIG (1ull << 9)
+#define VU_PROTOCOL_F_RESET_DEVICE (1ull << 13)
+#define VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
+
+#define VU_VRING_INDEX_MASK 0xffull
+#define VU_VRING_NO_FD (1ull << 8)
+
+#define VU_TABLE_REGIONS 8u /* of one SET_MEM_TABLE */
+#define VU_SLOTS 32u	    /* with CONFIGURE_MEM_SLOTS */
+#define VU_CONFIG_BYTES 256u
+
+struct vu_header {
+	uint32_t request;
+	uint32_t flags;
+	uint32_t size; /* of the payload */
+};
+
+struct vu_state {
+	uint32_t index;
+	uint32_t num;
+};
+
+struct vu_addr {
+	uint32_t index;
+	uint32_t flags;
+	uint64_t desc, used, avail; /* user addresses */
+	uint64_t log;
+};
+
+struct vu_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t user_addr;
+	uint64_t fd_offset;
+};
+
+struct vu_memory {
+	uint32_t n;
+	uint32_t padding;
+	struct vu_region region[VU_TABLE_REGIONS];
+};
+
+struct vu_slot {
+	uint64_t padding;
+	struct vu_region region;
+};
+
+struct vu_config {
+	uint32_t offset;
+	uint32_t size;
+	uint32_t flags;
+	uint8_t bytes[VU_CONFIG_BYTES];
+};
+
+union vu_payload {
+	uint64_t u64;
+	struct vu_state state;
+	struct vu_addr addr;
+	struct vu_memory memory;
+	struct vu_slot slot;
+	struct vu_config config;
+};
+
+#define VU_CONFIG_HEADER 12u
+#define VU_MEMORY_HEADER 8u
+
+_Static_assert(sizeof(struct vu_header) == 12, "wire");
+_Static_assert(sizeof(struct vu_addr) == 40, "wire");
+_Static_assert(sizeof(struct vu_region) == 32, "wire");
+_Static_assert(sizeof(struct vu_config) == VU_CONFIG_HEADER + VU_CONFIG_BYTES, "wire");
+
+#endif

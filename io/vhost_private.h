@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the session (vhost.c) and its requests (vhost_request.c) share. Control thread only. */
+#ifndef IO_VHOST_PRIVATE_H
+#define IO_VHOST_PRIVATE_H
+
+#include <io/vhost.h>
+
+#include "vhost_msg.h"
+
+/* Nobody polls after this; in-flight requests stay in flight. */
+void sv_vhost_pause(struct sv_vhost *v);
+/* Start whatever queue is complete and poll again. Return: 0, or -errno with a sentence. */
+int sv_vhost_resume(struct sv_vhost *v, struct sv_error *err);
+/*
+ * Let queues [first, first + n) finish what is in flight and stop them; leaves the poller paused.
+ * Return: 0, or -ETIMEDOUT with a sentence (v->stuck is set).
+ */
+int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_error *err);
+void sv_vhost_kick_close(struct sv_vhost *v, struct sv_vhost_queue *q);
+
+/*
+ * Serve one complete request. On success *size bytes of *p are the reply when *reply is set.
+ * Descriptors taken over are replaced by -1 in v->fds.
+ */
+int sv_vhost_request(struct sv_vhost *v, uint32_t request, union vu_payload *p, uint32_t *size,
+	bool *reply, struct sv_error *err);
+/* Does a payload of this size belong to this request? */
+bool sv_vhost_request_size_valid(uint32_t request, uint32_t size);
+
+#endif

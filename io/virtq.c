@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <io/virtq.h>
+
+#include <errno.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <channels/atomics.h>
+
+/*
+ * How far from next_avail the avail event is kept while polling. The driver kicks when its index
+ * passes the event; at half the number space away it never does within a queue's length.
+ */
+#define EVENT_FAR 0x8000u
+#define EVENT_REFRESH 0x2000u
+
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2, 2.7.5");
+_Static_assert(SV_VIRTQ_MAX_SIZE <= EVENT_REFRESH, "suppression holds for every queue size");
+
+static void count(uint64_t *counter)
+{
+	sv_store_relaxed(counter, *counter + 1);
+}
+
+static uint16_t *avail_idx(const struct sv_virtq *vq)
+{
+	return &((struct vring_avail *)vq->avail)->idx;
+}
+
+static uint16_t *used_event(const struct sv_virtq *vq)
+{
+	return &((struct vring_avail *)vq->avail)->ring[vq->size];
+}
+
+static uint16_t *avail_event(const struct sv_virtq *vq)
+{
+	return (uint16_t *)(void *)&((struct vring_used *)vq->used)->ring[vq->size];
+}
+
+const char *sv_virtq_defect_name(enum sv_virtq_defect kind)
+{
+	static const char *const name[SV_VIRTQ_DEFECTS] = {
+		[SV_VIRTQ_OK] = "none",
+		[SV_VIRTQ_BAD_AVAIL] = "available index out of range",
+		[SV_VIRTQ_BAD_HEAD] = "descriptor index out of range",
+		[SV_VIRTQ_TOO_LONG] = "descriptor chain too long or looped",
+		[SV_VIRTQ_BAD_ADDRESS] = "buffer outside guest memory",
+		[SV_VIRTQ_BAD_ORDER] = "readable buffer after a writable one",
+		[SV_VIRTQ_BAD_INDIRECT] = "invalid indirect table",
+		[SV_VIRTQ_BAD_LENGTH] = "invalid buffer length",
+		[SV_VIRTQ_BAD_REQUEST] = "buffers without room for a request",
+	};
+
+	return (unsigned)kind < SV_VIRTQ_DEFECTS ? name[kind] : "unknown";
+}
+
+void sv_virtq_start(struct sv_virtq *vq, uint16_t base)
+{
+	vq->next_avail = vq->seen_avail = base;
+	vq->next_used = vq->published_used = base;
+	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
+	sv_store_relaxed(&vq->inflight, 0);
+	vq->armed = true;
+	sv_virtq_suppress(vq);
+}
+
+static void mark_broken(struct sv_virtq *vq, enum sv_virtq_defect kind)
+{
+	count(&vq->stats.defects[kind]);
+	sv_store_relaxed(&vq->broken, (uint32_t)kind);
+}
+
+void sv_virtq_reject(struct sv_virtq *vq)
+{
+	mark_broken(vq, SV_VIRTQ_BAD_REQUEST);
+	sv_store_release(&vq->inflight, vq->inflight - 1);
+}
+
+/* One load per word of a descriptor. @table is 8-byte aligned. */
+static struct desc desc_load(const void *table, unsigned i)
+{
+	const uint64_t *word = (const uint64_t *)table + 2ul * i;
+	uint64_t rest = sv_load_relaxed(&word[1]);
+
+	return (struct desc){
+		.addr = sv_load_relaxed(&word[0]),
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 32),
+		.next = (uint16_t)(rest >> 48),
+	};
+}
+
+/* Add one buffer to the chain, in pieces where it crosses regions of guest memory. */
+static enum sv_virtq_defect chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct desc *d)
+{
+	bool writable = d->flags & VRING_DESC_F_WRITE;
+	uint32_t *bytes = writable ? &c->writable_bytes : &c->readable_bytes;
+	uint64_t addr = d->addr, left = d->len;
+
+	if (!writable && c->writable)
+		return SV_VIRTQ_BAD_ORDER;
+	if (!left || left > UINT32_MAX - *bytes)
+		return SV_VIRTQ_BAD_LENGTH;
+	if (addr + left < addr)
+		return SV_VIRTQ_BAD_ADDRESS;
+	*bytes += d->len;
+	while (left) {
+		uint64_t piece = left;
+		void *host = sv_gmem_span(vq->gmem, sv_gpa(addr), &piece);
+
+		if (!host)
+			return SV_VIRTQ_BAD_ADDRESS;
+		if (c->readable + c->writable == SV_VIRTQ_CHAIN_MAX)
+			return SV_VIRTQ_TOO_LONG;
+		c->iov[c->readable + c->writable] =
+			(struct iovec){.iov_base = host, .iov_len = piece};
+		*(writable ? &c->writable : &c->readable) += 1;
+		addr += piece;
+		left -= piece;
+	}
+	return SV_VIRTQ_OK;
+}
+
+/* The table an indirect descriptor names. Return: its entries, 0: invalid. */
+static unsigned indirect_table(const struct sv_virtq *vq, const struct desc *d, const void **table)
+{
+	uint32_t entries = d->len / sizeof(struct vring_desc);
+
+	if (!vq->indirect || (d->flags & VRING_DESC_F_NEXT) || d->addr % sizeof(uint64_t) ||
+		d->len % sizeof(struct vring_desc) || entries > SV_VIRTQ_INDIRECT_MAX)
+		return 0;
+	*table = sv_gmem_ptr(vq->gmem, sv_gpa(d->addr), d->len);
+	return *table ? entries : 0;
+}
+
+static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c)
+{
+	const void *table = vq->desc;
+	unsigned entries = vq->size, i = c->head;
+	bool inside = false;
+
+	for (unsigned steps = 0; steps < SV_VIRTQ_CHAIN_MAX; steps++) {
+		enum sv_virtq_defect defect;
+		struct desc d;
+
+		if (i >= entries)
+			return SV_VIRTQ_BAD_HEAD;
+		d = desc_load(table, i);
+		if (d.flags & VRING_DESC_F_INDIRECT) {
+			entries = inside ? 0 : indirect_table(vq, &d, &table);
+			if (!entries)
+				return SV_VIRTQ_BAD_INDIRECT;
+			inside = true;
+			i = 0;
+			continue;
+		}
+		defect = chain_add(vq, c, &d);
+		if (defect)
+			return defect;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return SV_VIRTQ_OK;
+		i = d.next;
+	}
+	return SV_VIRTQ_TOO_LONG;
+}
+
+/* Load avail idx and believe it only if the driver can have that many buffers out. */
+static bool avail_look(struct sv_virtq *vq)
+{
+	uint16_t idx = sv_load_acquire(avail_idx(vq));
+
+	if (sv_unlikely((uint16_t)(idx - vq->next_used) > vq->size ||
+			(uint16_t)(idx - vq->next_used) <
+				(uint16_t)(vq->next_avail - vq->next_used))) {
+		mark_broken(vq, SV_VIRTQ_BAD_AVAIL);
+		return false;
+	}
+	vq->seen_avail = idx;
+	return true;
+}
+
+enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+{
+	const struct vring_avail *avail = vq->avail;
+	enum sv_virtq_defect defect;
+
+	if (sv_unlikely(vq->broken))
+		return SV_VIRTQ_BROKEN;
+	if (vq->seen_avail == vq->next_avail) {
+		if (!avail_look(vq))
+			return SV_VIRTQ_BROKEN;
+		if (vq->seen_avail == vq->next_avail)
+			return SV_VIRTQ_EMPTY;
+	}
+	chain->head = sv_load_relaxed(&avail->ring[vq->next_avail & (vq->size - 1)]);
+	chain->readable = chain->writable = 0;
+	chain->readable_bytes = chain->writable_bytes = 0;
+	defect = chain_walk(vq, chain);
+	if (sv_unlikely(defect)) {
+		mark_broken(vq, defect);
+		return SV_VIRTQ_BROKEN;
+	}
+	vq->next_avail++;
+	sv_store_relaxed(&vq->inflight, vq->inflight + 1);
+	count(&vq->stats.requests);
+	return SV_VIRTQ_ONE;
+}
+
+void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
+{
+	struct vring_used_elem *e =
+		&((struct vring_used *)vq->used)->ring[vq->next_used & (vq->size - 1)];
+
+	sv_store_relaxed(&e->id, head);
+	sv_store_relaxed(&e->len, bytes);
+	vq->next_used++;
+}
+
+void sv_virtq_signal(struct sv_virtq *vq)
+{
+	static const uint64_t one = 1;
+
+	if (vq->call_fd < 0)
+		return;
+	count(&vq->stats.calls);
+	/* A full counter (EAGAIN) is an interrupt that is still pending. */
+	while (write(vq->call_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void sv_virtq_publish(struct sv_virtq *vq)
+{
+	struct vring_used *used = vq->used;
+	const struct vring_avail *avail = vq->avail;
+	uint16_t old = vq->published_used, now = vq->next_used;
+	bool wanted;
+
+	if (now == old)
+		return;
+	sv_exchange_full(&used->idx, now);
+	vq->published_used = now;
+	if (vq->event_idx)
+		wanted = (uint16_t)(now - sv_load_relaxed(used_event(vq)) - 1) <
+			 (uint16_t)(now - old);
+	else
+		wanted = !(sv_load_relaxed(&avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	if (wanted)
+		sv_virtq_signal(vq);
+	else
+		count(&vq->stats.calls_saved);
+	sv_store_release(&vq->inflight, vq->inflight - (uint16_t)(now - old));
+}
+
+bool sv_virtq_arm(struct sv_virtq *vq)
+{
+	struct vring_used *used = vq->used;
+
+	if (vq->broken)
+		return false;
+	if (vq->seen_avail != vq->next_avail)
+		return true;
+	vq->armed = true;
+	if (vq->event_idx) {
+		vq->event_written = vq->next_avail;
+		sv_exchange_full(avail_event(vq), vq->next_avail);
+	} else {
+		sv_exchange_full(&used->flags, 0);
+	}
+	return sv_load_acquire(avail_idx(vq)) != vq->next_avail;
+}
+
+void sv_virtq_suppress(struct sv_virtq *vq)
+{
+	struct vring_used *used = vq->used;
+
+	if (vq->event_idx) {
+		uint16_t distance = (uint16_t)(vq->event_written - vq->next_avail);
+
+		if (!vq->armed && distance >= EVENT_FAR - EVENT_REFRESH)
+			return;
+		vq->event_written = (uint16_t)(vq->next_avail + EVENT_FAR);
+		sv_store_relaxed(avail_event(vq), vq->event_written);
+	} else if (vq->armed) {
+		sv_store_relaxed(&used->flags, VRING_USED_F_NO_NOTIFY);
+	}
+	vq->armed = false;
+}
