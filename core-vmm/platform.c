@@ -3,6 +3,7 @@
 #include "platform.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,7 +13,7 @@
 
 #include "irq.h"
 
-#define PORTS (SV_PORT_BENCH + 4 - SV_PORT_EXIT)
+#define PORTS (SV_PORT_YIELD + 4 - SV_PORT_EXIT)
 #define PAGE_BYTES 4096u
 #define KICK_BYTES 4u
 
@@ -56,6 +57,9 @@ static void ports_write(void *dev, uint64_t off, const void *data, unsigned len)
 	case SV_PORT_BENCH:
 		if (p->vm->bench_hook)
 			p->vm->bench_hook(p->vm, v);
+		break;
+	case SV_PORT_YIELD:
+		sched_yield();
 		break;
 	default: /* SV_PORT_NOP and what lies between */
 		break;

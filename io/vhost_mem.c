@@ -63,7 +63,7 @@ static int file_check(const struct sv_vhost *v, const struct vu_region *r, int f
 
 int sv_vhost_mem_add(struct sv_vhost *v, const struct vu_region *r, int fd, struct sv_error *err)
 {
-	uint64_t page, start, bytes;
+	uint64_t page = 0, start, bytes;
 	unsigned n = v->gmem.n;
 	void *base;
 	int rc;

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced by the scripts: which Debian packages each purpose needs, installed when they are missing.
+
+packages_build="gcc cmake ninja-build pkg-config binutils libc6-dev liburcu-dev libhwloc-dev
+	libnuma-dev liburing-dev libjansson-dev libseccomp-dev zlib1g-dev"
+packages_node="busybox-static cpio kmod xz-utils e2fsprogs ca-certificates dpkg
+	debian-archive-keyring libc-bin"
+packages_test="libcriterion-dev acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common
+	hwloc-nox libck-dev dpdk-dev libdpdk-dev $packages_node"
+packages_strict="clang clang-tidy cppcheck libclang-rt-14-dev $packages_test"
+
+# install_packages PURPOSE...: of build, node, test, strict.
+install_packages() {
+	missing=
+	for purpose in "$@"; do
+		eval "list=\$packages_$purpose"
+		for p in $list; do
+			dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' ||
+				missing="$missing $p"
+		done
+	done
+	[ -z "$missing" ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "these packages are missing; install them as root:$missing" >&2
+		return 1
+	fi
+	echo "installing:$missing"
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1 || {
+		apt-get update -qq
+		# shellcheck disable=SC2086
+		apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	}
+}
