@@ -1,0 +1,9 @@
+# Virtqueues, the vhost-user back end and its devices. The front end and the driver are the tests' own.
+add_library(test_front_end STATIC unit/vq_driver.c unit/front_end.c)
+target_include_directories(test_front_end PUBLIC unit ${CMAKE_SOURCE_DIR}/io)
+target_link_libraries(test_front_end PUBLIC sv_io sv_sidecore PkgConfig::CRITERION)
+sv_hosted(test_front_end)
+
+foreach(t virtq vhost blk console)
+	sv_test(${t} unit/test_${t}.c LIBS test_front_end LABELS unit)
+endforeach()
