@@ -33,7 +33,10 @@ struct sv_poller_ops {
 	 * NULL: nothing to ask for.
 	 */
 	bool (*arm)(struct sv_poller *p);
-	/* The sidecore is awake again: no notifications, please. Drains its own wake_fds. May be NULL. */
+	/*
+	 * The sidecore is awake again: no notifications, please. May be called without arm(). Drains
+	 * its own wake_fds, unless they are watched by edge. May be NULL.
+	 */
 	void (*disarm)(struct sv_poller *p);
 };
 
@@ -51,8 +54,12 @@ struct sv_poller {
 	const struct sv_poller_ops *ops;
 	char vm[SV_POLLER_VM_NAME]; /* the key for accounting: which VM this is for */
 	int wake_fds[SV_POLLER_WAKE_FDS]; /* readable when there is work while armed; -1: unused */
+	/* Every write wakes, read or not: for descriptors of a VM, where a read might block. */
+	bool wake_by_edge;
 	struct sv_poller_ticks ticks;	  /* written by the sidecore thread, read by anyone (relaxed) */
 	uint32_t crowd; /* how many pollers share the sidecore: written by the reactor, relaxed */
+	/* Of the poll that just returned BUSY: ticks it only waited in vain; accounted as idle. */
+	uint64_t waited_ticks;
 };
 
 #endif

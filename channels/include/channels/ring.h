@@ -16,6 +16,8 @@
  *   consumed          consumer   producer   RETIRE   release -> acquire
  *   sleeping          sidecore   guest      SLEEP    full: store sleeping, then load seq
  *   slot seq          guest      sidecore   WAKE     full: store seq, then load sleeping
+ *   want_irq          guest      sidecore   WANT     full: store want_irq, then load seq
+ *   slot seq          sidecore   guest      ANNOUNCE full: store seq, then load want_irq
  *
  * Cost: one line travels per message. `consumed` moves once per quarter ring.
  */
@@ -36,6 +38,9 @@ union sv_slot {
 	struct sv_req req;
 	struct sv_cpl cpl;
 } __attribute__((aligned(64)));
+
+/* Eight words of a message that belongs to one side alone; any 8-byte aligned struct will do. */
+typedef uint64_t sv_words __attribute__((may_alias));
 
 /* What taking an entry found. */
 enum sv_take {
@@ -66,17 +71,22 @@ struct sv_ring_rx {
 static inline void sv_ring_tx_init(struct sv_ring_tx *tx, union sv_slot *slot,
 	const uint64_t *consumed, uint64_t entries)
 {
-	*tx = (struct sv_ring_tx){
-		.slot = slot, .consumed = consumed, .limit = entries, .entries = entries};
+	tx->slot = slot;
+	tx->consumed = consumed;
+	tx->pos = 0;
+	tx->limit = entries;
+	tx->entries = entries;
 }
 
 static inline void sv_ring_rx_init(struct sv_ring_rx *rx, const union sv_slot *slot,
 	uint64_t *consumed, uint64_t entries)
 {
-	*rx = (struct sv_ring_rx){.slot = slot,
-		.consumed = consumed,
-		.entries = entries,
-		.lazy = entries >= 8 ? entries / 4 : 1};
+	rx->slot = slot;
+	rx->consumed = consumed;
+	rx->pos = 0;
+	rx->retired = 0;
+	rx->entries = entries;
+	rx->lazy = entries >= 8 ? entries / 4 : 1;
 }
 
 /*
@@ -100,20 +110,22 @@ static inline int64_t sv_ring_room(struct sv_ring_tx *tx, uint64_t want)
 }
 
 /* Words 0..6 of the slot at tx->pos. The slot is free (sv_ring_room). */
-static inline union sv_slot *sv_ring_fill(struct sv_ring_tx *tx, const union sv_slot *msg)
+static inline union sv_slot *sv_ring_fill(struct sv_ring_tx *tx, const void *msg)
 {
 	union sv_slot *slot = &tx->slot[tx->pos & (tx->entries - 1)];
+	const sv_words *from = (const sv_words *)msg;
 
 	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
-		sv_store_relaxed(&slot->word[i], msg->word[i]);
+		sv_store_relaxed(&slot->word[i], from[i]);
 	return slot;
 }
 
 /*
- * Write one entry and publish it. The caller made sure that there is room.
+ * Write one entry and publish it. @msg: struct sv_req, struct sv_cpl or union sv_slot; its seq is
+ * not looked at. The caller made sure that there is room.
  * Context: the producer. Order: PUBLISH, release side.
  */
-static inline void sv_ring_put(struct sv_ring_tx *tx, const union sv_slot *msg)
+static inline void sv_ring_put(struct sv_ring_tx *tx, const void *msg)
 {
 	union sv_slot *slot = sv_ring_fill(tx, msg);
 
@@ -121,29 +133,39 @@ static inline void sv_ring_put(struct sv_ring_tx *tx, const union sv_slot *msg)
 }
 
 /*
- * The same with a full barrier after the publication: for the last entry before `sleeping` is
- * looked at. Order: PUBLISH, release side, and WAKE.
+ * The same with a full barrier after the publication: for the last entry before `sleeping` or
+ * `want_irq` is looked at. Order: PUBLISH, release side, and WAKE (or ANNOUNCE).
  */
-static inline void sv_ring_put_full(struct sv_ring_tx *tx, const union sv_slot *msg)
+static inline void sv_ring_put_full(struct sv_ring_tx *tx, const void *msg)
 {
 	union sv_slot *slot = sv_ring_fill(tx, msg);
 
 	sv_exchange_full(&slot->word[SV_SLOT_SEQ], ++tx->pos);
 }
 
-/*
- * Is the entry at rx->pos there? Context: the consumer. Order: PUBLISH, acquire side.
- */
-static inline enum sv_take sv_ring_peek(const struct sv_ring_rx *rx)
+/* The seq of the slot at rx->pos, and what it is as long as the entry is not there. */
+static inline const uint64_t *sv_ring_seq(const struct sv_ring_rx *rx)
 {
-	uint64_t seq = sv_load_acquire(&rx->slot[rx->pos & (rx->entries - 1)].word[SV_SLOT_SEQ]);
+	return &rx->slot[rx->pos & (rx->entries - 1)].word[SV_SLOT_SEQ];
+}
 
+static inline uint64_t sv_ring_seq_empty(const struct sv_ring_rx *rx)
+{
+	return rx->pos >= rx->entries ? rx->pos + 1 - rx->entries : 0;
+}
+
+static inline enum sv_take sv_ring_judge(const struct sv_ring_rx *rx, uint64_t seq)
+{
 	if (sv_likely(seq == rx->pos + 1))
 		return SV_TAKE_ONE;
 	/* Not yet: what is there is of the lap before, or nothing in the first lap. */
-	if (sv_likely(seq == (rx->pos >= rx->entries ? rx->pos + 1 - rx->entries : 0)))
-		return SV_TAKE_EMPTY;
-	return SV_TAKE_DEFECT;
+	return sv_likely(seq == sv_ring_seq_empty(rx)) ? SV_TAKE_EMPTY : SV_TAKE_DEFECT;
+}
+
+/* Is the entry at rx->pos there? Context: the consumer. Order: PUBLISH, acquire side. */
+static inline enum sv_take sv_ring_peek(const struct sv_ring_rx *rx)
+{
+	return sv_ring_judge(rx, sv_load_acquire(sv_ring_seq(rx)));
 }
 
 /* Publish how far this side has read. Context: the consumer. Order: RETIRE, release side. */
@@ -156,20 +178,21 @@ static inline void sv_ring_retire(struct sv_ring_rx *rx)
 }
 
 /*
- * Copy the next entry into *msg, if there is one, and acknowledge lazily.
- * Context: the consumer. Order: PUBLISH, acquire side; RETIRE, release side, now and then.
- * msg->word[SV_SLOT_SEQ] is the position + 1.
+ * Copy the next entry into *msg, if there is one, and acknowledge lazily. @msg: 64 bytes, as for
+ * sv_ring_put. Context: the consumer. Order: PUBLISH, acquire side; RETIRE, release side, now and
+ * then. The copy's seq is the position + 1.
  */
-static inline enum sv_take sv_ring_take(struct sv_ring_rx *rx, union sv_slot *msg)
+static inline enum sv_take sv_ring_take(struct sv_ring_rx *rx, void *msg)
 {
 	const union sv_slot *slot = &rx->slot[rx->pos & (rx->entries - 1)];
 	enum sv_take t = sv_ring_peek(rx);
+	sv_words *to = (sv_words *)msg;
 
 	if (t != SV_TAKE_ONE)
 		return t;
 	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
-		msg->word[i] = sv_load_relaxed(&slot->word[i]);
-	msg->word[SV_SLOT_SEQ] = ++rx->pos;
+		to[i] = sv_load_relaxed(&slot->word[i]);
+	to[SV_SLOT_SEQ] = ++rx->pos;
 	if (rx->pos - rx->retired >= rx->lazy)
 		sv_ring_retire(rx);
 	return SV_TAKE_ONE;
