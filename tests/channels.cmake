@@ -6,3 +6,8 @@ sv_hosted(test_channel_by_hand)
 
 sv_test(ring unit/test_ring.c LIBS sv_channels LABELS unit)
 sv_test(channel_step step/test_channel_step.c LIBS test_channel_by_hand LABELS step)
+
+# The protocol under x86-TSO, searched exhaustively, and the bugs that the search has to find.
+add_test(NAME model COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/model/run.sh)
+set_tests_properties(model PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE" TIMEOUT 300
+	LABELS model)
