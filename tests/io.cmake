@@ -16,3 +16,16 @@ if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/unit/front_end.c)
 		endif()
 	endforeach()
 endif()
+
+# Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
+sv_test(blk_mutants fuzz/test_blk_mutants.c fuzz/blk_once.c LIBS test_vq_driver LABELS fuzz)
+if(SV_FUZZ)
+	get_target_property(io_sources sv_io SOURCES)
+	list(TRANSFORM io_sources PREPEND ${PROJECT_SOURCE_DIR}/io/)
+	add_executable(fuzz_blk fuzz/fuzz_blk.c fuzz/blk_once.c ${io_sources})
+	target_compile_options(fuzz_blk PRIVATE -fsanitize=fuzzer,address,undefined
+		-fno-sanitize-recover=all -iquote ${PROJECT_SOURCE_DIR}/io)
+	target_include_directories(fuzz_blk PRIVATE ${PROJECT_SOURCE_DIR}/io/include)
+	target_link_options(fuzz_blk PRIVATE -fsanitize=fuzzer,address,undefined)
+	target_link_libraries(fuzz_blk PRIVATE sv_base sv_channels PkgConfig::URING)
+endif()
