@@ -21,7 +21,15 @@ static unsigned width(unsigned n)
 
 struct sv_apic_widths sv_apic_widths(const struct sv_topology *t)
 {
-	return (struct sv_apic_widths){width(t->threads), width(t->cores), width(t->dies)};
+	struct sv_apic_widths w = {width(t->threads), width(t->cores), width(t->dies)};
+
+	/*
+	 * With several L3s each gets at least three bits: Linux takes the APIC id from bit 3 up for the
+	 * number of the L3 on the first Zen models, whatever CPUID says.
+	 */
+	if (t->sockets * t->dies > 1 && w.thread + w.core < 3)
+		w.core = 3 - w.thread;
+	return w;
 }
 
 uint32_t sv_apic_id(const struct sv_topology *t, unsigned vcpu)
