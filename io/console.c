@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <channels/atomics.h>
@@ -20,6 +21,8 @@
 #define QUEUES 2u
 #define BUFFER 512u
 #define LOOK_EVERY 8192u /* polls between two looks at the input: each is a system call */
+#define RETRY_EVERY 256u /* polls between two tries to write to a reader that was full */
+#define WRITE_PER_TURN 16384u /* bytes */
 
 struct console {
 	struct sv_session session; /* first */
@@ -85,22 +88,27 @@ static bool give_input(struct console *c)
 	return did;
 }
 
-/* Write the chain that is held. Return: it is done with. */
+/* Write what is left of the chain that is held, a bounded part of it. Return: done with it. */
 static bool write_chain(struct console *c)
 {
+	size_t room = WRITE_PER_TURN;
+
 	while (c->piece < c->chain.readable) {
 		struct iovec *iov = &c->chain.iov[c->piece];
-		ssize_t n = write(c->out, iov->iov_base, iov->iov_len);
+		size_t want = iov->iov_len < room ? iov->iov_len : room;
+		ssize_t n = want ? write(c->out, iov->iov_base, want) : 0;
 
-		if (n < 0) /* a reader that is gone takes everything */
-			n = errno == EAGAIN || errno == EINTR ? 0 : (ssize_t)iov->iov_len;
-		if (n == 0 && iov->iov_len)
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
+		if (n < 0) /* a reader that is gone takes everything */
+			n = (ssize_t)want;
 		iov->iov_base = (uint8_t *)iov->iov_base + n;
 		iov->iov_len -= (size_t)n;
+		room -= (size_t)n;
 		sv_store_relaxed(&c->out_bytes, c->out_bytes + (uint64_t)n);
-		if (!iov->iov_len)
-			c->piece++;
+		if (iov->iov_len)
+			return false;
+		c->piece++;
 	}
 	return true;
 }
@@ -117,6 +125,7 @@ static bool take_output(struct console *c, unsigned budget)
 			c->holding = true;
 			c->piece = 0;
 		}
+		/* A queue that stops does not wait for a slow reader. */
 		if (!write_chain(c) && !sv_load_relaxed(&q->stopping))
 			break;
 		sv_virtq_put(&q->vq, c->chain.head, 0);
@@ -137,30 +146,40 @@ static enum sv_poll console_poll(struct sv_poller *p, unsigned budget)
 		look_at_input(c);
 	if (c->have)
 		did |= give_input(c);
-	did |= take_output(c, budget < 8 ? budget : 8);
+	/* What is held was refused: do not ask again in every turn. */
+	if (!c->holding || c->polls % RETRY_EVERY == 0 ||
+		sv_load_relaxed(&c->session.vhost.queue[TX].stopping))
+		did |= take_output(c, budget < 8 ? budget : 8);
 	if (did)
 		sv_vhost_suppress(&c->session.vhost);
 	return did ? SV_POLL_BUSY : SV_POLL_IDLE;
 }
 
+/*
+ * Both descriptors are edge-triggered in the session's epoll set: they are tried once more here, and
+ * what changes after that ends the sleep.
+ */
 static bool console_arm(struct sv_poller *p)
 {
 	struct console *c = console_of(p);
-	struct sv_vhost_queue *tx = &c->session.vhost.queue[TX];
+	struct sv_vhost_queue *rx = &c->session.vhost.queue[RX], *tx = &c->session.vhost.queue[TX];
+	bool pending = false;
 
-	/* Only output can be pending: receive buffers without input are the normal state. */
-	if (sv_vhost_serving(&c->session.vhost.queue[RX]))
-		sv_virtq_arm(&c->session.vhost.queue[RX].vq);
+	look_at_input(c);
+	if (sv_vhost_serving(rx) && sv_virtq_arm(&rx->vq))
+		pending |= c->have > 0; /* buffers without input are the normal state */
 	if (c->holding)
-		return true;
-	return sv_vhost_serving(tx) && sv_virtq_arm(&tx->vq);
+		pending |= take_output(c, 1);
+	else if (sv_vhost_serving(tx))
+		pending |= sv_virtq_arm(&tx->vq);
+	return pending;
 }
 
 static void console_disarm(struct sv_poller *p)
 {
 	struct console *c = console_of(p);
 
-	c->polls = 0; /* look at the input first */
+	c->polls = 0; /* look at the input and retry the output first */
 	sv_vhost_drain_kicks(&c->session.vhost);
 	sv_vhost_suppress(&c->session.vhost);
 }
@@ -186,14 +205,23 @@ static const struct sv_vhost_device console_type = {.name = "virtio-console",
 	.features = console_features,
 	.set_features = console_set_features};
 
+/* A file that cannot be watched (EPERM) never makes anyone wait either. */
+static void watch(struct console *c, int fd, uint32_t events)
+{
+	struct epoll_event ev = {.events = events | EPOLLET};
+
+	if (epoll_ctl(c->session.vhost.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EPERM)
+		sv_warn("console %s: cannot be watched: %s", c->session.name, strerror(errno));
+}
+
 static int console_attach(const struct sv_device_request *req, void **handle, struct sv_error *err)
 {
 	struct console *c;
 	int rc;
 
-	if (req->nfds != 3)
-		return sv_fail(err, EINVAL, "console %s: %u descriptors instead of 3",
-			req->device->name, req->nfds);
+	if (req->nfds != 3 || req->device->queues != QUEUES)
+		return sv_fail(err, EINVAL, "console %s: %u descriptors, %u queues (3 and 2 are right)",
+			req->device->name, req->nfds, req->device->queues);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
@@ -207,7 +235,8 @@ static int console_attach(const struct sv_device_request *req, void **handle, st
 		free(c);
 		return rc;
 	}
-	c->session.poller.wake_fds[1] = c->in;
+	watch(c, c->in, EPOLLIN);
+	watch(c, c->out, EPOLLOUT);
 	*handle = c;
 	return 0;
 }

@@ -52,7 +52,7 @@ int sv_session_open(struct sv_session *s, const struct sv_device_request *req,
 	rc = req->host->add_fd(req->host, req->fds[0], ready, s);
 	if (rc < 0) {
 		/* The caller closes the socket: keep it out of the session's way. */
-		s->vhost.sock = dup(s->vhost.sock);
+		s->vhost.sock = -1;
 		s->open = false;
 		sv_vhost_close(&s->vhost);
 		return sv_fail(err, -rc, "%s: cannot watch its connection: %s", s->name, strerror(-rc));

@@ -214,7 +214,27 @@ void sv_vhost_drain_kicks(struct sv_vhost *v)
 	struct epoll_event ev[SV_VHOST_QUEUES + 4];
 
 	/* Edge-triggered: being told is what consumes an event; nothing is read. */
-	(void)epoll_wait(v->epoll_fd, ev, SV_VHOST_QUEUES + 4, 0);
+	int n = epoll_wait(v->epoll_fd, ev, SV_VHOST_QUEUES + 4, 0);
+
+	for (int i = 0; i < n; i++)
+		if (ev[i].data.u32 == SV_VHOST_KICK)
+			sv_store_relaxed(&v->kicks, v->kicks + 1);
+}
+
+struct sv_virtq_stats sv_vhost_stats(const struct sv_vhost *v)
+{
+	struct sv_virtq_stats sum = {0};
+
+	for (unsigned i = 0; i < v->queues; i++) {
+		const struct sv_virtq_stats *s = &v->queue[i].vq.stats;
+
+		sum.requests += sv_load_relaxed(&s->requests);
+		sum.calls += sv_load_relaxed(&s->calls);
+		sum.calls_saved += sv_load_relaxed(&s->calls_saved);
+		for (unsigned k = 0; k < SV_VIRTQ_DEFECTS; k++)
+			sum.defects[k] += sv_load_relaxed(&s->defects[k]);
+	}
+	return sum;
 }
 
 void sv_vhost_suppress(struct sv_vhost *v)

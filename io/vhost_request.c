@@ -310,7 +310,7 @@ static int set_vring_kick(struct sv_vhost *v, union vu_payload *p, uint32_t *siz
 	struct sv_error *err)
 {
 	struct sv_vhost_queue *q = queue_of(v, p->u64 & VU_VRING_INDEX_MASK, err);
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u32 = SV_VHOST_KICK};
 	int fd, rc;
 
 	(void)size;

@@ -25,6 +25,9 @@
 #define SV_VHOST_QUEUES 16u
 #define SV_VHOST_DRAIN_MS 10000 /* how long a queue may take to finish what is in flight */
 
+/* epoll data of a kick descriptor in the session's epoll set; the device's own have another. */
+#define SV_VHOST_KICK 1u
+
 struct sv_vhost;
 
 /* What a device type gives. All of it is called in the control thread. */
@@ -82,6 +85,8 @@ struct sv_vhost {
 	int fds[8];
 	uint8_t message[12 + 268];
 
+	uint64_t kicks; /* seen while armed: written by the polling thread, read by anyone (relaxed) */
+
 	struct sv_vhost_queue queue[SV_VHOST_QUEUES];
 };
 
@@ -113,6 +118,8 @@ void sv_vhost_drain_kicks(struct sv_vhost *v);
 /* Suppress notifications of all running queues, or arm them. Return of arm: work is pending. */
 void sv_vhost_suppress(struct sv_vhost *v);
 bool sv_vhost_arm(struct sv_vhost *v);
+/* Counters of all queues together. Context: any. */
+struct sv_virtq_stats sv_vhost_stats(const struct sv_vhost *v);
 /* Is this queue to be served now? Context: polling thread. */
 bool sv_vhost_serving(const struct sv_vhost_queue *q);
 

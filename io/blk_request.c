@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* From a descriptor chain to an operation on the image: copied once, checked, then begun. */
+#include "blk.h"
+
+#include <linux/falloc.h>
+#include <string.h>
+
+bool blk_pieces_move(struct iovec **iov, unsigned *niov, void *flat, size_t n, enum blk_move way)
+{
+	uint8_t *at = flat;
+
+	while (n && *niov) {
+		size_t k = (*iov)->iov_len < n ? (*iov)->iov_len : n;
+
+		if (at) {
+			memcpy(way == BLK_TO_PIECES ? (*iov)->iov_base : at,
+				way == BLK_TO_PIECES ? at : (*iov)->iov_base, k);
+			at += k;
+		}
+		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + k;
+		(*iov)->iov_len -= k;
+		n -= k;
+		if (!(*iov)->iov_len) {
+			(*iov)++;
+			(*niov)--;
+		}
+	}
+	return n == 0;
+}
+
+/* The last writable byte is the status; it leaves the data. NULL: there is none. */
+static uint8_t *status_byte(struct sv_virtq_chain *c)
+{
+	struct iovec *last;
+
+	if (!c->writable)
+		return NULL;
+	last = &c->iov[c->readable + c->writable - 1];
+	if (--last->iov_len == 0)
+		c->writable--;
+	c->writable_bytes--;
+	return (uint8_t *)last->iov_base + last->iov_len;
+}
+
+static bool in_range(const struct blk *b, uint64_t sector, uint64_t bytes)
+{
+	return sector <= b->capacity / BLK_SECTOR && bytes <= b->capacity - sector * BLK_SECTOR;
+}
+
+static uint8_t begin_transfer(struct blk *b, struct blk_slot *s, uint64_t sector)
+{
+	bool write = s->type == VIRTIO_BLK_T_OUT;
+
+	s->left = write ? s->chain.readable_bytes - sizeof(struct virtio_blk_outhdr)
+			: s->chain.writable_bytes;
+	if ((write && b->readonly) || !s->left || s->left % BLK_SECTOR ||
+		!in_range(b, sector, s->left))
+		return VIRTIO_BLK_S_IOERR;
+	if (!write) {
+		s->iov = &s->chain.iov[s->chain.readable];
+		s->niov = s->chain.writable;
+		s->written = (uint32_t)s->left;
+	}
+	s->op = write ? IORING_OP_WRITEV : IORING_OP_READV;
+	s->offset = sector * BLK_SECTOR;
+	blk_count(write ? &b->counts.writes : &b->counts.reads, 1);
+	blk_count(write ? &b->counts.write_bytes : &b->counts.read_bytes, s->left);
+	blk_ring_begin(b, s);
+	return VIRTIO_BLK_S_OK;
+}
+
+static uint8_t begin_flush(struct blk *b, struct blk_slot *s)
+{
+	s->op = IORING_OP_FSYNC;
+	blk_count(&b->counts.flushes, 1);
+	blk_ring_begin(b, s);
+	return VIRTIO_BLK_S_OK;
+}
+
+/* Discard and write-zeroes: one segment (max_*_seg is 1). */
+static uint8_t begin_range(struct blk *b, struct blk_slot *s)
+{
+	struct virtio_blk_discard_write_zeroes seg;
+	bool unmap;
+
+	if (!b->discard)
+		return VIRTIO_BLK_S_UNSUPP;
+	if (s->chain.readable_bytes != sizeof(struct virtio_blk_outhdr) + sizeof(seg) ||
+		!blk_pieces_move(&s->iov, &s->niov, &seg, sizeof(seg), BLK_FROM_PIECES))
+		return VIRTIO_BLK_S_IOERR;
+	unmap = seg.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+	if ((seg.flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) ||
+		(s->type == VIRTIO_BLK_T_DISCARD && unmap))
+		return VIRTIO_BLK_S_UNSUPP;
+	s->left = (uint64_t)seg.num_sectors * BLK_SECTOR;
+	if (!seg.num_sectors || seg.num_sectors > BLK_RANGE_SECTORS ||
+		!in_range(b, seg.sector, s->left))
+		return VIRTIO_BLK_S_IOERR;
+	s->offset = seg.sector * BLK_SECTOR;
+	s->op = IORING_OP_FALLOCATE;
+	s->mode = FALLOC_FL_KEEP_SIZE |
+		  (s->type == VIRTIO_BLK_T_DISCARD || unmap ? FALLOC_FL_PUNCH_HOLE
+							    : FALLOC_FL_ZERO_RANGE);
+	blk_count(&b->counts.discards, 1);
+	blk_ring_begin(b, s);
+	return VIRTIO_BLK_S_OK;
+}
+
+static void answer_id(struct blk *b, struct blk_slot *s)
+{
+	size_t n = sizeof(b->serial);
+
+	if (n > s->chain.writable_bytes)
+		n = s->chain.writable_bytes;
+	s->iov = &s->chain.iov[s->chain.readable];
+	s->niov = s->chain.writable;
+	blk_pieces_move(&s->iov, &s->niov, b->serial, n, BLK_TO_PIECES);
+	s->written = (uint32_t)n;
+	blk_complete(b, s, VIRTIO_BLK_S_OK);
+}
+
+/* Decode one request and begin what it asks for; what ends at once is completed here. */
+static void begin(struct blk *b, struct blk_slot *s)
+{
+	struct virtio_blk_outhdr head;
+	uint8_t status;
+
+	blk_pieces_move(&s->iov, &s->niov, &head, sizeof(head), BLK_FROM_PIECES);
+	s->type = head.type;
+	switch (head.type) {
+	case VIRTIO_BLK_T_IN:
+	case VIRTIO_BLK_T_OUT:
+		status = begin_transfer(b, s, head.sector);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		status = begin_flush(b, s);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		status = begin_range(b, s);
+		break;
+	case VIRTIO_BLK_T_GET_ID:
+		answer_id(b, s);
+		return;
+	default:
+		status = VIRTIO_BLK_S_UNSUPP;
+	}
+	if (status != VIRTIO_BLK_S_OK)
+		blk_complete(b, s, status);
+}
+
+/* Fill the slot from the next chain of the queue. Return: a request is there. */
+static bool take_one(struct sv_vhost_queue *q, struct blk_slot *s)
+{
+	if (sv_virtq_take(&q->vq, &s->chain) != SV_VIRTQ_ONE)
+		return false;
+	s->status = status_byte(&s->chain);
+	if (!s->status || s->chain.readable_bytes < sizeof(struct virtio_blk_outhdr)) {
+		sv_virtq_reject(&q->vq);
+		return false;
+	}
+	s->iov = s->chain.iov;
+	s->niov = s->chain.readable;
+	s->retries = 0;
+	s->written = 0;
+	return true;
+}
+
+unsigned blk_take(struct blk *b, unsigned queue, unsigned budget)
+{
+	struct sv_vhost_queue *q = &b->session.vhost.queue[queue];
+	unsigned n = 0;
+
+	while (n < budget && sv_vhost_serving(q)) {
+		struct blk_slot *s = blk_slot_take(b);
+
+		if (!s)
+			break;
+		if (!take_one(q, s)) {
+			blk_slot_give(b, s);
+			break;
+		}
+		s->queue = (uint16_t)queue;
+		n++;
+		begin(b, s);
+	}
+	return n;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "front_end.h"
+
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_ring.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/fdpass.h>
+
+static struct fe *fe_of(struct sv_poller_host *h)
+{
+	return (struct fe *)(void *)h;
+}
+
+static int host_attach(struct sv_poller_host *h, struct sv_poller *p)
+{
+	return sv_reactor_attach(fe_of(h)->reactor, p);
+}
+
+static void host_detach(struct sv_poller_host *h, struct sv_poller *p)
+{
+	sv_reactor_detach(fe_of(h)->reactor, p);
+}
+
+static int host_add_fd(struct sv_poller_host *h, int fd, void (*ready)(void *ctx), void *ctx)
+{
+	struct fe *fe = fe_of(h);
+
+	fe->watch.fd = fd;
+	fe->watch.ready = ready;
+	fe->watch.ctx = ctx;
+	return 0;
+}
+
+static void host_del_fd(struct sv_poller_host *h, int fd)
+{
+	cr_assert_eq(fe_of(h)->watch.fd, fd);
+	fe_of(h)->watch.fd = -1;
+}
+
+static int first_cpu(void)
+{
+	cpu_set_t set;
+	int cpu = 0;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	while (!CPU_ISSET(cpu, &set))
+		cpu++;
+	return cpu;
+}
+
+int fe_open(struct fe *fe, const struct sv_device_class *class, const struct sv_control_device *dev,
+	const int *fds, unsigned nfds, bool threaded, uint64_t idle_us)
+{
+	struct sv_reactor_config rc = {.cpu = threaded ? first_cpu() : -1, .idle_spin_us = idle_us};
+	struct sv_device_request req = {.device = dev, .vm = "test", .host = &fe->host};
+	int pair[2], all[8];
+
+	memset(fe, 0, sizeof(*fe));
+	fe->host = (struct sv_poller_host){host_attach, host_detach, host_add_fd, host_del_fd};
+	fe->watch.fd = -1;
+	fe->class = class;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	fe->sock = pair[0];
+	fe->memfd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	cr_assert(fe->memfd >= 0 && ftruncate(fe->memfd, FE_MEM) == 0);
+	fcntl(fe->memfd, F_ADD_SEALS, F_SEAL_SHRINK);
+	fe->mem = mmap(NULL, FE_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fe->memfd, 0);
+	cr_assert(fe->mem != MAP_FAILED);
+	cr_assert_eq(sv_reactor_create(&fe->reactor, &rc, &fe->err), 0, "%s", fe->err.text);
+	all[0] = pair[1];
+	memcpy(all + 1, fds, nfds * sizeof(int));
+	req.fds = all;
+	req.nfds = nfds + 1;
+	for (unsigned i = 0; i < FE_QUEUES; i++)
+		fe->q[i].kick_fd = fe->q[i].call_fd = -1;
+	int rc2 = class->attach(&req, &fe->handle, &fe->err);
+
+	if (rc2 < 0) {
+		close(pair[1]);
+		fe->handle = NULL;
+	}
+	return rc2;
+}
+
+void fe_close(struct fe *fe)
+{
+	if (fe->handle)
+		fe->class->detach(fe->handle);
+	cr_assert_eq(fe->watch.fd, -1, "its socket is no longer watched");
+	sv_reactor_destroy(fe->reactor);
+	close(fe->sock);
+	close(fe->memfd);
+	munmap(fe->mem, FE_MEM);
+	for (unsigned i = 0; i < FE_QUEUES; i++) {
+		if (fe->q[i].kick_fd >= 0)
+			close(fe->q[i].kick_fd);
+		if (fe->q[i].call_fd >= 0)
+			close(fe->q[i].call_fd);
+	}
+}
+
+void fe_pump(struct fe *fe)
+{
+	struct pollfd p = {.fd = fe->watch.fd, .events = POLLIN};
+
+	while (fe->watch.fd >= 0 && poll(&p, 1, 0) > 0) {
+		fe->watch.ready(fe->watch.ctx);
+		p.fd = fe->watch.fd;
+	}
+}
+
+bool fe_dropped(struct fe *fe)
+{
+	fe_pump(fe);
+	return fe->watch.fd < 0;
+}
+
+int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
+	const int *fds, unsigned nfds, union vu_payload *reply)
+{
+	struct vu_header h = {.request = request, .flags = VU_VERSION | flags, .size = size};
+	uint8_t out[sizeof(h) + 512], in[sizeof(h) + 512];
+	unsigned none = 0;
+	ssize_t n;
+
+	memcpy(out, &h, sizeof(h));
+	if (size)
+		memcpy(out + sizeof(h), payload, size);
+	n = sv_fd_send(fe->sock, out, sizeof(h) + size, fds, nfds, 1000);
+	if (n < 0)
+		return -1;
+	fe_pump(fe);
+	n = sv_fd_recv(fe->sock, in, sizeof(in), NULL, &none, 0);
+	if (n < (ssize_t)sizeof(h))
+		return -1;
+	memcpy(&h, in, sizeof(h));
+	cr_assert_eq(h.request, request);
+	cr_assert_eq(h.flags, VU_VERSION | VU_FLAG_REPLY);
+	cr_assert_eq((size_t)n, sizeof(h) + h.size);
+	if (reply)
+		memcpy(reply, in + sizeof(h), h.size);
+	return (int)h.size;
+}
+
+static void ok(struct fe *fe, uint32_t request, const void *payload, uint32_t size, const int *fds,
+	unsigned nfds)
+{
+	union vu_payload reply;
+
+	cr_assert_eq(fe_call(fe, request, VU_FLAG_NEED_REPLY, payload, size, fds, nfds, &reply), 8,
+		"request %u is acknowledged", request);
+	cr_assert_eq(reply.u64, 0, "request %u is accepted", request);
+}
+
+void fe_start_queue(struct fe *fe, unsigned queue, uint16_t size)
+{
+	struct vqd *q = &fe->q[queue];
+	int kick = q->kick_fd, call = q->call_fd;
+	struct vu_state s = {.index = queue, .num = size};
+	uint64_t index = queue;
+	struct vu_addr a;
+
+	vqd_init(q, fe->mem, FE_RINGS * (queue + 1), size,
+		fe->features & (1ull << VIRTIO_RING_F_EVENT_IDX));
+	q->kick_fd = kick >= 0 ? kick : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	q->call_fd = call >= 0 ? call : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	a = (struct vu_addr){.index = queue,
+		.desc = FE_USER + q->desc_gpa,
+		.avail = FE_USER + q->avail_gpa,
+		.used = FE_USER + q->used_gpa};
+	ok(fe, VU_SET_VRING_NUM, &s, sizeof(s), NULL, 0);
+	s.num = 0;
+	ok(fe, VU_SET_VRING_BASE, &s, sizeof(s), NULL, 0);
+	ok(fe, VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+	ok(fe, VU_SET_VRING_CALL, &index, sizeof(index), &q->call_fd, 1);
+	ok(fe, VU_SET_VRING_KICK, &index, sizeof(index), &q->kick_fd, 1);
+	s.num = 1;
+	ok(fe, VU_SET_VRING_ENABLE, &s, sizeof(s), NULL, 0);
+	vqd_calls(q); /* starting a queue interrupts once */
+}
+
+void fe_start(struct fe *fe, uint64_t want, unsigned queues, uint16_t size)
+{
+	struct vu_memory m = {.n = 1,
+		.region[0] = {.gpa = 0, .size = FE_MEM, .user_addr = FE_USER}};
+	union vu_payload reply;
+
+	fe_call(fe, VU_SET_OWNER, 0, NULL, 0, NULL, 0, NULL);
+	cr_assert_eq(fe_call(fe, VU_GET_PROTOCOL_FEATURES, 0, NULL, 0, NULL, 0, &reply), 8);
+	fe_call(fe, VU_SET_PROTOCOL_FEATURES, 0, &reply.u64, 8, NULL, 0, NULL);
+	cr_assert_eq(fe_call(fe, VU_GET_FEATURES, 0, NULL, 0, NULL, 0, &reply), 8);
+	fe->features = reply.u64 & (want | VU_F_PROTOCOL_FEATURES);
+	ok(fe, VU_SET_FEATURES, &fe->features, 8, NULL, 0);
+	ok(fe, VU_SET_MEM_TABLE, &m, VU_MEMORY_HEADER + sizeof(m.region[0]), &fe->memfd, 1);
+	for (unsigned i = 0; i < queues; i++)
+		fe_start_queue(fe, i, size);
+}
+
+unsigned fe_stop_queue(struct fe *fe, unsigned queue)
+{
+	struct vu_state s = {.index = queue};
+	union vu_payload reply;
+
+	cr_assert_eq(fe_call(fe, VU_GET_VRING_BASE, 0, &s, sizeof(s), NULL, 0, &reply), 8);
+	return reply.state.num;
+}
+
+int fe_wait(struct fe *fe, unsigned queue, uint32_t *len)
+{
+	struct timespec begin, now;
+	int head;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		if (sv_reactor_cpu(fe->reactor) < 0)
+			sv_reactor_turn(fe->reactor);
+		head = vqd_get(&fe->q[queue], len);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (head < 0 && now.tv_sec - begin.tv_sec < 10);
+	cr_assert_geq(head, 0, "an answer within ten seconds");
+	return head;
+}

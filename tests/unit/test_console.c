@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* virtio-console: bytes both ways, a reader that does not read, input that ends. */
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <io/devices.h>
+
+#include "front_end.h"
+
+#define RX 0u
+#define TX 1u
+#define BUF(i) (FE_DATA + 4096ull * (i))
+
+static struct fe fe;
+static int in_write, out_read;
+
+static void up(void)
+{
+	struct sv_control_device d = {.kind = SV_DEVICE_CONSOLE, .queues = 2, .name = "console"};
+	int in[2], out[2], fds[2];
+
+	cr_assert(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
+	in_write = in[1];
+	out_read = out[0];
+	fcntl(out_read, F_SETFL, O_NONBLOCK);
+	fds[0] = in[0];
+	fds[1] = out[1];
+	cr_assert_eq(fe_open(&fe, &sv_console_class, &d, fds, 2, false, 0), 0, "%s", fe.err.text);
+	fe_start(&fe, FE_ALL, 2, 64);
+}
+
+static void down(void)
+{
+	fe_close(&fe);
+	close(in_write);
+	close(out_read);
+}
+
+TestSuite(console, .init = up, .fini = down, .timeout = 60);
+
+static void turns(unsigned n)
+{
+	while (n--)
+		sv_reactor_turn(fe.reactor);
+}
+
+static void send(const char *text, unsigned slot, uint32_t n)
+{
+	struct vqd_buf b = {BUF(slot), n, false};
+
+	memcpy(fe.mem + BUF(slot), text, n);
+	cr_assert_geq(vqd_add(&fe.q[TX], &b, 1, 0), 0);
+	vqd_kick(&fe.q[TX]);
+}
+
+Test(console, output_arrives_in_order)
+{
+	char got[64];
+
+	send("hello, ", 0, 7);
+	send("world", 1, 5);
+	fe_wait(&fe, TX, NULL);
+	fe_wait(&fe, TX, NULL);
+	cr_assert_eq(read(out_read, got, sizeof(got)), 12);
+	cr_assert_eq(memcmp(got, "hello, world", 12), 0);
+}
+
+Test(console, input_waits_for_buffers_of_the_driver)
+{
+	struct vqd_buf b = {BUF(0), 4, true};
+	uint32_t len;
+
+	cr_assert_eq(write(in_write, "abcdef", 6), 6);
+	turns(20000);
+	cr_assert_eq(vqd_get(&fe.q[RX], &len), -1);
+	vqd_add(&fe.q[RX], &b, 1, 0);
+	b.gpa = BUF(1);
+	vqd_add(&fe.q[RX], &b, 1, 0);
+	vqd_kick(&fe.q[RX]);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 4);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 2);
+	cr_assert_eq(memcmp(fe.mem + BUF(0), "abcd", 4), 0);
+	cr_assert_eq(memcmp(fe.mem + BUF(1), "ef", 2), 0);
+}
+
+Test(console, reader_that_does_not_read_holds_the_queue_and_not_the_sidecore)
+{
+	static char block[4096];
+	unsigned sent = 0, answered = 0;
+	size_t got = 0;
+
+	memset(block, 'x', sizeof(block));
+	for (; sent < 40; sent++)
+		send(block, sent, sizeof(block));
+	turns(5000);
+	while (vqd_get(&fe.q[TX], NULL) >= 0)
+		answered++;
+	cr_assert_lt(answered, 40, "a pipe holds 64 KiB");
+	cr_assert(sv_reactor_sleep(fe.reactor, 0), "and the sidecore may sleep meanwhile");
+	while (answered < 40) {
+		ssize_t n;
+
+		while ((n = read(out_read, block, sizeof(block))) > 0)
+			got += (size_t)n;
+		turns(600);
+		while (vqd_get(&fe.q[TX], NULL) >= 0)
+			answered++;
+	}
+	while (got < 40 * sizeof(block)) {
+		ssize_t n = read(out_read, block, sizeof(block));
+
+		cr_assert_gt(n, 0);
+		got += (size_t)n;
+	}
+	cr_assert_eq(got, 40 * sizeof(block));
+}
+
+Test(console, slow_reader_does_not_hold_up_a_queue_that_stops)
+{
+	static char block[4096];
+
+	for (unsigned i = 0; i < 20; i++)
+		send(block, i, sizeof(block));
+	turns(5000);
+	/* Stepped by hand nobody polls while the front end waits: let the device finish first. */
+	while (read(out_read, block, sizeof(block)) > 0)
+		;
+	turns(1000);
+	cr_assert_eq(fe_stop_queue(&fe, TX), 20);
+}
+
+Test(console, end_of_input_lets_the_sidecore_sleep)
+{
+	close(in_write);
+	turns(20000);
+	sv_reactor_sleep(fe.reactor, 0);
+	cr_assert(sv_reactor_sleep(fe.reactor, 0));
+	cr_assert_leq(sv_reactor_stats(fe.reactor).wakes, 2);
+	in_write = dup(out_read);
+}
+
+Test(console, reader_that_is_gone_takes_everything)
+{
+	signal(SIGPIPE, SIG_IGN); /* the sidecore's thread has every signal blocked */
+	close(out_read);
+	for (unsigned i = 0; i < 10; i++)
+		send("gone", i, 4);
+	for (unsigned i = 0; i < 10; i++)
+		fe_wait(&fe, TX, NULL);
+	out_read = dup(in_write);
+}
+
+Test(console, readable_buffers_in_the_receive_queue_break_it)
+{
+	struct vqd_buf b = {BUF(0), 4, false};
+
+	vqd_add(&fe.q[RX], &b, 1, 0);
+	vqd_kick(&fe.q[RX]);
+	cr_assert_eq(write(in_write, "a", 1), 1);
+	turns(20000);
+	cr_assert_eq(vqd_get(&fe.q[RX], NULL), -1);
+	send("still here", 1, 10);
+	fe_wait(&fe, TX, NULL);
+}
