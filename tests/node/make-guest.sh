@@ -85,6 +85,9 @@ chmod +x "$r/init"
 write_init() {
 	cat >"$1" <<'INIT'
 #!/bin/sh
+# virtio-console is a module: the kernel opened /dev/console before it was there.
+[ -c /dev/hvc0 ] && exec </dev/hvc0 >/dev/hvc0 2>&1
+exec </dev/console >/dev/console 2>&1
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=vt100
 mount -t proc none /proc
 mount -t sysfs none /sys
@@ -102,7 +105,8 @@ if [ -n "$command" ]; then
 	echo "sv.run ended with status $?"
 else
 	echo "Debian kernel under sidevisor. \`exit\` powers the guest off."
-	tty=/dev/console
+	tty=/dev/ttyS0
+	[ -c /dev/hvc0 ] && tty=/dev/hvc0
 	setsid sh -c "exec sh -l <$tty >$tty 2>&1"
 fi
 sync

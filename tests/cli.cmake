@@ -1,0 +1,4 @@
+# The command line as a user meets it.
+add_test(NAME cli_bad_input COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/bad_input.sh
+	$<TARGET_FILE:sidevisor> $<TARGET_FILE:lwk>)
+set_tests_properties(cli_bad_input PROPERTIES LABELS cli TIMEOUT 300)
