@@ -106,49 +106,82 @@ static int find_cpu(const struct cores *c, int cpu)
 	return -1;
 }
 
-/* Cores of @group first, the others after them, each in order. */
-static void sort_by_group(struct cores *c, hwloc_obj_t group)
+/* How far a core is from the one that the guest gathers around. */
+static unsigned distance(const struct core *core, const struct core *around)
+{
+	if (core->cpu == around->cpu)
+		return 0;
+	if (core->group == around->group)
+		return 1;
+	return core->node == around->node ? 2 : 3;
+}
+
+/* The nearest cores first, each distance in order. */
+static void sort_by_distance(struct cores *c, const struct core *around)
 {
 	struct cores *s = malloc(sizeof(*s));
 
 	if (!s)
 		return;
 	s->n = 0;
-	for (int pass = 0; pass < 2; pass++)
+	for (unsigned d = 0; d <= 3; d++)
 		for (unsigned i = 0; i < c->n; i++)
-			if ((c->core[i].group == group) == (pass == 0))
+			if (distance(&c->core[i], around) == d)
 				s->core[s->n++] = c->core[i];
 	memcpy(c, s, sizeof(*c));
 	free(s);
 }
 
-/* The sidecore's core leaves the list, unless its sibling may be a guest core. */
-static hwloc_obj_t place_sidecore(struct cores *c, const struct sv_placement_request *req,
+/* Some core of @group, the last one. */
+static int core_of_group(const struct cores *c, hwloc_obj_t group)
+{
+	int i = (int)c->n - 1;
+
+	while (i > 0 && c->core[i].group != group)
+		i--;
+	return i;
+}
+
+/*
+ * The sidecore's core leaves the list, unless its sibling may be a guest core.
+ * Return: the core that the guest gathers around: that sibling's, or one that is gone.
+ */
+static struct core place_sidecore(struct cores *c, const struct sv_placement_request *req,
 	struct sv_placement *out)
 {
-	hwloc_obj_t group;
+	struct core around = {.cpu = -1};
 	int i;
 
 	if (req->sidecore >= 0) {
 		out->sidecore_cpu = req->sidecore;
 		i = find_cpu(c, req->sidecore);
-		group = i < 0 ? choose_group(c, req->vcpus) : c->core[i].group;
 	} else {
-		group = choose_group(c, req->vcpus + 1);
-		for (i = (int)c->n - 1; i > 0 && c->core[i].group != group; i--)
-			;
+		i = core_of_group(c, choose_group(c, req->vcpus + 1));
 		out->sidecore_cpu = c->core[i].cpu;
 		if (req->smt_sibling && c->core[i].sibling >= 0)
 			out->sidecore_cpu = c->core[i].sibling;
 	}
-	if (i >= 0 && req->smt_sibling && c->core[i].sibling >= 0) {
+	if (i < 0) { /* not one of the allowed ones */
+		around = c->core[core_of_group(c, choose_group(c, req->vcpus))];
+		around.cpu = -1;
+	} else if (req->smt_sibling && c->core[i].sibling >= 0) {
 		if (c->core[i].cpu == out->sidecore_cpu)
 			c->core[i].cpu = c->core[i].sibling;
 		c->core[i].sibling = -1;
-	} else if (i >= 0 && c->n > 1) {
-		remove_core(c, (unsigned)i);
+		around = c->core[i];
+	} else {
+		around = c->core[i];
+		if (c->n > 1)
+			remove_core(c, (unsigned)i);
 	}
-	return group;
+	return around;
+}
+
+/* Is there but one core, with no second thread that could be the sidecore? */
+static bool must_share(const struct cores *c, const struct sv_placement_request *req)
+{
+	return c->n == 1 && c->core[0].cpu != req->sidecore && !req->overcommit &&
+	       !(req->smt_sibling && c->core[0].sibling >= 0);
 }
 
 static int place_guest(const struct cores *c, const struct sv_placement_request *req,
@@ -173,7 +206,7 @@ int sv_placement_choose(hwloc_topology_t topo, const struct sv_placement_request
 	struct sv_placement *out, struct sv_error *err)
 {
 	struct cores *c = malloc(sizeof(*c));
-	hwloc_obj_t group;
+	struct core around;
 	int rc;
 
 	if (!c)
@@ -183,13 +216,13 @@ int sv_placement_choose(hwloc_topology_t topo, const struct sv_placement_request
 		free(c);
 		return sv_fail(err, EINVAL, "nothing to place: %u vCPUs", req->vcpus);
 	}
-	if (c->n == 1 && c->core[0].cpu != req->sidecore && !req->overcommit) {
+	if (must_share(c, req)) {
 		free(c);
 		return sv_fail(err, ENOSPC,
 			"this node has one core: guest and sidecore share it only with --overcommit");
 	}
-	group = place_sidecore(c, req, out);
-	sort_by_group(c, group);
+	around = place_sidecore(c, req, out);
+	sort_by_distance(c, &around);
 	/* Housekeeping: the last core that the guest does not need; else beside the sidecore. */
 	out->control_cpu = out->sidecore_cpu;
 	if (c->n > req->vcpus) {

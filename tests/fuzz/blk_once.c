@@ -350,11 +350,11 @@ static void step(struct hand *h)
 	case 8:
 	case 9:
 		put_request(h, q);
-		/* fall through */
+		__attribute__((fallthrough));
 	case 10:
 		a[2 + (a[1] & 15)] = (uint16_t)(what & 0x70 ? 0 : take(h, 1) % 16);
 		a[1]++;
-		/* fall through */
+		__attribute__((fallthrough));
 	default:
 		if (p)
 			p->ops->poll(p, 1 + (unsigned)(what >> 5 & 3));

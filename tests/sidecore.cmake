@@ -1,0 +1,2 @@
+# The node: its reactor, its control protocol, placement.
+sv_test(placement topology/test_placement.c LIBS sv_sidecore PkgConfig::HWLOC LABELS topology)
