@@ -15,6 +15,8 @@ static const struct {
 	{"crash", app_crash},
 	{"hostile", app_hostile},
 	{"timer", app_timer},
+	{"wake", app_wake},
+	{"memory", app_memory},
 	{"bench", app_bench},
 };
 

@@ -10,5 +10,7 @@ int app_crash(void);
 int app_hostile(void);
 int app_timer(void);
 int app_bench(void);
+int app_memory(void);
+int app_wake(void);
 
 #endif

@@ -30,6 +30,8 @@ static void crash(void *arg)
 		recurse(&zero, 1 << 20);
 	else if (lwk_arg_is("how", "invalid"))
 		__builtin_trap();
+	else if (lwk_arg_is("how", "null"))
+		*(volatile uint64_t *)(uint64_t)zero = 1;
 	else
 		*(volatile uint64_t *)(511ull << 30) = 0;
 }

@@ -34,16 +34,19 @@ int app_idle(void)
 		lwk_relax(&turns);
 }
 
-/* The local APIC timer interrupts the application n times. */
+/* The local APIC timer interrupts the application n times, every other time out of a halt. */
 int app_timer(void)
 {
 	uint64_t n = lwk_arg_u64("n", 10), until = lwk_tsc() + 10 * lwk_boot.tsc_hz;
 
 	for (uint64_t i = 1; i <= n; i++) {
 		lwk_kcall(LWK_KCALL_TIMER, 100000, 0);
-		while (lwk_timer_interrupts() < i)
+		while (lwk_timer_interrupts() < i) {
 			if (lwk_tsc() > until)
 				return 1;
+			if (i % 2)
+				lwk_halt();
+		}
 	}
 	lwk_printf("%lu timer interrupts taken at CPL 3\n", lwk_timer_interrupts());
 	return 0;

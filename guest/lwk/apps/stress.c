@@ -9,7 +9,7 @@
 
 #define BATCH_MAX 64u
 
-static uint64_t errors[256];
+static uint64_t errors[LWK_MAX_VCPUS];
 
 static void stress(void *arg)
 {

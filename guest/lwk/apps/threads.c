@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Every vCPU computes its share of a sum, meets the others at barriers, and says hello. */
+/* Every vCPU computes its share of a sum, is interrupted, meets the others at barriers, and answers. */
 #include "apps.h"
 
 #include <lwk/lwk.h>
@@ -7,7 +7,18 @@
 #define TERMS 1000000u
 
 static struct lwk_barrier barrier;
-static uint64_t part[256], total[256];
+static uint64_t part[LWK_MAX_VCPUS], total[LWK_MAX_VCPUS];
+static double harmonic[LWK_MAX_VCPUS];
+
+/* The same for everybody, if the kernel leaves our vector registers alone. */
+static double series(void)
+{
+	double sum = 0;
+
+	for (unsigned i = 1; i < TERMS; i++)
+		sum += 1.0 / i;
+	return sum;
+}
 
 static void share(void *arg)
 {
@@ -18,6 +29,8 @@ static void share(void *arg)
 	(void)arg;
 	for (uint64_t i = me; i < TERMS; i += n)
 		part[me] += i;
+	lwk_kcall(LWK_KCALL_TIMER, 10000, 0);
+	harmonic[me] = series();
 	lwk_barrier_wait(&barrier);
 	for (unsigned i = 0; i < n; i++)
 		total[me] += part[i];
@@ -39,7 +52,7 @@ int app_threads(void)
 	for (unsigned i = 1; i < lwk_vcpus(); i++)
 		lwk_thread_join(i);
 	for (unsigned i = 0; i < lwk_vcpus(); i++)
-		right += total[i] == want;
+		right += total[i] == want && harmonic[i] == harmonic[0];
 	lwk_printf("%u of %u vCPUs answered rightly\n", right, lwk_vcpus());
 	return right == lwk_vcpus() ? 0 : 1;
 }

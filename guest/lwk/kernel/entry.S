@@ -12,12 +12,16 @@
 /* RDI = struct sv_boot, RSI = number of this vCPU: a stack of its own, then C. */
 	.globl lwk_entry
 lwk_entry:
+	cmp	$1024, %rsi		/* LWK_MAX_VCPUS */
+	jae	1f
 	lea	1(%rsi), %rax
-	shl	$11, %rax		/* LWK_KERNEL_STACK */
+	shl	$10, %rax		/* LWK_KERNEL_STACK */
 	lea	kernel_stacks(%rax), %rsp
 	xor	%ebp, %ebp
 	call	kernel_main
-	ud2
+1:	cli
+	hlt
+	jmp	1b
 
 /* kernel_enter_user(rip, rsp, vcpu): IOPL 3, interrupts on. */
 	.globl kernel_enter_user
@@ -92,4 +96,4 @@ trap_common:
 	.balign 4096
 	.globl kernel_stacks
 kernel_stacks:
-	.skip 2048 * 256
+	.skip 1024 * 1024		/* LWK_MAX_VCPUS * LWK_KERNEL_STACK */

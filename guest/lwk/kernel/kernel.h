@@ -6,13 +6,9 @@
 #ifndef LWK_KERNEL_H
 #define LWK_KERNEL_H
 
-#include <stdint.h>
+#include <lwk/lwk.h>
 
-#include <sidevisor/platform.h>
-
-#define LWK_MAX_VCPUS 256u
-#define LWK_KERNEL_STACK 2048u
-#define LWK_USER_STACK 65536u
+#define LWK_KERNEL_STACK 1024u /* entry.S knows it */
 
 /* Selectors of the kernel's GDT. */
 #define KERNEL_CS 0x08u
@@ -23,6 +19,7 @@
 
 #define VECTORS 64u
 #define TIMER_VECTOR 0x30u
+#define WAKE_VECTOR 0x31u
 #define SPURIOUS_VECTOR 0x3fu
 
 /* What the entry of traps.c finds on the kernel stack. */
@@ -37,10 +34,15 @@ uint64_t kernel_build_page_tables(const struct sv_boot *boot);
 /* traps.c: the IDT, shared. vCPU 0 alone. */
 void kernel_build_idt(void);
 void kernel_load_idt(void);
-/* Number of the vCPU we run on, from the task register. */
+/* Number of the vCPU we run on, kept in its GDT. */
 unsigned kernel_vcpu(void);
 __attribute__((noreturn)) void kernel_crash(uint32_t vector, uint64_t error_code,
 	const struct trap_frame *f, const char *cause);
+
+/* The machine is not one that this kernel can run on: say why and end with status 1. */
+__attribute__((noreturn)) void kernel_refuse(const char *why);
+/* x2APIC ID of a vCPU that has come up; ~0 before. */
+uint32_t kernel_apic_id(uint64_t vcpu);
 
 /* Called by entry.S. */
 __attribute__((noreturn)) void kernel_main(const struct sv_boot *boot, uint64_t vcpu);
@@ -52,14 +54,16 @@ extern char trap_stubs[];
 __attribute__((noreturn)) void kernel_enter_user(uint64_t rip, uint64_t rsp, uint64_t vcpu);
 
 /* the application's side (lib/start.c) */
-extern struct sv_boot lwk_boot;
 extern uint64_t lwk_timer_count[];
-extern char lwk_image_end[];
 void lwk_user_start(unsigned vcpu);
 
 static inline void out32(uint16_t port, uint32_t v)
 {
 	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline void out8(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
 }
 static inline void wrmsr(uint32_t msr, uint64_t v)
 {

@@ -14,11 +14,13 @@
 #define VECTOR_PF 14u
 
 #define MSR_X2APIC_EOI 0x80bu
+#define MSR_X2APIC_ICR 0x830u
 #define MSR_X2APIC_LVT_TIMER 0x832u
 #define MSR_X2APIC_TIMER_COUNT 0x838u
 #define MSR_X2APIC_TIMER_DIVIDE 0x83eu
 
 static uint64_t idt[VECTORS][2] __attribute__((aligned(64)));
+static uint8_t woken[LWK_MAX_VCPUS]; /* an interrupt came since the last halt; the vCPU's own */
 
 void kernel_build_idt(void)
 {
@@ -49,8 +51,23 @@ static const char *const causes[] = {[0] = "divide error", [1] = "debug trap", [
 	[14] = "page fault", [16] = "floating-point error", [17] = "unaligned access",
 	[18] = "machine check", [19] = "vector floating-point error"};
 
-static const char *page_fault_cause(uint64_t error_code)
+static uint64_t read_cr2(void)
 {
+	uint64_t cr2;
+
+	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
+	return cr2;
+}
+
+static const char *page_fault_cause(uint64_t error_code, uint64_t address)
+{
+	uint64_t in_stacks = address - lwk_stacks();
+
+	if (in_stacks < LWK_MAX_VCPUS * LWK_STACK_BYTES && in_stacks % LWK_STACK_BYTES < 4096 &&
+		!(error_code & 1))
+		return "stack overflow";
+	if (address < 4096)
+		return "null pointer";
 	if (error_code & 16)
 		return "page fault: instruction fetch";
 	if (error_code & 1)
@@ -65,21 +82,19 @@ void kernel_crash(uint32_t vector, uint64_t error_code, const struct trap_frame 
 {
 	struct sv_crash *c = &((struct sv_boot *)SV_BOOT_INFO_GPA)->crash;
 	static uint32_t taken;
-	uint64_t cr2;
 	unsigned i;
 
 	/* The first crash is the one to report; the others wait for the end. */
 	while (__atomic_exchange_n(&taken, 1, __ATOMIC_ACQ_REL))
 		for (;;)
 			__asm__ volatile("cli; hlt");
-	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	c->vcpu = kernel_vcpu();
 	c->vector = vector;
 	c->error_code = error_code;
 	c->rip = f->rip;
 	c->rsp = f->rsp;
 	c->rflags = f->rflags;
-	c->cr2 = vector == VECTOR_PF ? cr2 : 0;
+	c->cr2 = vector == VECTOR_PF ? read_cr2() : 0;
 	c->cpl = (uint32_t)f->cs & 3;
 	for (i = 0; cause[i] && i < sizeof(c->cause) - 1; i++)
 		c->cause[i] = cause[i];
@@ -103,6 +118,17 @@ static uint64_t privileged(uint64_t what, uint64_t where)
 	}
 }
 
+/*
+ * Interrupts are off here (interrupt gates) until STI, which takes effect after the HLT behind it: what
+ * comes after the look at `woken` ends the halt.
+ */
+static void halt(unsigned vcpu)
+{
+	if (!__atomic_exchange_n(&woken[vcpu], 0, __ATOMIC_ACQ_REL))
+		__asm__ volatile("sti; hlt; cli" : : : "memory");
+	__atomic_store_n(&woken[vcpu], 0, __ATOMIC_RELEASE);
+}
+
 static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
 {
 	switch (nr) {
@@ -120,6 +146,13 @@ static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
 		return 0;
 	case LWK_KCALL_PRIVILEGED:
 		return privileged(rdi, rsi);
+	case LWK_KCALL_HALT:
+		halt(kernel_vcpu());
+		return 0;
+	case LWK_KCALL_WAKE:
+		if (kernel_apic_id(rdi) != ~0u)
+			wrmsr(MSR_X2APIC_ICR, (uint64_t)kernel_apic_id(rdi) << 32 | WAKE_VECTOR);
+		return 0;
 	}
 	return ~0ull;
 }
@@ -140,14 +173,15 @@ void kernel_trap(struct trap_frame *f)
 	if (f->vector == VECTOR_UD && (f->cs & 3) && f->rax >> 32 == LWK_CALL_MAGIC) {
 		f->rip += 2;
 		f->rax = kernel_call((uint32_t)f->rax, f->rdi, f->rsi);
-	} else if (f->vector == TIMER_VECTOR) {
-		lwk_timer_count[kernel_vcpu()]++;
-		wrmsr(MSR_X2APIC_EOI, 0);
 	} else if (f->vector >= 32) {
+		unsigned vcpu = kernel_vcpu();
+
+		woken[vcpu] = 1;
+		lwk_timer_count[vcpu] += f->vector == TIMER_VECTOR;
 		if (f->vector != SPURIOUS_VECTOR)
 			wrmsr(MSR_X2APIC_EOI, 0);
 	} else if (!skip_msr_fault(f)) {
-		const char *cause = f->vector == VECTOR_PF ? page_fault_cause(f->error_code)
+		const char *cause = f->vector == VECTOR_PF ? page_fault_cause(f->error_code, read_cr2())
 				    : f->vector < 20	   ? causes[f->vector]
 							   : NULL;
 

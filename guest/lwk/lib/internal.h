@@ -5,8 +5,6 @@
 #include <lwk/lwk.h>
 #include <channels/ring.h>
 
-#define LWK_VCPUS 256u
-
 /* What the library keeps per vCPU. */
 struct lwk_cpu {
 	struct sv_ring_tx tx;
@@ -20,7 +18,7 @@ struct lwk_cpu {
 	uint32_t state;
 } __attribute__((aligned(64)));
 
-extern struct lwk_cpu lwk_cpus[LWK_VCPUS];
+extern struct lwk_cpu lwk_cpus[LWK_MAX_VCPUS];
 
 /* Entered from the kernel, at CPL 3 on the vCPU's own stack. */
 void lwk_user_start(unsigned vcpu);

@@ -4,10 +4,8 @@
 
 #include "internal.h"
 
-#define VCPUS 256u
-
 struct sv_boot lwk_boot;
-uint64_t lwk_timer_count[VCPUS]; /* written by the kernel's interrupt handler */
+uint64_t lwk_timer_count[LWK_MAX_VCPUS]; /* written by the kernel's interrupt handler */
 
 uint64_t lwk_kcall(enum lwk_kcall nr, uint64_t rdi, uint64_t rsi)
 {

@@ -4,26 +4,25 @@
 
 #define IDLE 0u
 #define GIVEN 1u
-#define STACK_SHIFT 16u
 #define YIELD_TURNS 2000u
 
-extern char lwk_image_end[];
-struct lwk_cpu lwk_cpus[LWK_VCPUS];
-
-/* Each vCPU's stack is its own 64 KiB slot after the image: where the stack is says who we are. */
-unsigned lwk_vcpu(void)
-{
-	uint64_t base = ((uint64_t)lwk_image_end + 0xffff) & ~0xffffull, sp;
-
-	__asm__("mov %%rsp, %0" : "=r"(sp));
-	return (unsigned)((sp - base) >> STACK_SHIFT);
-}
+struct lwk_cpu lwk_cpus[LWK_MAX_VCPUS];
 
 void lwk_relax(unsigned *turns)
 {
 	__builtin_ia32_pause();
 	if (++*turns % YIELD_TURNS == 0 && (lwk_boot.flags & SV_BOOT_F_OVERCOMMIT))
 		lwk_out32(SV_PORT_YIELD, 0);
+}
+
+void lwk_halt(void)
+{
+	lwk_kcall(LWK_KCALL_HALT, 0, 0);
+}
+
+void lwk_wake(unsigned vcpu)
+{
+	lwk_kcall(LWK_KCALL_WAKE, vcpu, 0);
 }
 
 void lwk_thread_loop(unsigned vcpu)

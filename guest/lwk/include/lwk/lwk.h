@@ -15,12 +15,30 @@
 #include <sidevisor/platform.h>
 #include <sidevisor/services.h>
 
+/* What the kernel has room for. A stack's lowest 4 KiB are not there: overflow is a page fault. */
+#define LWK_MAX_VCPUS 1024u
+#define LWK_STACK_BYTES 65536ull
+
 /* --- the machine ----------------------------------------------------------------------------- */
 
 /* A copy of what the VM process told the kernel; constant. */
 extern struct sv_boot lwk_boot;
 
-unsigned lwk_vcpu(void); /* number of this vCPU */
+/* Stacks lie behind the image, one after the other. */
+extern char lwk_image_end[];
+static inline uint64_t lwk_stacks(void)
+{
+	return ((uint64_t)lwk_image_end + LWK_STACK_BYTES - 1) & ~(LWK_STACK_BYTES - 1);
+}
+
+/* Number of this vCPU: which stack we are on says it. */
+static inline unsigned lwk_vcpu(void)
+{
+	uint64_t sp;
+
+	__asm__("mov %%rsp, %0" : "=r"(sp));
+	return (unsigned)((sp - lwk_stacks()) / LWK_STACK_BYTES);
+}
 static inline unsigned lwk_vcpus(void)
 {
 	return lwk_boot.vcpus;
@@ -68,8 +86,14 @@ void lwk_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-/* @bytes of zeroed memory, aligned to @align (a power of two), never given back. NULL: none left. */
+/*
+ * @bytes of zeroed memory, aligned to @align (a power of two), never given back: for what lives as
+ * long as the application. NULL: none left. Any vCPU.
+ */
 void *lwk_alloc(size_t bytes, size_t align);
+/* As in C; sizes are rounded up to powers of two. Any vCPU may free what any other took. */
+void *malloc(size_t bytes);
+void free(void *p);
 
 /* --- threads: one per vCPU ------------------------------------------------------------------- */
 
@@ -85,13 +109,22 @@ void lwk_barrier_wait(struct lwk_barrier *b);
 /* One turn of a waiting loop: PAUSE, and where vCPUs share cores give the core up now and then. */
 void lwk_relax(unsigned *turns);
 
+/*
+ * Halt this vCPU until an interrupt or another vCPU's lwk_wake(); one that came before counts. Traps
+ * and exits: for waits of milliseconds.
+ */
+void lwk_halt(void);
+void lwk_wake(unsigned vcpu);
+
 /* --- calls into the kernel (a trap: slow; see kernel/traps.c) -------------------------------- */
 
 enum lwk_kcall {
 	LWK_KCALL_EXIT = 1,	/* rdi = status */
 	LWK_KCALL_EARLY = 2,	/* rdi = character for the early console */
 	LWK_KCALL_TIMER = 3,	/* rdi = ticks of the local APIC timer until one interrupt */
-	LWK_KCALL_PRIVILEGED = 4, /* hostile tests only: rdi = what, rsi = where */
+	LWK_KCALL_PRIVILEGED = 4, /* hostile tests only: rdi = 0 WRMSR, 1 RDMSR; rsi = which */
+	LWK_KCALL_HALT = 5,	/* until an interrupt */
+	LWK_KCALL_WAKE = 6,	/* rdi = vCPU */
 };
 uint64_t lwk_kcall(enum lwk_kcall nr, uint64_t rdi, uint64_t rsi);
 /* Timer interrupts this vCPU has taken. */
