@@ -11,3 +11,17 @@ sv_test(channel_step step/test_channel_step.c LIBS test_channel_by_hand LABELS s
 add_test(NAME model COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/model/run.sh)
 set_tests_properties(model PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE" TIMEOUT 300
 	LABELS model)
+
+# Real threads. Run alone: the guest and the sidecore poll.
+add_executable(test_channel_stress stress/test_channel_stress.c)
+target_link_libraries(test_channel_stress PRIVATE test_channel_by_hand)
+sv_hosted(test_channel_stress)
+if(SV_SANITIZE MATCHES thread)
+	target_sources(test_channel_stress PRIVATE stress/tsan_urcu.c)
+	target_link_libraries(test_channel_stress PRIVATE PkgConfig::URCU)
+	foreach(name quiescent_state thread_offline thread_online unregister_thread synchronize_rcu)
+		target_link_options(test_channel_stress PRIVATE -Wl,--wrap=urcu_qsbr_${name})
+	endforeach()
+endif()
+add_test(NAME channel_stress COMMAND test_channel_stress)
+set_tests_properties(channel_stress PROPERTIES TIMEOUT 600 LABELS stress RUN_SERIAL ON)

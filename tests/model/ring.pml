@@ -45,6 +45,22 @@ inline exchange(buffer, word, value)
 	atomic { empty(buffer) -> mem[word] = value }
 }
 
+inline put(position)
+{
+	store(guest_buffer, DATA + (position) % 2, (position) + 1);
+	store(guest_buffer, SEQ + (position) % 2, (position) + 1)
+}
+
+inline put_last(position)
+{
+	store(guest_buffer, DATA + (position) % 2, (position) + 1);
+#ifdef NO_FENCE
+	store(guest_buffer, SEQ + (position) % 2, (position) + 1)
+#else
+	exchange(guest_buffer, SEQ + (position) % 2, (position) + 1)
+#endif
+}
+
 #ifdef REUSE_EARLY
 #define ENTRIES_BELIEVED 3
 #else
@@ -53,7 +69,7 @@ inline exchange(buffer, word, value)
 
 active proctype guest()
 {
-	byte pos, batch, i, asleep;
+	byte pos, batch, asleep;
 
 	do
 	:: pos < MESSAGES ->
@@ -63,31 +79,20 @@ active proctype guest()
 		fi;
 		/* RETIRE, acquire side: room for the whole batch */
 		(pos + batch - mem[CONSUMED] <= ENTRIES_BELIEVED);
-		i = 0;
-		do
-		:: i < batch ->
+		/* PUBLISH, release side; WAKE for the entry that is published last */
 #ifdef SEQ_FIRST
-			store(guest_buffer, SEQ + pos % 2, pos + 1);
-			store(guest_buffer, DATA + pos % 2, pos + 1);
-#else
-			store(guest_buffer, DATA + pos % 2, pos + 1);
-			/* PUBLISH, release side; WAKE for the last of the batch */
-			if
-#ifndef NO_FENCE
-			:: i + 1 == batch -> exchange(guest_buffer, SEQ + pos % 2, pos + 1)
-			:: i + 1 < batch -> store(guest_buffer, SEQ + pos % 2, pos + 1)
-#else
-			:: store(guest_buffer, SEQ + pos % 2, pos + 1)
-#endif
-			fi;
-#endif
-			pos++;
-			i++
-		:: i == batch -> break
-		od;
-#ifdef SEQ_FIRST
+		store(guest_buffer, SEQ + pos % 2, pos + 1);
+		store(guest_buffer, DATA + pos % 2, pos + 1);
 		empty(guest_buffer);
+		batch = 1;
+#else
+		if
+		:: batch == 1 -> put_last(pos)
+		:: batch == 2 -> put(pos); put_last(pos + 1) /* entry by entry */
+		:: batch == 2 -> put(pos + 1); put_last(pos) /* the first one last */
+		fi;
 #endif
+		pos = pos + batch;
 		asleep = mem[SLEEPING];
 		if
 		/* an exit to the kernel: nothing of before stays in the buffer */
@@ -132,8 +137,11 @@ active proctype sidecore()
 				:: seq == pos + 1 -> store(side_buffer, SLEEPING, 0)
 				:: else ->
 					(doorbell);
-					store(side_buffer, SLEEPING, 0);
-					doorbell = false
+					/* whatever comes first: the next poll is after both */
+					if
+					:: doorbell = false; store(side_buffer, SLEEPING, 0)
+					:: store(side_buffer, SLEEPING, 0); doorbell = false
+					fi
 				fi
 			fi
 		fi

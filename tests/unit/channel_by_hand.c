@@ -113,11 +113,38 @@ enum sv_take guest_reap(struct channel_by_hand *c)
 	return t;
 }
 
+bool host_broken(const struct channel_by_hand *c)
+{
+	return c->endpoint.server.broken;
+}
+
+uint64_t host_requests(const struct channel_by_hand *c)
+{
+	return c->endpoint.server.counts.requests;
+}
+
+uint64_t host_stalls(const struct channel_by_hand *c)
+{
+	return c->endpoint.server.counts.stalls;
+}
+
+uint64_t host_defects(const struct channel_by_hand *c)
+{
+	return c->endpoint.server.counts.bad_seq + c->endpoint.server.counts.bad_consumed;
+}
+
 bool doorbell_rung(const struct channel_by_hand *c)
 {
 	struct pollfd p = {.fd = c->doorbell, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 1;
+}
+
+void doorbell_take(struct channel_by_hand *c)
+{
+	uint64_t n;
+
+	SV_BUG_ON(read(c->doorbell, &n, sizeof(n)) < 0 && errno != EAGAIN);
 }
 
 uint64_t next_random(uint64_t *state)

@@ -45,7 +45,14 @@ bool guest_sees_sleeper(const struct channel_by_hand *c);
 void guest_ring(struct channel_by_hand *c);
 enum sv_take guest_reap(struct channel_by_hand *c);
 
+/* The node's end, as its counters tell it. */
+bool host_broken(const struct channel_by_hand *c);
+uint64_t host_requests(const struct channel_by_hand *c);
+uint64_t host_stalls(const struct channel_by_hand *c);
+uint64_t host_defects(const struct channel_by_hand *c);
+
 bool doorbell_rung(const struct channel_by_hand *c);
+void doorbell_take(struct channel_by_hand *c); /* as the wait that a reactor sleeps in does */
 
 /* xorshift: a seed gives the same run everywhere. */
 uint64_t next_random(uint64_t *state);
