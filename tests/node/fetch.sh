@@ -5,13 +5,14 @@
 #
 # usage: fetch.sh kernel 6.1|6.12|6.1-full|6.1-rt    prints VMLINUZ and MODULES directory
 #        fetch.sh qemu                               prints the QEMU program to use
+# Exit status: 0, 2 wrong usage, 77 nothing can be fetched here (what needs it should be skipped).
 set -eu
 
 cache=${SIDEVISOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sidevisor}
 
 die() {
 	echo "fetch.sh: $*" >&2
-	exit 1
+	exit 77
 }
 
 say() {
@@ -80,7 +81,10 @@ kernel() {
 	6.12) meta=linux-image-cloud-amd64 want='^6[.]12[.].*bpo' release=bookworm-backports ;;
 	6.1-full) meta=linux-image-amd64 want='^6[.]1[.]' ;;
 	6.1-rt) meta=linux-image-rt-amd64 want='^6[.]1[.]' ;;
-	*) die "kernel $1: choose 6.1, 6.12, 6.1-full or 6.1-rt" ;;
+	*)
+		echo "fetch.sh: kernel $1: choose 6.1, 6.12, 6.1-full or 6.1-rt" >&2
+		exit 2
+		;;
 	esac
 	dir=$cache/kernel-$1
 	if [ ! -e "$dir/complete" ]; then
@@ -126,11 +130,14 @@ EOF
 	echo "$dir/qemu"
 }
 
+mkdir -p "$cache"
+exec 8>"$cache/lock"
+flock -w 600 8 || die "another fetch.sh has held $cache/lock for ten minutes"
 case ${1:-} in
 kernel) kernel "${2:-6.1}" ;;
 qemu) qemu ;;
 *)
-	sed -n '3,8s/^# \{0,1\}//p' "$0"
+	sed -n '3,9s/^# \{0,1\}//p' "$0"
 	exit 2
 	;;
 esac
