@@ -286,7 +286,8 @@ int sv_irq_create_with(struct sv_vm *vm, const struct sv_irq_ops *ops, struct sv
 	sv_ioapic_reset(&irq->ioapic, sv_ioapic_id(vm));
 	vm->irq = irq;
 	rc = ops->create(vm, err);
-	if (rc == 0) {
+	/* Split: every pin is masked, there is nothing to route, and telling KVM so takes milliseconds. */
+	if (rc == 0 && !irq->split) {
 		rc = sv_irq_update_locked(irq);
 		if (rc < 0)
 			sv_fail(err, -rc, "KVM refuses the interrupt routes: %s", strerror(-rc));

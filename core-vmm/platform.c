@@ -92,9 +92,14 @@ struct sv_platform *sv_platform_create(struct sv_vm *vm, struct sv_output *out,
 		return NULL;
 	}
 	*p = (struct sv_platform){.vm = vm, .out = out};
-	p->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = p->kick < 0 ? -errno : add_ranges(p);
-	if (rc == 0)
+	p->kick = -1;
+	rc = add_ranges(p);
+	/* Only measurements kick it, and KVM takes milliseconds to register an ioeventfd. */
+	if (rc == 0 && vm->bench_hook) {
+		p->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		rc = p->kick < 0 ? -errno : 0;
+	}
+	if (rc == 0 && p->kick >= 0)
 		rc = sv_irq_ioeventfd(vm, SV_MMIO_KICK_GPA, KICK_BYTES, p->kick, true);
 	if (rc < 0) {
 		sv_fail(err, -rc, "the ports and pages of a sidevisor guest: %s", strerror(-rc));
@@ -108,7 +113,9 @@ struct sv_platform *sv_platform_create(struct sv_vm *vm, struct sv_output *out,
 
 void sv_platform_destroy(struct sv_platform *p)
 {
-	sv_irq_ioeventfd(p->vm, SV_MMIO_KICK_GPA, KICK_BYTES, p->kick, false);
-	close(p->kick);
+	if (p->kick >= 0) {
+		sv_irq_ioeventfd(p->vm, SV_MMIO_KICK_GPA, KICK_BYTES, p->kick, false);
+		close(p->kick);
+	}
 	free(p);
 }

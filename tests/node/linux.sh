@@ -26,7 +26,7 @@ guest() {
 	name=$1 want=$2 pattern=$3 k=$4 command=$5
 	shift 5
 	cp root$k.img /tmp/root.img
-	timeout 120 sidevisor run --name "$name" --kernel vmlinuz$k --initrd initrd$k --memory 384M \
+	timeout 240 sidevisor run --name "$name" --kernel vmlinuz$k --initrd initrd$k --memory 384M \
 		--disk path=/tmp/root.img --cmdline "console=ttyS0 panic=-1 quiet sv.run=$command" \
 		"$@" >/tmp/out 2>&1 </dev/null
 	got=$?
@@ -59,5 +59,5 @@ for k in 6.1 6.12; do
 	files="$files --file $work/$k/vmlinuz:/root/vmlinuz$k --file $work/$k/initrd:/root/initrd$k --file $work/$k/root.img:/root/root$k.img"
 done
 # shellcheck disable=SC2086
-sh "$here/node.sh" --cpus 3 --memory 3G --timeout 480 --program "$1" --program "$(command -v e2fsck)" \
+sh "$here/node.sh" --cpus 3 --memory 3G --timeout 900 --program "$1" --program "$(command -v e2fsck)" \
 	--file "$2:/root/lwk.elf" $files --file "$work/job.sh" -- sh job.sh

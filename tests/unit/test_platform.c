@@ -362,6 +362,14 @@ Test(power, registers_read_as_documented)
 	cr_assert_eq(rig_in(r, PORT_SLEEP + 1, 1), 0);
 }
 
+/* Linux jumps to the firmware's reset vector where it expects EFI and finds none. */
+Test(power, reset_vector_writes_the_reset_control_register)
+{
+	static const uint8_t code[] = {0xb0, 0x06, 0xba, 0xf9, 0x0c, 0xee, 0xf4, 0xeb, 0xfd};
+
+	cr_assert(!memcmp(rig_ptr(r, 0xffff0), code, sizeof(code)));
+}
+
 /* --- fw_cfg ---------------------------------------------------------------------------------------- */
 
 static uint64_t item(uint16_t key, unsigned bytes)
