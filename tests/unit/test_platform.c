@@ -16,9 +16,18 @@
 static struct rig *r;
 static struct sv_error err;
 
+static uint32_t hooked;
+
+static void hook(struct sv_vm *vm, uint32_t value)
+{
+	(void)vm;
+	hooked = value;
+}
+
 static void machine(bool lwk)
 {
 	r = rig_new();
+	r->vm.bench_hook = lwk ? hook : NULL;
 	r->vm.lwk = lwk;
 	r->config.exit_port = r->config.fw_cfg = true;
 	cr_assert_eq(sv_devices_create(&r->vm, NULL, &err), 0, "%s", err.text);
@@ -424,14 +433,6 @@ Test(lwk, early_console_reaches_standard_output)
 	close(pipe);
 }
 
-static uint32_t hooked;
-
-static void hook(struct sv_vm *vm, uint32_t value)
-{
-	(void)vm;
-	hooked = value;
-}
-
 Test(lwk, no_op_port_and_pages_do_nothing)
 {
 	for (unsigned len = 1; len <= 4; len *= 2) {
@@ -440,7 +441,9 @@ Test(lwk, no_op_port_and_pages_do_nothing)
 	}
 	rig_write(r, SV_MMIO_NOP_GPA + 8, UINT64_MAX, 8);
 	cr_assert_eq(rig_read(r, SV_MMIO_NOP_GPA + 8, 8), 0);
+	r->vm.bench_hook = NULL;
 	rig_out(r, SV_PORT_BENCH, 7, 4); /* nobody measures */
+	cr_assert_eq(hooked, 0);
 	r->vm.bench_hook = hook;
 	rig_out(r, SV_PORT_BENCH, 7, 4);
 	cr_assert_eq(hooked, 7);
@@ -448,7 +451,7 @@ Test(lwk, no_op_port_and_pages_do_nothing)
 	cr_assert_eq(r->vm.mmio.unassigned + r->vm.pio.unassigned, 0);
 }
 
-Test(lwk, kick_page_is_an_ioeventfd)
+Test(lwk, kick_page_is_an_ioeventfd_where_somebody_measures)
 {
 	cr_assert_geq(rig_kick(r, SV_MMIO_KICK_GPA), 0);
 	cr_assert_eq(r->kick[0].len, 4);
