@@ -7,9 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <base/memtrap.h>
 
 int sv_node_watch(struct sv_node *n, int fd, void (*ready)(void *ctx), void *ctx)
 {
@@ -114,8 +118,14 @@ static void on_connection(void *ctx)
 	struct sv_node *n = ctx;
 	int sock = accept4(n->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (sock < 0)
+	if (sock < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			sv_warn("no connection can be accepted until a VM ends: %s", strerror(errno));
+			sv_node_unwatch(n, n->listener);
+			n->deaf = true;
+		}
 		return;
+	}
 	if (sv_lease_open(n, sock) < 0)
 		sv_warn("a connection was refused: %u VMs are attached, or memory is short",
 			n->nleases);
@@ -130,13 +140,33 @@ static void on_signal(void *ctx)
 		n->done = true;
 }
 
+/* Some VM's memory went away under its mapping (base/memtrap.h): that VM's lease ends. */
+static void on_lost_memory(void *ctx)
+{
+	struct sv_node *n = ctx;
+	uint64_t drain;
+
+	if (read(n->trapfd, &drain, sizeof(drain)) < 0)
+		return;
+	for (struct sv_lease *l = n->leases; l; l = l->next) {
+		if (!sv_lease_lost_memory(l))
+			continue;
+		sv_warn("%s: its memory was lost under the node's mapping; it is served no more", l->vm);
+		l->gone = true;
+	}
+}
+
 static void close_gone(struct sv_node *n)
 {
+	unsigned before = n->nleases;
+
 	for (struct sv_lease *l = n->leases, *next; l; l = next) {
 		next = l->next;
 		if (l->gone)
 			sv_lease_close(l);
 	}
+	if (n->deaf && n->nleases < before)
+		n->deaf = sv_node_watch(n, n->listener, on_connection, n) < 0;
 	if (n->config.private_fd >= 0 && !n->leases)
 		n->done = true;
 }
@@ -157,6 +187,12 @@ static void control_loop(struct sv_node *n)
 		close_gone(n);
 		bury_watches(n);
 	}
+}
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }
 
 static void pin(int cpu)
@@ -183,6 +219,42 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* Descriptors: one per connection and doorbell, more per device. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static int open_traps(struct sv_node *n)
+{
+	int rc;
+
+	n->trapfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (n->trapfd < 0)
+		return -errno;
+	rc = sv_node_watch(n, n->trapfd, on_lost_memory, n);
+	return rc < 0 ? rc : sv_memtrap_start(n->trapfd);
+}
+
+static int open_control(struct sv_node *n, struct sv_error *err)
+{
+	int rc;
+
+	pin(n->config.control_cpu);
+	raise_descriptor_limit();
+	n->sigfd = open_signals();
+	n->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	rc = n->sigfd < 0 || n->epoll_fd < 0 ? -errno : sv_node_watch(n, n->sigfd, on_signal, n);
+	if (rc == 0)
+		rc = open_traps(n);
+	return rc < 0 ? sv_fail(err, -rc, "cannot set the control thread up: %s", strerror(-rc)) : 0;
+}
+
 static int open_clients(struct sv_node *n, struct sv_error *err)
 {
 	if (n->config.private_fd >= 0) {
@@ -196,6 +268,25 @@ static int open_clients(struct sv_node *n, struct sv_error *err)
 	return sv_node_watch(n, n->listener, on_connection, n);
 }
 
+static void close_control(struct sv_node *n)
+{
+	while (n->leases)
+		sv_lease_close(n->leases);
+	stop_sidecores(n);
+	if (n->listener >= 0) {
+		sv_node_unwatch(n, n->listener);
+		close(n->listener);
+		unlink(n->config.socket);
+	}
+	sv_node_unwatch(n, n->sigfd);
+	sv_node_unwatch(n, n->trapfd);
+	bury_watches(n);
+	sv_memtrap_start(-1);
+	close_if_open(n->trapfd);
+	close_if_open(n->sigfd);
+	close_if_open(n->epoll_fd);
+}
+
 int sv_node_run(const struct sv_node_config *config, struct sv_error *err)
 {
 	struct sv_node *n = calloc(1, sizeof(*n));
@@ -204,13 +295,8 @@ int sv_node_run(const struct sv_node_config *config, struct sv_error *err)
 	if (!n)
 		return sv_fail(err, ENOMEM, "out of memory");
 	n->config = *config;
-	n->listener = -1;
-	pin(config->control_cpu);
-	n->sigfd = open_signals();
-	n->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	rc = sv_node_watch(n, n->sigfd, on_signal, n);
-	if (rc < 0)
-		sv_fail(err, -rc, "cannot set the control thread up: %s", strerror(-rc));
+	n->listener = n->sigfd = n->epoll_fd = n->trapfd = -1;
+	rc = open_control(n, err);
 	if (rc == 0)
 		rc = start_sidecores(n, err);
 	if (rc == 0)
@@ -219,18 +305,7 @@ int sv_node_run(const struct sv_node_config *config, struct sv_error *err)
 		rc = sv_node_confine(err);
 	if (rc == 0)
 		control_loop(n);
-	while (n->leases)
-		sv_lease_close(n->leases);
-	stop_sidecores(n);
-	if (n->listener >= 0) {
-		sv_node_unwatch(n, n->listener);
-		close(n->listener);
-		unlink(config->socket);
-	}
-	sv_node_unwatch(n, n->sigfd);
-	bury_watches(n);
-	close(n->sigfd);
-	close(n->epoll_fd);
+	close_control(n);
 	free(n);
 	return rc;
 }

@@ -35,10 +35,12 @@ struct sv_lease {
 	char vm[SV_CONTROL_NAME];
 
 	struct sv_gmem gmem;
+	int trap[SV_GMEM_REGIONS]; /* base/memtrap.h */
+	uint64_t bytes;		   /* of memory */
 	uint64_t service_mask;
-	struct sv_console_service console;
+	struct sv_console_service *console, no_console;
 	struct sv_bench_service bench;
-	struct sv_service_table services;
+	struct sv_service_table *services; /* published to the endpoints: replaced, never changed */
 
 	struct sv_endpoint *endpoint; /* `channels` of them are in use */
 	unsigned channels, channels_max;
@@ -57,7 +59,8 @@ struct sv_node {
 	struct sv_sidecore sidecore[SV_NODE_SIDECORES];
 	struct sv_lease *leases;
 	unsigned nleases;
-	int epoll_fd, listener, sigfd;
+	int epoll_fd, listener, sigfd, trapfd;
+	bool deaf; /* out of descriptors: no connection is accepted until a lease ends */
 	struct sv_watch *watches, *dead_watches;
 	bool done;
 };
@@ -65,9 +68,26 @@ struct sv_node {
 int sv_node_watch(struct sv_node *n, int fd, void (*ready)(void *ctx), void *ctx);
 void sv_node_unwatch(struct sv_node *n, int fd);
 
+/* A request with its descriptors: a private copy. */
+struct sv_message {
+	struct sv_control_request req;
+	int fd[SV_FDPASS_MAX]; /* -1: taken */
+	unsigned nfds;
+};
+
+/*
+ * lease_requests.c: do what @m asks. What it keeps of the descriptors it takes out of @m.
+ * Return: 0 with *reply filled, or -errno with a sentence.
+ */
+int sv_lease_serve(struct sv_lease *l, struct sv_message *m, struct sv_control_reply *reply,
+	struct sv_error *err);
+void sv_console_free(struct sv_console_service *c);
+
 /* lease.c: take @sock as a new VM's connection; it is closed on failure. Return: 0 or -errno. */
 int sv_lease_open(struct sv_node *n, int sock);
 void sv_lease_close(struct sv_lease *l);
+/* Memory of this VM was lost under its mapping: its requests were served from zeroes since. */
+bool sv_lease_lost_memory(const struct sv_lease *l);
 
 /* listen.c: the node's socket. Return: the socket, or -errno with a sentence. */
 int sv_node_listen(const char *path, struct sv_error *err);

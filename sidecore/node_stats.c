@@ -3,20 +3,83 @@
 #include "node.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <jansson.h>
 
 #include <channels/atomics.h>
+
+/* What one message of a Unix socket carries for certain; beyond it channels are not listed singly. */
+#define MESSAGE_MAX (128u << 10)
 
 static void set_u64(json_t *o, const char *key, uint64_t v)
 {
 	json_object_set_new(o, key, json_integer((json_int_t)v));
 }
 
+static json_t *channel_json(const struct sv_endpoint *e)
+{
+	const struct sv_server_counts *c = &e->server.counts;
+	json_t *o = json_object();
+
+	set_u64(o, "vcpu", e->call.vcpu);
+	set_u64(o, "requests", sv_load_relaxed(&c->requests));
+	set_u64(o, "rejected", sv_load_relaxed(&c->rejected));
+	set_u64(o, "unknown_service", sv_load_relaxed(&e->unknown));
+	set_u64(o, "bad_seq", sv_load_relaxed(&c->bad_seq));
+	set_u64(o, "bad_consumed", sv_load_relaxed(&c->bad_consumed));
+	set_u64(o, "stalls", sv_load_relaxed(&c->stalls));
+	set_u64(o, "busy_ticks", sv_load_relaxed(&e->poller.ticks.busy_ticks));
+	set_u64(o, "idle_ticks", sv_load_relaxed(&e->poller.ticks.idle_ticks));
+	return o;
+}
+
+/* Requests by the service that answered them, over all channels of a VM. */
+static json_t *services_json(const struct sv_lease *l)
+{
+	json_t *o = json_object();
+
+	for (unsigned s = 0; s < ENDPOINT_SERVICES; s++) {
+		uint64_t n = 0;
+
+		if (!l->services || !l->services->ops[s])
+			continue;
+		for (unsigned i = 0; i < l->channels; i++)
+			n += sv_load_relaxed(&l->endpoint[i].served[s]);
+		set_u64(o, l->services->ops[s]->name, n);
+	}
+	return o;
+}
+
+static void add_u64(json_t *o, const char *key, uint64_t v)
+{
+	set_u64(o, key, v + (uint64_t)json_integer_value(json_object_get(o, key)));
+}
+
+/* One poller's ticks into the account of its VM and service. */
+static void add_account(const struct sv_poller *p, void *ctx)
+{
+	json_t *vms = ctx, *vm = json_object_get(vms, p->vm), *service;
+
+	if (!vm) {
+		vm = json_object();
+		json_object_set_new(vms, p->vm, vm);
+	}
+	service = json_object_get(vm, p->ops->service);
+	if (!service) {
+		service = json_object();
+		json_object_set_new(vm, p->ops->service, service);
+	}
+	add_u64(service, "pollers", 1);
+	add_u64(service, "busy_ticks", sv_load_relaxed(&p->ticks.busy_ticks));
+	add_u64(service, "idle_ticks", sv_load_relaxed(&p->ticks.idle_ticks));
+	add_u64(service, "busy_polls", sv_load_relaxed(&p->ticks.busy_polls));
+}
+
 static json_t *sidecore_json(const struct sv_sidecore *s)
 {
 	struct sv_reactor_stats st = sv_reactor_stats(s->reactor);
-	json_t *o = json_object();
+	json_t *o = json_object(), *accounts = json_object();
 
 	json_object_set_new(o, "cpu", json_integer(sv_reactor_cpu(s->reactor)));
 	set_u64(o, "vms", s->vms);
@@ -26,29 +89,16 @@ static json_t *sidecore_json(const struct sv_sidecore *s)
 	set_u64(o, "sleep_ticks", st.sleep_ticks);
 	set_u64(o, "sleeps", st.sleeps);
 	set_u64(o, "wakes", st.wakes);
+	sv_reactor_each(s->reactor, add_account, accounts);
+	json_object_set_new(o, "accounts", accounts);
 	return o;
 }
 
-static json_t *channel_json(const struct sv_endpoint *e)
-{
-	json_t *o = json_object();
-
-	set_u64(o, "vcpu", e->call.vcpu);
-	set_u64(o, "requests", sv_load_relaxed(&e->counts.requests));
-	set_u64(o, "rejected", sv_load_relaxed(&e->counts.rejected));
-	set_u64(o, "bad_seq", sv_load_relaxed(&e->counts.bad_seq));
-	set_u64(o, "bad_consumed", sv_load_relaxed(&e->counts.bad_consumed));
-	set_u64(o, "stalls", sv_load_relaxed(&e->counts.stalls));
-	set_u64(o, "busy_ticks", sv_load_relaxed(&e->poller.ticks.busy_ticks));
-	set_u64(o, "idle_ticks", sv_load_relaxed(&e->poller.ticks.idle_ticks));
-	return o;
-}
-
-static json_t *lease_json(const struct sv_lease *l)
+static json_t *lease_json(const struct sv_lease *l, bool detail)
 {
 	json_t *o = json_object(), *channels = json_array(), *devices = json_array();
 
-	for (unsigned i = 0; i < l->channels; i++)
+	for (unsigned i = 0; detail && i < l->channels; i++)
 		json_array_append_new(channels, channel_json(&l->endpoint[i]));
 	for (unsigned i = 0; i < l->devices; i++) {
 		char *text = l->device[i].class->stats
@@ -65,12 +115,13 @@ static json_t *lease_json(const struct sv_lease *l)
 	}
 	json_object_set_new(o, "vm", json_string(l->vm));
 	json_object_set_new(o, "sidecore_cpu", json_integer(sv_reactor_cpu(l->sidecore->reactor)));
+	json_object_set_new(o, "services", services_json(l));
 	json_object_set_new(o, "channels", channels);
 	json_object_set_new(o, "devices", devices);
 	return o;
 }
 
-char *sv_node_stats_json(struct sv_node *n)
+static char *stats_text(const struct sv_node *n, bool detail)
 {
 	json_t *o = json_object(), *sidecores = json_array(), *vms = json_array();
 	char *text;
@@ -79,11 +130,23 @@ char *sv_node_stats_json(struct sv_node *n)
 		json_array_append_new(sidecores, sidecore_json(&n->sidecore[i]));
 	for (const struct sv_lease *l = n->leases; l; l = l->next)
 		if (l->hello)
-			json_array_append_new(vms, lease_json(l));
+			json_array_append_new(vms, lease_json(l, detail));
 	set_u64(o, "ticks_per_us", sv_reactor_ticks_per_us());
 	json_object_set_new(o, "sidecores", sidecores);
 	json_object_set_new(o, "vms", vms);
-	text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
+	json_object_set_new(o, "detail", json_boolean(detail));
+	text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(o);
+	return text;
+}
+
+char *sv_node_stats_json(struct sv_node *n)
+{
+	char *text = stats_text(n, true);
+
+	if (text && strlen(text) > MESSAGE_MAX) {
+		free(text);
+		text = stats_text(n, false);
+	}
 	return text;
 }

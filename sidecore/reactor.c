@@ -15,15 +15,16 @@
 #include <urcu-qsbr.h>
 
 #include <channels/atomics.h>
+#include <channels/wait.h>
 
 #define SLEEP_DEADLINE_MS 1000
-#define SPIN_TURNS 4096u /* turns without work before PAUSE comes in */
-#define TSC_CHECK_TURNS 64u
-#define IDLE_BATCH 16u /* turns without work that are attributed together */
+#define DEFAULT_REST_US 50
+#define DEFAULT_BUDGET 64u
+#define RETIRED_MAX 64u /* snapshots that wait for the next grace period */
 
 /* A snapshot of who is polled: replaced as a whole, read under RCU. */
 struct table {
-	struct rcu_head rcu;
+	struct table *retired; /* the next one to be freed */
 	unsigned n;
 	struct sv_poller *poller[];
 };
@@ -31,17 +32,19 @@ struct table {
 struct sv_reactor {
 	struct sv_reactor_config config;
 	struct table *table; /* RCU */
-	pthread_mutex_t change; /* attach and detach */
 	pthread_t thread;
 	bool threaded;
 	int stop;
 	int epoll_fd, wake_fd;
-	uint64_t ticks_per_us;
+	uint64_t rest_ticks, sleep_ticks; /* without work for so long: rest, sleep */
+	enum sv_wait rest;
 	struct sv_reactor_stats stats;
+	uint64_t attributed; /* the thread's: ticks up to here are in somebody's account */
 
-	/* The reactor's thread alone. Ticks up to `attributed` are in somebody's account. */
-	uint64_t attributed;
-	unsigned idle_turns; /* since then, none of which found work */
+	/* Attach and detach. */
+	pthread_mutex_t change;
+	struct table *retired;
+	unsigned nretired;
 };
 
 static void count(uint64_t *counter, uint64_t by)
@@ -78,50 +81,48 @@ static struct table *table_new(unsigned n)
 	return t;
 }
 
-static void account_busy(struct sv_reactor *r, struct sv_poller *p)
+/* What passed since the last look at the clock is this poller's. */
+static void account(struct sv_reactor *r, struct sv_poller *p, enum sv_poll found)
 {
-	uint64_t now = sv_tsc(), ticks = now - r->attributed;
+	uint64_t now = sv_tsc(), ticks = now - r->attributed, idle = ticks;
 
-	count(&p->ticks.busy_ticks, ticks);
-	count(&p->ticks.busy_polls, 1);
-	count(&r->stats.busy_ticks, ticks);
+	if (found == SV_POLL_BUSY) {
+		idle = p->waited_ticks < ticks ? p->waited_ticks : ticks;
+		count(&p->ticks.busy_ticks, ticks - idle);
+		count(&p->ticks.busy_polls, 1);
+		count(&r->stats.busy_ticks, ticks - idle);
+		p->waited_ticks = 0;
+	} else {
+		count(&p->ticks.idle_polls, 1);
+	}
+	count(&p->ticks.idle_ticks, idle);
+	count(&r->stats.idle_ticks, idle);
 	r->attributed = now;
 }
 
-/* Turns that found nothing are attributed together, in equal shares: the clock is read less often. */
-static void account_idle(struct sv_reactor *r, const struct table *t)
+static void account_nobody(struct sv_reactor *r, uint64_t *counter)
 {
-	uint64_t now, ticks;
+	uint64_t now = sv_tsc();
 
-	if (++r->idle_turns < IDLE_BATCH)
-		return;
-	now = sv_tsc();
-	ticks = now - r->attributed;
-	for (unsigned i = 0; i < t->n; i++) {
-		count(&t->poller[i]->ticks.idle_ticks, ticks / t->n);
-		count(&t->poller[i]->ticks.idle_polls, r->idle_turns);
-	}
-	count(&r->stats.idle_ticks, ticks);
+	count(counter, now - r->attributed);
 	r->attributed = now;
-	r->idle_turns = 0;
 }
 
 bool sv_reactor_turn(struct sv_reactor *r)
 {
-	const struct table *t = rcu_dereference(r->table);
+	const struct table *t = sv_load_acquire(&r->table);
 	bool busy = false;
 
 	for (unsigned i = 0; i < t->n; i++) {
 		struct sv_poller *p = t->poller[i];
+		enum sv_poll found = p->ops->poll(p, r->config.budget);
 
-		if (p->ops->poll(p, r->config.budget) == SV_POLL_BUSY) {
-			account_busy(r, p);
-			busy = true;
-		}
+		account(r, p, found);
+		busy |= found == SV_POLL_BUSY;
 	}
-	if (!busy)
-		account_idle(r, t);
-	count(&r->stats.turns, 1);
+	if (!t->n)
+		account_nobody(r, &r->stats.idle_ticks);
+	sv_store_release(&r->stats.turns, r->stats.turns + 1);
 	return busy;
 }
 
@@ -142,30 +143,30 @@ static void disarm_all(const struct table *t)
 			t->poller[i]->ops->disarm(t->poller[i]);
 }
 
+/* Off line meanwhile: attach and detach do not wait for a sleeper; wake_fd fetches it. */
+static void sleep_in_kernel(struct sv_reactor *r, int deadline_ms)
+{
+	struct epoll_event ev[16];
+
+	sv_store_release(&r->stats.sleeps, r->stats.sleeps + 1);
+	if (r->threaded)
+		rcu_thread_offline();
+	if (epoll_wait(r->epoll_fd, ev, 16, deadline_ms) > 0)
+		count(&r->stats.wakes, 1);
+	if (r->threaded)
+		rcu_thread_online();
+}
+
 bool sv_reactor_sleep(struct sv_reactor *r, int deadline_ms)
 {
-	const struct table *t = rcu_dereference(r->table);
-	struct epoll_event ev[16];
-	uint64_t then = sv_tsc(), drain;
-	bool pending = arm_all(t);
+	bool pending;
 
-	if (!pending && !sv_load_acquire(&r->stop)) {
-		count(&r->stats.sleeps, 1);
-		/* Off line: attach and detach do not wait for a sleeper; wake_fd fetches it. */
-		if (r->threaded)
-			rcu_thread_offline();
-		if (epoll_wait(r->epoll_fd, ev, 16, deadline_ms) > 0)
-			count(&r->stats.wakes, 1);
-		if (r->threaded)
-			rcu_thread_online();
-		if (read(r->wake_fd, &drain, sizeof(drain)) < 0 && errno != EAGAIN)
-			sv_warn("wake eventfd: %s", strerror(errno));
-		t = rcu_dereference(r->table);
-	}
-	disarm_all(t);
-	r->attributed = sv_tsc();
-	r->idle_turns = 0;
-	count(&r->stats.sleep_ticks, r->attributed - then);
+	account_nobody(r, &r->stats.idle_ticks);
+	pending = arm_all(sv_load_acquire(&r->table));
+	if (!pending && !sv_load_acquire(&r->stop))
+		sleep_in_kernel(r, deadline_ms);
+	disarm_all(sv_load_acquire(&r->table));
+	account_nobody(r, pending ? &r->stats.idle_ticks : &r->stats.sleep_ticks);
 	return !pending;
 }
 
@@ -173,28 +174,21 @@ bool sv_reactor_sleep(struct sv_reactor *r, int deadline_ms)
 static void *reactor_thread(void *arg)
 {
 	struct sv_reactor *r = arg;
-	uint64_t last_work, idle_ticks = r->config.idle_spin_us * r->ticks_per_us;
-	unsigned idle_turns = 0;
+	uint64_t quiet_since;
 
 	rcu_register_thread();
-	last_work = r->attributed = sv_tsc();
+	quiet_since = r->attributed = sv_tsc();
 	while (!sv_load_acquire(&r->stop)) {
 		bool busy = sv_reactor_turn(r);
+		uint64_t quiet = r->attributed - quiet_since;
 
 		rcu_quiescent_state();
-		if (busy) {
-			idle_turns = 0;
-			continue;
-		}
-		if (idle_turns++ == 0)
-			last_work = sv_tsc();
-		if (idle_turns < SPIN_TURNS)
-			continue;
-		sv_cpu_relax();
-		if (r->config.idle_spin_us == SV_IDLE_NEVER || idle_turns % TSC_CHECK_TURNS)
-			continue;
-		if (sv_tsc() - last_work >= idle_ticks && sv_reactor_sleep(r, SLEEP_DEADLINE_MS))
-			idle_turns = sv_reactor_turn(r) ? 0 : SPIN_TURNS;
+		if (busy)
+			quiet_since = r->attributed;
+		else if (quiet >= r->sleep_ticks || !sv_load_acquire(&r->table)->n)
+			sv_reactor_sleep(r, SLEEP_DEADLINE_MS);
+		else if (quiet >= r->rest_ticks)
+			sv_wait_rest(r->rest, &r->attributed, r->attributed, r->attributed + r->rest_ticks);
 	}
 	rcu_unregister_thread();
 	return NULL;
@@ -213,32 +207,55 @@ static int start_thread(struct sv_reactor *r, struct sv_error *err)
 	pthread_attr_init(&attr);
 	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* base/memtrap.h */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r->threaded = true; /* the thread reads it */
 	rc = pthread_create(&r->thread, &attr, reactor_thread, r);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	if (rc)
+	if (rc) {
+		r->threaded = false;
 		return sv_fail(err, rc, "cannot start a sidecore on CPU %d: %s", r->config.cpu,
 			strerror(rc));
-	r->threaded = true;
+	}
 	snprintf(name, sizeof(name), "sidecore-%d", r->config.cpu);
 	pthread_setname_np(r->thread, name);
 	return 0;
+}
+
+/* The longest rest of a CPU that needs no line to watch: our own line stands in for one. */
+static enum sv_wait choose_rest(void)
+{
+	if (sv_wait_available(SV_WAIT_TPAUSE))
+		return SV_WAIT_TPAUSE;
+	return sv_wait_available(SV_WAIT_MWAITX) ? SV_WAIT_MWAITX : SV_WAIT_PAUSE;
+}
+
+static void configure(struct sv_reactor *r, const struct sv_reactor_config *config)
+{
+	uint64_t per_us = sv_reactor_ticks_per_us();
+
+	r->config = *config;
+	if (!r->config.budget)
+		r->config.budget = DEFAULT_BUDGET;
+	r->rest = choose_rest();
+	r->rest_ticks = (config->idle_rest_us ? config->idle_rest_us : DEFAULT_REST_US) * per_us;
+	r->sleep_ticks = config->idle_spin_us < SV_IDLE_NEVER / per_us
+				 ? config->idle_spin_us * per_us
+				 : UINT64_MAX;
+	r->attributed = sv_tsc();
 }
 
 int sv_reactor_create(struct sv_reactor **out, const struct sv_reactor_config *config,
 	struct sv_error *err)
 {
 	struct sv_reactor *r = calloc(1, sizeof(*r));
-	struct epoll_event ev = {.events = EPOLLIN};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
 	int rc = 0;
 
 	if (!r)
 		return sv_fail(err, ENOMEM, "out of memory");
-	r->config = *config;
-	if (!r->config.budget)
-		r->config.budget = 64;
-	r->ticks_per_us = sv_reactor_ticks_per_us();
+	configure(r, config);
 	pthread_mutex_init(&r->change, NULL);
 	r->table = table_new(0);
 	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -264,6 +281,17 @@ static void wake(struct sv_reactor *r)
 		sv_warn("wake eventfd: %s", strerror(errno));
 }
 
+static void free_retired(struct sv_reactor *r)
+{
+	while (r->retired) {
+		struct table *t = r->retired;
+
+		r->retired = t->retired;
+		free(t);
+	}
+	r->nretired = 0;
+}
+
 void sv_reactor_destroy(struct sv_reactor *r)
 {
 	sv_store_release(&r->stop, 1);
@@ -276,51 +304,95 @@ void sv_reactor_destroy(struct sv_reactor *r)
 	if (r->wake_fd >= 0)
 		close(r->wake_fd);
 	SV_BUG_ON(r->table && r->table->n);
+	free_retired(r);
 	free(r->table);
 	pthread_mutex_destroy(&r->change);
 	free(r);
 }
 
-/* Publish @next, wait until nobody reads the old snapshot, free that. */
+/*
+ * Wait until nobody reads an old snapshot. The two loads take over what the thread's release stores
+ * at the end of a turn and before a sleep published: the same edge as liburcu's, spelled so that
+ * ThreadSanitizer sees it.
+ */
+static void grace_period(struct sv_reactor *r)
+{
+	if (r->threaded)
+		synchronize_rcu();
+	(void)sv_load_acquire(&r->stats.turns);
+	(void)sv_load_acquire(&r->stats.sleeps);
+	free_retired(r);
+}
+
+/* Publish @next and fetch a sleeper; the old snapshot is freed after the next grace period. */
 static void replace(struct sv_reactor *r, struct table *next)
 {
 	struct table *old = r->table;
 
 	for (unsigned i = 0; i < next->n; i++)
 		sv_store_relaxed(&next->poller[i]->crowd, next->n);
-	rcu_assign_pointer(r->table, next);
-	if (r->threaded) {
-		wake(r);
-		synchronize_rcu();
-	}
-	free(old);
+	sv_store_release(&r->table, next);
+	wake(r);
+	old->retired = r->retired;
+	r->retired = old;
+	r->nretired++;
 }
 
-static void watch(struct sv_reactor *r, const struct sv_poller *p, int op)
+static void unwatch(struct sv_reactor *r, const struct sv_poller *p, unsigned n)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
-
-	for (unsigned i = 0; i < SV_POLLER_WAKE_FDS; i++)
+	for (unsigned i = 0; i < n; i++)
 		if (p->wake_fds[i] >= 0)
-			epoll_ctl(r->epoll_fd, op, p->wake_fds[i], &ev);
+			epoll_ctl(r->epoll_fd, EPOLL_CTL_DEL, p->wake_fds[i], NULL);
+}
+
+static int watch(struct sv_reactor *r, const struct sv_poller *p)
+{
+	struct epoll_event ev = {.events = EPOLLIN | (p->wake_by_edge ? EPOLLET : 0u)};
+
+	for (unsigned i = 0; i < SV_POLLER_WAKE_FDS; i++) {
+		int fd = p->wake_fds[i];
+
+		if (fd >= 0 && epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+			int rc = -errno;
+
+			unwatch(r, p, i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int attach_locked(struct sv_reactor *r, struct sv_poller *p)
+{
+	struct table *next;
+	int rc;
+
+	if (r->table->n >= SV_REACTOR_POLLERS)
+		return -ENOSPC;
+	next = table_new(r->table->n + 1);
+	if (!next)
+		return -ENOMEM;
+	rc = watch(r, p);
+	if (rc < 0) {
+		free(next);
+		return rc;
+	}
+	memcpy(next->poller, r->table->poller, r->table->n * sizeof(next->poller[0]));
+	next->poller[r->table->n] = p;
+	replace(r, next);
+	if (r->nretired >= RETIRED_MAX)
+		grace_period(r);
+	return 0;
 }
 
 int sv_reactor_attach(struct sv_reactor *r, struct sv_poller *p)
 {
-	struct table *next;
+	int rc;
 
 	pthread_mutex_lock(&r->change);
-	next = r->table->n < SV_REACTOR_POLLERS ? table_new(r->table->n + 1) : NULL;
-	if (!next) {
-		pthread_mutex_unlock(&r->change);
-		return -ENOSPC;
-	}
-	memcpy(next->poller, r->table->poller, r->table->n * sizeof(next->poller[0]));
-	next->poller[r->table->n] = p;
-	watch(r, p, EPOLL_CTL_ADD);
-	replace(r, next);
+	rc = attach_locked(r, p);
 	pthread_mutex_unlock(&r->change);
-	return 0;
+	return rc;
 }
 
 void sv_reactor_detach(struct sv_reactor *r, struct sv_poller *p)
@@ -336,8 +408,25 @@ void sv_reactor_detach(struct sv_reactor *r, struct sv_poller *p)
 			next->poller[n++] = r->table->poller[i];
 	SV_BUG_ON(n + 1 != r->table->n);
 	next->n = n;
-	watch(r, p, EPOLL_CTL_DEL);
+	unwatch(r, p, SV_POLLER_WAKE_FDS);
 	replace(r, next);
+	grace_period(r);
+	pthread_mutex_unlock(&r->change);
+}
+
+void sv_reactor_sync(struct sv_reactor *r)
+{
+	pthread_mutex_lock(&r->change);
+	grace_period(r);
+	pthread_mutex_unlock(&r->change);
+}
+
+void sv_reactor_each(struct sv_reactor *r, void (*each)(const struct sv_poller *p, void *ctx),
+	void *ctx)
+{
+	pthread_mutex_lock(&r->change);
+	for (unsigned i = 0; i < r->table->n; i++)
+		each(r->table->poller[i], ctx);
 	pthread_mutex_unlock(&r->change);
 }
 

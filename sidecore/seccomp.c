@@ -24,6 +24,7 @@ static const char *const allowed[] = {
 	"eventfd2", "timerfd_create", "timerfd_settime", "epoll_create1", "epoll_ctl", "epoll_wait",
 	"epoll_pwait", "epoll_pwait2", "poll", "ppoll", "pipe2", "fallocate", "fsync", "fdatasync",
 	"ftruncate", "sync_file_range", "unlink", "getrandom",
+	"readlink", "readlinkat",
 	/* sockets already open, and accept */
 	"accept4", "recvmsg", "sendmsg", "recvfrom", "sendto", "shutdown", "getsockopt", "setsockopt",
 	"getsockname", "getpeername", "socketpair",

@@ -2,10 +2,10 @@
 #include "services.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <channels/atomics.h>
 #include <sidevisor/services.h>
@@ -40,6 +40,11 @@ const struct sv_service_ops sv_core_service = {
 
 /* --- console --------------------------------------------------------------------------------- */
 
+static bool would_block(void)
+{
+	return errno == EAGAIN || errno == EINTR || errno == ENOBUFS;
+}
+
 static void console_write(const struct sv_console_service *c, const struct sv_req *req,
 	struct sv_cpl *cpl)
 {
@@ -52,21 +57,23 @@ static void console_write(const struct sv_console_service *c, const struct sv_re
 		return;
 	}
 	memcpy(bytes, &req->arg[1], sizeof(bytes));
-	n = c->out < 0 ? (ssize_t)len : write(c->out, bytes, len);
+	n = c->out < 0 ? (ssize_t)len : send(c->out, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n >= 0)
 		cpl->value[0] = (uint64_t)n;
 	else
-		cpl->status = errno == EAGAIN || errno == EINTR ? SV_STATUS_AGAIN : SV_STATUS_IO;
+		cpl->status = would_block() ? SV_STATUS_AGAIN : SV_STATUS_IO;
 }
 
 static void console_read(const struct sv_console_service *c, struct sv_cpl *cpl)
 {
 	char bytes[SV_CONSOLE_INLINE_BYTES] = {0};
-	ssize_t n = c->in < 0 ? 0 : read(c->in, bytes, sizeof(bytes));
+	ssize_t n = c->in < 0 ? 0 : recv(c->in, bytes, sizeof(bytes), MSG_DONTWAIT);
 
 	if (n > 0) {
 		cpl->value[0] = (uint64_t)n;
 		memcpy(&cpl->value[1], bytes, sizeof(bytes));
+	} else if (n < 0 && !would_block()) {
+		cpl->status = SV_STATUS_IO;
 	}
 }
 
@@ -86,6 +93,9 @@ const struct sv_service_ops sv_console_service_ops = {
 
 /* --- bench ----------------------------------------------------------------------------------- */
 
+#define BENCH_SLICE_US 10000u	/* then the reactor goes round once, that is: detaching is possible */
+#define BENCH_QUIET_US 100000u	/* nothing bounced for so long: over */
+#define BENCH_TOTAL_US 10000000u
 
 static void bench_handle(const struct sv_service_call *call, const struct sv_req *req,
 	struct sv_cpl *cpl)
@@ -109,26 +119,29 @@ static void bench_handle(const struct sv_service_call *call, const struct sv_req
 	b->line = line;
 	b->next = 1;
 	b->last = req->arg[1];
+	b->quiet_since = sv_tsc();
+	b->end = b->quiet_since + BENCH_TOTAL_US * b->ticks_per_us;
 }
 
-/* Bounce to the end, or until nothing has moved for 100 ms. */
+/* Bounce for a slice of time. Return: nonzero while a ping-pong is under way. */
 static int bench_turn(void *ctx)
 {
 	struct sv_bench_service *b = ctx;
-	uint64_t *mine, quiet_since = sv_tsc();
+	uint64_t *mine, now, until;
 
 	if (!b->line)
 		return 0;
 	mine = b->line + SV_CACHE_LINE / sizeof(*b->line);
-	while (b->next <= b->last) {
+	until = sv_tsc() + BENCH_SLICE_US * b->ticks_per_us;
+	do {
+		now = sv_tsc();
 		if (sv_load_acquire(b->line) == b->next) {
 			sv_store_release(mine, b->next++);
-			quiet_since = sv_tsc();
-		} else if (sv_unlikely(sv_tsc() - quiet_since > b->give_up_ticks)) {
-			break;
+			b->quiet_since = now;
 		}
-	}
-	b->line = NULL;
+	} while (b->next <= b->last && now < until);
+	if (b->next > b->last || now > b->end || now - b->quiet_since > BENCH_QUIET_US * b->ticks_per_us)
+		b->line = NULL;
 	return 1;
 }
 

@@ -1,2 +1,17 @@
-# The node: its reactor, its control protocol, placement.
+# The sidecore process. Its private headers are tested too.
+function(sv_sidecore_test name source label)
+	sv_test(${name} ${source} LIBS sv_sidecore PkgConfig::JANSSON PkgConfig::HWLOC Threads::Threads
+		LABELS ${label})
+	target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/sidecore)
+endfunction()
+
+sv_sidecore_test(services unit/test_services.c unit)
+
 sv_test(placement topology/test_placement.c LIBS sv_sidecore PkgConfig::HWLOC LABELS topology)
+
+# A whole node in a process of its own, and clients of every kind.
+add_library(test_node_by_hand STATIC unit/node_by_hand.c)
+target_include_directories(test_node_by_hand PUBLIC unit)
+target_link_libraries(test_node_by_hand PUBLIC sv_sidecore sv_io PkgConfig::CRITERION)
+sv_hosted(test_node_by_hand)
+sv_test(control unit/test_control.c LIBS test_node_by_hand LABELS unit)
