@@ -25,3 +25,17 @@ if(SV_SANITIZE MATCHES thread)
 endif()
 add_test(NAME channel_stress COMMAND test_channel_stress)
 set_tests_properties(channel_stress PROPERTIES TIMEOUT 600 LABELS stress RUN_SERIAL ON)
+
+# A hostile guest on one channel and a proper one on another.
+sv_test(channel_hostile fuzz/test_channel_hostile.c fuzz/channel_once.c
+	LIBS test_channel_by_hand LABELS fuzz)
+if(SV_FUZZ)
+	add_executable(fuzz_channel fuzz/fuzz_channel.c fuzz/channel_once.c unit/channel_by_hand.c
+		${PROJECT_SOURCE_DIR}/sidecore/endpoint.c ${PROJECT_SOURCE_DIR}/sidecore/reactor.c)
+	target_compile_options(fuzz_channel PRIVATE -fsanitize=fuzzer,address,undefined
+		-fno-sanitize-recover=all)
+	target_link_options(fuzz_channel PRIVATE -fsanitize=fuzzer,address,undefined)
+	target_include_directories(fuzz_channel PRIVATE unit ${PROJECT_SOURCE_DIR}/sidecore
+		${PROJECT_SOURCE_DIR}/sidecore/include)
+	target_link_libraries(fuzz_channel PRIVATE sv_base sv_channels PkgConfig::URCU Threads::Threads)
+endif()
