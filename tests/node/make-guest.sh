@@ -3,23 +3,26 @@
 # Make what a stock Linux guest boots from: an initial RAM disk with the kernel's virtio modules, and
 # an ext4 root file system.
 #
-# usage: make-guest.sh tiny|debian KERNEL DIRECTORY
+# usage: make-guest.sh tiny|debian KERNEL DIRECTORY [FILE:DST...]
 #   tiny     busybox and a login shell: seconds to make, for the demonstration and boot tests
 #   debian   a minimal Debian userland with a compiler, lscpu, lstopo, dpkg, e2fsprogs (debootstrap,
 #            needs root; made once and cached)
 #   KERNEL   6.1, 6.12, 6.1-full or 6.1-rt (fetch.sh)
+#   FILE:DST put into the root file system
 # Leaves vmlinuz, initrd and root.img in DIRECTORY. The kernel parameter sv.run=COMMAND makes the guest
 # run the command (blanks as %) instead of a login shell and power off with its status on the console.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${SIDEVISOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sidevisor}
-[ $# -eq 3 ] || {
-	sed -n '3,13s/^# \{0,1\}//p' "$0"
+[ $# -ge 3 ] || {
+	sed -n '3,14s/^# \{0,1\}//p' "$0"
 	exit 2
 }
 kind=$1 out=$3
-eval "$(sh "$here/fetch.sh" kernel "$2")"
+found=$(sh "$here/fetch.sh" kernel "$2") || exit $?
+eval "$found"
+shift 3
 mkdir -p "$out"
 work=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-guest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -162,6 +165,10 @@ debian) make_debian "$work/root" ;;
 	exit 2
 	;;
 esac
+for f in "$@"; do
+	mkdir -p "$work/root/$(dirname "${f#*:}")"
+	cp "${f%%:*}" "$work/root/${f#*:}"
+done
 mke2fs -q -F -t ext4 -d "$work/root" "$out/root.img"
 cp "$VMLINUZ" "$out/vmlinuz"
 echo "$out"

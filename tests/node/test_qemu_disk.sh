@@ -1,0 +1,117 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Our disks under a front end that is not ours: a stock Debian kernel in QEMU boots from one, restarts,
+# writes to another and finds what it wrote, and cannot write to a third. usage: test_qemu_disk.sh BUILD
+. "$(dirname "$0")/lib.sh"
+
+qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
+	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
+servers=
+stop_servers() {
+	for pid in $servers; do
+		kill "$pid" 2>/dev/null
+	done
+	servers=
+}
+trap 'stop_servers; rm -rf "$test_dir"' EXIT
+
+cat >"$test_dir/script" <<'SCRIPT'
+first=$(awk '/virtio1-req/ { for (i = 2; i < NF - 2; i++) n += $i } END { print n + 0 }' /proc/interrupts)
+if [ ! -e /was.here ]; then
+	echo "first boot"
+	touch /was.here
+	sync
+	/bin/busybox reboot -f
+fi
+echo "second boot"
+echo "sectors $(cat /sys/block/vdb/size) serial $(cat /sys/block/vdb/serial) cache $(cat /sys/block/vdb/queue/write_cache)"
+dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null
+dd if=/tmp/data of=/dev/vdb bs=64k seek=16 conv=fsync 2>/dev/null && echo "written"
+echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/vdb of=/tmp/back bs=4k skip=256 count=1024 2>/dev/null
+cmp /tmp/data /tmp/back && echo "read back"
+echo "sum $(md5sum </tmp/data)"
+blkdiscard -o 1048576 -l 65536 /dev/vdb && echo "discarded"
+echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/vdb bs=64k skip=16 count=1 2>/dev/null | tr -d '\000' | wc -c | sed 's/^/left after discard: /'
+echo "read-only $(cat /sys/block/vdc/ro)"
+dd if=/dev/zero of=/dev/vdc bs=4k count=1 conv=fsync 2>/dev/null || echo "write refused"
+dd if=/dev/vdc bs=4k count=1 2>/dev/null | head -c 12
+dd if=/tmp/data of=/file bs=1M 2>/dev/null && sync && echo "file written"
+echo 3 >/proc/sys/vm/drop_caches
+cmp /tmp/data /file && echo "file read back"
+dmesg | grep -i 'i/o error\|blk_update' | head -n 3
+echo "end of script"
+SCRIPT
+guest tiny 6.1 "$test_dir/script:/script"
+truncate -s 16M "$test_dir/data.img"
+echo "only to read" >"$test_dir/ro.img"
+truncate -s 1M "$test_dir/ro.img"
+
+# serve NAME OPTIONS
+serve() {
+	"$build/tests/blk_server" "path=$test_dir/$1.img,socket=$test_dir/$1.sock$2" \
+		2>>"$test_dir/server" &
+	servers="$servers $!"
+	tries=0
+	while [ ! -S "$test_dir/$1.sock" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 1000 ] || {
+			cat "$test_dir/server"
+			exit 1
+		}
+		sleep 0.02
+	done
+}
+serve root ,discard
+serve data ,discard,queues=2,serial=number-seven
+serve ro ,readonly
+
+disk() {
+	echo "-chardev socket,id=$1,path=$test_dir/$1.sock" \
+		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
+}
+status=0
+# shellcheck disable=SC2046 # the options are words
+timeout 200 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
+	-object memory-backend-memfd,id=mem,size=512M,share=on \
+	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
+	-append "console=ttyS0 panic=-1 quiet sv.run=sh%/script" \
+	$(disk root 1) $(disk data 2) $(disk ro 1) </dev/null >"$test_dir/out" 2>"$test_dir/err" ||
+	status=$?
+tr -d '\r' <"$test_dir/out" >"$test_dir/out.clean"
+mv "$test_dir/out.clean" "$test_dir/out"
+
+expect_status 0
+expect "first boot"
+expect "second boot"
+expect "sectors 32768 serial number-seven cache write back"
+expect "^written"
+expect "^read back"
+expect "^discarded"
+expect "left after discard: 0"
+expect "read-only 1"
+expect "write refused"
+expect "only to read"
+expect "file read back"
+expect "end of script"
+reject "I/O error|blk_update|Call Trace"
+# What the guest was told is durable is in the image, and nothing else changed.
+sum=$(sed -n 's/^sum \([0-9a-f]*\).*/\1/p' "$test_dir/out")
+dd if="$test_dir/data.img" bs=64k skip=17 count=63 2>/dev/null >"$test_dir/tail"
+[ "$(stat -c %s "$test_dir/tail")" -eq 4128768 ] || fail "the image is short"
+[ -n "$sum" ] || fail "no sum"
+[ "$(head -c 1048576 "$test_dir/data.img" | tr -d '\000' | wc -c)" -eq 0 ] ||
+	fail "sectors before the written ones changed"
+[ "$(stat -c %s "$test_dir/data.img")" -eq 16777216 ] || fail "the image's size changed"
+[ "$(head -n 1 "$test_dir/ro.img" | tr -d '\000')" = "only to read" ] || fail "the read-only image changed"
+for pid in $servers; do
+	kill "$pid"
+	wait "$pid" || fail "a server ended with status $?"
+done
+servers=
+[ ! -S "$test_dir/data.sock" ] || fail "a server left its socket behind"
+cat "$test_dir/server" >>"$test_dir/err"
+reject "runtime error|Sanitizer" "$test_dir/server"
+expect_clean "$test_dir/root.img"
+done_testing
