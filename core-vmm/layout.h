@@ -38,6 +38,7 @@
 #define LAYOUT_BIOS 0xe0000ull		/* RSDP first, then the ACPI tables, up to 1 MiB */
 #define LAYOUT_BIOS_BYTES 0x20000ull
 #define LAYOUT_SMBIOS 0xf0000ull	/* SMBIOS, above the ACPI tables */
+#define LAYOUT_RESET_VECTOR 0xffff0ull	/* real-mode code that resets the machine (power.c) */
 #define LAYOUT_HIMEM 0x100000ull
 
 /* Legacy interrupt lines (GSI). */

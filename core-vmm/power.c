@@ -85,6 +85,25 @@ static void exit_write(void *dev, uint64_t off, const void *data, unsigned len)
 		sv_vm_end(dev, SV_END_EXIT, (int)v, NULL);
 }
 
+/*
+ * What firmware has at its reset vector. Linux jumps there to reboot when ACPI is of the
+ * hardware-reduced kind, as it then expects EFI to do it, and there is none.
+ */
+static void write_reset_vector(struct sv_vm *vm)
+{
+	static const uint8_t code[] = {
+		0xb0, RESET_CONTROL_CPU | 2, /* mov al, 6 */
+		0xba, PORT_RESET_PCI & 0xff, PORT_RESET_PCI >> 8, /* mov dx, 0xcf9 */
+		0xee,			     /* out dx, al */
+		0xf4,			     /* hlt */
+		0xeb, 0xfd,		     /* jmp to the hlt */
+	};
+	void *at = sv_vm_ptr(vm, LAYOUT_RESET_VECTOR, sizeof(code));
+
+	if (at && !vm->lwk)
+		memcpy(at, code, sizeof(code));
+}
+
 static const struct sv_bus_ops sleep_ops = {read_zero, sleep_write};
 static const struct sv_bus_ops kbc_ops = {read_ones, kbc_write};
 static const struct sv_bus_ops panic_ops = {panic_read, panic_write};
@@ -100,5 +119,8 @@ int sv_power_create(struct sv_vm *vm, struct sv_error *err)
 		rc = sv_bus_add(&vm->pio, PORT_PVPANIC, 1, &panic_ops, vm);
 	if (rc == 0 && vm->config->exit_port)
 		rc = sv_bus_add(&vm->pio, PORT_EXIT, EXIT_BYTES, &exit_ops, vm);
-	return rc < 0 ? sv_fail(err, -rc, "the power registers: %s", strerror(-rc)) : 0;
+	if (rc < 0)
+		return sv_fail(err, -rc, "the power registers: %s", strerror(-rc));
+	write_reset_vector(vm);
+	return 0;
 }
