@@ -222,7 +222,8 @@ static struct blk *blk_new(const struct sv_device_request *req)
 	return b;
 }
 
-static int blk_attach(const struct sv_device_request *req, void **handle, struct sv_error *err)
+int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
+	struct sv_error *err)
 {
 	struct blk *b;
 	int rc;
@@ -244,20 +245,34 @@ static int blk_attach(const struct sv_device_request *req, void **handle, struct
 		blk_free(b);
 		return rc;
 	}
+	b->session.vhost.sealed_only = !foreign;
 	/* Not polled before the front end starts a queue. */
 	b->session.poller.wake_fds[1] = b->cq_event;
-	*handle = b;
+	*out = b;
 	return 0;
 }
 
-static void blk_detach(void *handle)
+void blk_close(struct blk *b)
 {
-	struct blk *b = handle;
-
 	if (sv_session_close(&b->session) < 0)
 		return;
 	close(b->fd);
 	blk_free(b);
+}
+
+static int blk_attach(const struct sv_device_request *req, void **handle, struct sv_error *err)
+{
+	struct blk *b;
+	int rc = blk_open(req, false, &b, err);
+
+	if (rc == 0)
+		*handle = b;
+	return rc;
+}
+
+static void blk_detach(void *handle)
+{
+	blk_close(handle);
 }
 
 static char *blk_stats(void *handle)

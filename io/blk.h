@@ -80,6 +80,11 @@ static inline void blk_count(uint64_t *counter, uint64_t by)
 	__atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
 }
 
+/* blk.c: as the class's attach and detach; a @foreign front end's memory may lack seals. */
+int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
+	struct sv_error *err);
+void blk_close(struct blk *b);
+
 /* blk_ring.c: slots and the ring. Context: polling thread, but for open and close. */
 int blk_ring_open(struct blk *b, struct sv_error *err);
 void blk_ring_close(struct blk *b);

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <base/memtrap.h>
+
 #define PAGE 4096ull
 
 static bool overlaps(uint64_t a, uint64_t b, uint64_t a_bytes, uint64_t b_bytes)
@@ -84,6 +86,7 @@ int sv_vhost_mem_add(struct sv_vhost *v, const struct vu_region *r, int fd, stru
 	(void)madvise(base, bytes, MADV_DONTFORK);
 	v->map[n].base = base;
 	v->map[n].bytes = bytes;
+	v->map[n].trap = sv_memtrap_add(base, bytes);
 	v->gmem.region[n] = (struct sv_gmem_region){.gpa = r->gpa,
 		.size = r->size,
 		.host = (uint8_t *)base + (r->fd_offset - start),
@@ -94,6 +97,12 @@ int sv_vhost_mem_add(struct sv_vhost *v, const struct vu_region *r, int fd, stru
 	return 0;
 }
 
+static void unmap(struct sv_vhost *v, unsigned i)
+{
+	sv_memtrap_remove(v->map[i].trap);
+	munmap(v->map[i].base, v->map[i].bytes);
+}
+
 int sv_vhost_mem_remove(struct sv_vhost *v, const struct vu_region *r, struct sv_error *err)
 {
 	for (unsigned i = 0; i < v->gmem.n; i++) {
@@ -102,7 +111,7 @@ int sv_vhost_mem_remove(struct sv_vhost *v, const struct vu_region *r, struct sv
 
 		if (o->gpa != r->gpa || o->size != r->size || o->user_addr != r->user_addr)
 			continue;
-		munmap(v->map[i].base, v->map[i].bytes);
+		unmap(v, i);
 		v->map[i] = v->map[last];
 		v->gmem.region[i] = v->gmem.region[last];
 		v->gmem.n = last;
@@ -115,7 +124,7 @@ int sv_vhost_mem_remove(struct sv_vhost *v, const struct vu_region *r, struct sv
 void sv_vhost_mem_clear(struct sv_vhost *v)
 {
 	for (unsigned i = 0; i < v->gmem.n; i++)
-		munmap(v->map[i].base, v->map[i].bytes);
+		unmap(v, i);
 	v->gmem.n = 0;
 }
 

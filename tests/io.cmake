@@ -15,6 +15,7 @@ if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/unit/front_end.c)
 			sv_test(${t} unit/test_${t}.c LIBS test_front_end LABELS unit)
 		endif()
 	endforeach()
+	sv_test(blk_stress stress/test_blk_stress.c LIBS test_front_end LABELS stress)
 endif()
 
 # Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
@@ -29,3 +30,11 @@ if(SV_FUZZ)
 	target_link_options(fuzz_blk PRIVATE -fsanitize=fuzzer,address,undefined)
 	target_link_libraries(fuzz_blk PRIVATE sv_base sv_channels PkgConfig::URING)
 endif()
+
+# The disk under front ends that are not ours.
+add_executable(blk_server stress/blk_server.c)
+target_link_libraries(blk_server PRIVATE sv_io sv_sidecore)
+sv_hosted(blk_server)
+add_test(NAME qemu_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_disk.sh
+	${CMAKE_BINARY_DIR})
+set_tests_properties(qemu_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)

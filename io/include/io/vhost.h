@@ -69,7 +69,7 @@ struct sv_vhost {
 	struct sv_vhost_host host;
 	struct sv_poller *poller;
 	unsigned queues;
-	bool sealed_only; /* accept only memory that cannot shrink under us */
+	bool sealed_only; /* accept only memory that its owner cannot shrink */
 	int epoll_fd;	  /* kicks (edge-triggered) and the device's own descriptors */
 
 	/* Control thread. */
@@ -79,6 +79,7 @@ struct sv_vhost {
 	struct {
 		void *base;
 		uint64_t bytes;
+		int trap; /* base/memtrap.h */
 	} map[SV_GMEM_REGIONS];
 	unsigned have; /* bytes of the message received so far */
 	unsigned nfds;
