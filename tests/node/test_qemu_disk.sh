@@ -16,7 +16,6 @@ stop_servers() {
 trap 'stop_servers; rm -rf "$test_dir"' EXIT
 
 cat >"$test_dir/script" <<'SCRIPT'
-first=$(awk '/virtio1-req/ { for (i = 2; i < NF - 2; i++) n += $i } END { print n + 0 }' /proc/interrupts)
 if [ ! -e /was.here ]; then
 	echo "first boot"
 	touch /was.here
