@@ -5,6 +5,13 @@ target_link_libraries(test_channel_by_hand PUBLIC sv_sidecore Threads::Threads)
 sv_hosted(test_channel_by_hand)
 
 sv_test(ring unit/test_ring.c LIBS sv_channels LABELS unit)
+sv_test(wait unit/test_wait.c LIBS sv_channels Threads::Threads LABELS unit)
+# Policies that a CPU may lack: a program each, so that one that is skipped hides no other.
+foreach(policy umwait tpause mwaitx)
+	string(TOUPPER ${policy} POLICY)
+	sv_test(wait_${policy} unit/test_wait.c LIBS sv_channels Threads::Threads LABELS unit)
+	target_compile_definitions(test_wait_${policy} PRIVATE POLICY=SV_WAIT_${POLICY})
+endforeach()
 sv_test(channel_step step/test_channel_step.c LIBS test_channel_by_hand LABELS step)
 
 # The protocol under x86-TSO, searched exhaustively, and the bugs that the search has to find.
@@ -39,3 +46,10 @@ if(SV_FUZZ)
 		${PROJECT_SOURCE_DIR}/sidecore/include)
 	target_link_libraries(fuzz_channel PRIVATE sv_base sv_channels PkgConfig::URCU Threads::Threads)
 endif()
+
+# The ABI's headers under other compilers and languages, and the direction of includes.
+add_test(NAME abi_headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/abi/headers.sh
+	${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER} gcc clang)
+add_test(NAME abi_includes COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR}
+	-DBUILD=${PROJECT_BINARY_DIR} -P ${CMAKE_CURRENT_SOURCE_DIR}/abi/includes.cmake)
+set_tests_properties(abi_headers abi_includes PROPERTIES LABELS abi)

@@ -19,7 +19,7 @@ search() {
 	# shellcheck disable=SC2086 # the flags are words
 	spin -a $2 "$model" > "$1.spin" || { cat "$1.spin"; exit 1; }
 	# shellcheck disable=SC2086
-	cc -O1 -w $3 -o "$1.pan" pan.c
+	cc -O0 -w $3 -o "$1.pan" pan.c
 	# shellcheck disable=SC2086
 	"./$1.pan" -m100000 $4 > "$1.out" 2>&1 || true
 	if grep -q 'max search depth too small\|out of memory\|Search not completed' "$1.out"; then
