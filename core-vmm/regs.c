@@ -100,15 +100,15 @@ static void set_msrs(struct sv_vcpu *vcpu)
 		{.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
 		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WRITE_BACK},
 	};
-	struct {
+	union {
 		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
+		uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 	} one;
 
 	for (unsigned i = 0; i < sizeof(msr) / sizeof(msr[0]); i++) {
 		memset(&one, 0, sizeof(one));
 		one.head.nmsrs = 1;
-		one.entry = msr[i];
+		memcpy(one.bytes + sizeof(one.head), &msr[i], sizeof(msr[i]));
 		ioctl(vcpu->fd, KVM_SET_MSRS, &one);
 	}
 }
