@@ -12,6 +12,7 @@ foreach(policy umwait tpause mwaitx)
 	sv_test(wait_${policy} unit/test_wait.c LIBS sv_channels Threads::Threads LABELS unit)
 	target_compile_definitions(test_wait_${policy} PRIVATE POLICY=SV_WAIT_${POLICY})
 endforeach()
+sv_test(client unit/test_client.c LIBS test_channel_by_hand LABELS unit)
 sv_test(channel_step step/test_channel_step.c LIBS test_channel_by_hand LABELS step)
 
 # The protocol under x86-TSO, searched exhaustively, and the bugs that the search has to find.
