@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <io/blk_export.h>
 #include <io/devices.h>
 #include <sidecore/node.h>
 #include <sidecore/placement.h>
@@ -14,6 +15,7 @@
 #include "cli.h"
 
 #define DEFAULT_IDLE_US 2000
+#define DISKS 64u
 
 static const char help[] =
 	"usage: sidevisor serve [OPTION...]\n"
@@ -25,10 +27,46 @@ static const char help[] =
 	"      --control-cpu CPU   of the control thread (default: chosen)\n"
 	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
 	"                          `never`: it polls for ever\n"
+	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough]\n"
+	"                          [,queues=N][,serial=TEXT]: a disk for a vhost-user front end that\n"
+	"                          is not sidevisor's, such as QEMU; may be given several times\n"
 	"      --allow-bench       let guests occupy a sidecore for measurements\n"
 	"  -h, --help\n";
 
-enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE };
+enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK };
+
+/* The disks of --blk: filled from the command line, open while the node serves. */
+struct disks {
+	unsigned n;
+	struct sv_blk_export_config config[DISKS];
+	struct sv_blk_export *open[DISKS];
+};
+
+static int open_disks(struct sv_poller_host *host, void *ctx, struct sv_error *err)
+{
+	struct disks *d = ctx;
+	int rc = 0;
+
+	for (unsigned i = 0; i < d->n && rc == 0; i++)
+		rc = sv_blk_export_open(&d->open[i], &d->config[i], host, err);
+	return rc;
+}
+
+static void close_disks(void *ctx)
+{
+	struct disks *d = ctx;
+
+	for (unsigned i = 0; i < d->n; i++)
+		if (d->open[i])
+			sv_blk_export_close(d->open[i]);
+}
+
+static int parse_disk(struct disks *d, char *text, struct sv_error *err)
+{
+	if (d->n == DISKS)
+		return sv_fail(err, EINVAL, "--blk: at most %u disks", DISKS);
+	return sv_blk_export_parse(text, &d->config[d->n++], err);
+}
 
 static const struct option options[] = {
 	{"cpus", required_argument, NULL, 'c'},
@@ -36,6 +74,7 @@ static const struct option options[] = {
 	{"control-cpu", required_argument, NULL, OPT_CONTROL},
 	{"idle", required_argument, NULL, OPT_IDLE},
 	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"blk", required_argument, NULL, OPT_BLK},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -85,6 +124,9 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 	case OPT_BENCH:
 		c->allow_bench = true;
 		break;
+	case OPT_BLK:
+		rc = parse_disk(c->devices, optarg, err);
+		break;
 	case OPT_PRIVATE:
 		rc = cli_parse_number("--private-fd", optarg, 3, 1023, &n, err);
 		c->private_fd = (int)n;
@@ -110,8 +152,12 @@ static int choose_cpu(struct sv_node_config *c, struct sv_error *err)
 
 int cli_serve(int argc, char **argv)
 {
+	static struct disks disks;
 	struct sv_node_config c = {.socket = SV_CONTROL_SOCKET,
 		.private_fd = -1,
+		.open_devices = open_disks,
+		.close_devices = close_disks,
+		.devices = &disks,
 		.control_cpu = -1,
 		.idle_spin_us = DEFAULT_IDLE_US};
 	struct sv_error err = {""};

@@ -287,6 +287,12 @@ static void close_control(struct sv_node *n)
 	close_if_open(n->epoll_fd);
 }
 
+static int open_devices(struct sv_node *n, struct sv_error *err)
+{
+	n->devices_open = true;
+	return n->config.open_devices(&n->sidecore[0].host, n->config.devices, err);
+}
+
 int sv_node_run(const struct sv_node_config *config, struct sv_error *err)
 {
 	struct sv_node *n = calloc(1, sizeof(*n));
@@ -301,10 +307,14 @@ int sv_node_run(const struct sv_node_config *config, struct sv_error *err)
 		rc = start_sidecores(n, err);
 	if (rc == 0)
 		rc = open_clients(n, err);
+	if (rc == 0 && n->config.open_devices)
+		rc = open_devices(n, err);
 	if (rc == 0)
 		rc = sv_node_confine(err);
 	if (rc == 0)
 		control_loop(n);
+	if (n->devices_open)
+		n->config.close_devices(n->config.devices);
 	close_control(n);
 	free(n);
 	return rc;

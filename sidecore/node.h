@@ -62,7 +62,7 @@ struct sv_node {
 	int epoll_fd, listener, sigfd, trapfd;
 	bool deaf; /* out of descriptors: no connection is accepted until a lease ends */
 	struct sv_watch *watches, *dead_watches;
-	bool done;
+	bool done, devices_open;
 };
 
 int sv_node_watch(struct sv_node *n, int fd, void (*ready)(void *ctx), void *ctx);

@@ -26,6 +26,13 @@ struct sv_node_config {
 	bool allow_bench;
 	const struct sv_device_class *class[SV_NODE_CLASSES];
 	unsigned classes;
+	/*
+	 * The node's own devices, or NULL: opened on the first sidecore before the node is confined,
+	 * closed (even when opening failed half-way) while the sidecores still run. Control thread.
+	 */
+	int (*open_devices)(struct sv_poller_host *host, void *ctx, struct sv_error *err);
+	void (*close_devices)(void *ctx);
+	void *devices;
 };
 
 /*
