@@ -20,9 +20,8 @@
  * The binary statistics of a VM or vCPU (Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD): single
  * values only, histograms are left out.
  */
-static json_t *kvm_stats(int fd)
+static json_t *kvm_stats(int sfd)
 {
-	int sfd = ioctl(fd, KVM_GET_STATS_FD, NULL);
 	struct kvm_stats_header head;
 	json_t *out = json_object();
 
@@ -30,7 +29,7 @@ static json_t *kvm_stats(int fd)
 		return out;
 	if (pread(sfd, &head, sizeof(head), 0) != sizeof(head) ||
 		head.num_desc > KVM_STATS_DESCRIPTORS || head.name_size > 256)
-		goto out;
+		return out;
 	for (uint32_t i = 0; i < head.num_desc; i++) {
 		union {
 			struct kvm_stats_desc d;
@@ -49,8 +48,6 @@ static json_t *kvm_stats(int fd)
 			break;
 		json_object_set_new(out, u.d.name, json_integer((json_int_t)value));
 	}
-out:
-	close(sfd);
 	return out;
 }
 
@@ -75,7 +72,7 @@ static json_t *vcpu_json(const struct sv_vcpu *vcpu)
 	json_object_set_new(o, "exits_to_us", json_integer((json_int_t)total));
 	json_object_set_new(o, "exits", exits);
 	json_object_set_new(o, "kicks", json_integer((json_int_t)sv_load_relaxed(&vcpu->kicks)));
-	json_object_set_new(o, "kvm", kvm_stats(vcpu->fd));
+	json_object_set_new(o, "kvm", kvm_stats(vcpu->stats_fd));
 	return o;
 }
 
@@ -92,6 +89,7 @@ uint64_t sv_stats_exits(const struct sv_vm *vm)
 char *sv_stats_json(struct sv_vm *vm)
 {
 	json_t *o = json_object(), *vcpus = json_array();
+	int sfd = ioctl(vm->vm_fd, KVM_GET_STATS_FD, NULL);
 	char *text;
 
 	for (unsigned i = 0; i < vm->nvcpus; i++)
@@ -107,7 +105,9 @@ char *sv_stats_json(struct sv_vm *vm)
 		json_integer((json_int_t)(sv_load_relaxed(&vm->pio.unassigned) +
 					  sv_load_relaxed(&vm->mmio.unassigned))));
 	json_object_set_new(o, "vcpus", vcpus);
-	json_object_set_new(o, "kvm", kvm_stats(vm->vm_fd));
+	json_object_set_new(o, "kvm", kvm_stats(sfd));
+	if (sfd >= 0)
+		close(sfd);
 	text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
 	json_decref(o);
 	return text;

@@ -112,6 +112,7 @@ static int create_one(struct sv_vm *vm, unsigned i, struct sv_error *err)
 		return sv_fail(err, errno, "vCPU %u: mmap: %s", i, strerror(errno));
 	}
 	vcpu->run_bytes = (size_t)bytes;
+	vcpu->stats_fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
 	return 0;
 }
 
@@ -123,7 +124,8 @@ int sv_vcpus_create(struct sv_vm *vm, struct sv_error *err)
 	if (!vm->vcpu)
 		return sv_fail(err, ENOMEM, "out of memory");
 	for (unsigned i = 0; i < vm->nvcpus; i++)
-		vm->vcpu[i] = (struct sv_vcpu){.vm = vm, .index = i, .fd = -1};
+		vm->vcpu[i] = (struct sv_vcpu){
+			.vm = vm, .index = i, .fd = -1, .stats_fd = -1};
 	for (unsigned i = 0; i < vm->nvcpus && rc == 0; i++)
 		rc = create_one(vm, i, err);
 	if (rc < 0) {
@@ -154,6 +156,8 @@ void sv_vcpus_destroy(struct sv_vm *vm)
 
 		if (vcpu->run)
 			munmap(vcpu->run, vcpu->run_bytes);
+		if (vcpu->stats_fd >= 0)
+			close(vcpu->stats_fd);
 		if (vcpu->fd >= 0)
 			close(vcpu->fd);
 	}

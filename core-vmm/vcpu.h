@@ -16,6 +16,7 @@ struct sv_vcpu {
 	struct sv_vm *vm;
 	unsigned index;
 	int fd;
+	int stats_fd; /* KVM's counters; -1: it has none. The ioctl that opens it waits for KVM_RUN */
 	struct kvm_run *run;
 	size_t run_bytes;
 	pthread_t thread;
