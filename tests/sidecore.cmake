@@ -16,3 +16,5 @@ target_link_libraries(test_node_by_hand PUBLIC sv_sidecore sv_io PkgConfig::CRIT
 sv_hosted(test_node_by_hand)
 sv_test(control unit/test_control.c LIBS test_node_by_hand LABELS unit)
 sv_sidecore_test(reactor unit/test_reactor.c unit)
+sv_test(memtrap unit/test_memtrap.c LIBS sv_base LABELS unit)
+sv_test(node_service unit/test_node_service.c LIBS test_node_by_hand PkgConfig::JANSSON LABELS unit)
