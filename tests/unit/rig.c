@@ -14,6 +14,7 @@
 #include <criterion/criterion.h>
 
 static struct rig *rig;
+static pthread_mutex_t notes_lock = PTHREAD_MUTEX_INITIALIZER; /* vCPU threads take notes together */
 
 /* --- what KVM would be asked --------------------------------------------------------------------- */
 
@@ -35,9 +36,8 @@ static int note_routing(struct sv_vm *vm, const struct kvm_irq_routing *table)
 	return 0;
 }
 
-static int note_irqfd(struct sv_vm *vm, unsigned gsi, int fd, bool bind)
+static int irqfd_locked(unsigned gsi, int fd, bool bind)
 {
-	(void)vm;
 	if (bind && rig->refuse)
 		return rig->refuse;
 	if (bind) {
@@ -53,6 +53,17 @@ static int note_irqfd(struct sv_vm *vm, unsigned gsi, int fd, bool bind)
 			return 0;
 		}
 	return -ENOENT;
+}
+
+static int note_irqfd(struct sv_vm *vm, unsigned gsi, int fd, bool bind)
+{
+	int rc;
+
+	(void)vm;
+	pthread_mutex_lock(&notes_lock);
+	rc = irqfd_locked(gsi, fd, bind);
+	pthread_mutex_unlock(&notes_lock);
+	return rc;
 }
 
 static int note_msi(struct sv_vm *vm, const struct kvm_msi *msi)
@@ -71,9 +82,8 @@ static int note_line(struct sv_vm *vm, unsigned gsi, bool level)
 	return 0;
 }
 
-static int note_ioeventfd(struct sv_vm *vm, uint64_t gpa, unsigned len, int fd, bool bind)
+static int ioeventfd_locked(uint64_t gpa, unsigned len, int fd, bool bind)
 {
-	(void)vm;
 	if (bind && rig->refuse)
 		return rig->refuse;
 	if (bind && rig_kick(rig, gpa) >= 0)
@@ -91,6 +101,17 @@ static int note_ioeventfd(struct sv_vm *vm, uint64_t gpa, unsigned len, int fd, 
 			return 0;
 		}
 	return -ENOENT;
+}
+
+static int note_ioeventfd(struct sv_vm *vm, uint64_t gpa, unsigned len, int fd, bool bind)
+{
+	int rc;
+
+	(void)vm;
+	pthread_mutex_lock(&notes_lock);
+	rc = ioeventfd_locked(gpa, len, fd, bind);
+	pthread_mutex_unlock(&notes_lock);
+	return rc;
 }
 
 static const struct sv_irq_ops notes = {
