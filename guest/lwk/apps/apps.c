@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app=NAME on the command line chooses the application. */
+/* app=NAME on the command line chooses the application; with `stay` it does not end when it is done. */
 #include "apps.h"
 
 #include <lwk/lwk.h>
@@ -25,9 +25,13 @@ int lwk_app_main(void);
 int lwk_app_main(void)
 {
 	for (unsigned i = 0; i < sizeof(apps) / sizeof(apps[0]); i++)
-		if (lwk_arg_is("app", apps[i].name))
-			return apps[i].main();
-	if (!lwk_arg_u64("app", 1) || lwk_arg_word("app"))
-		return 2;
-	return app_hello();
+		if (lwk_arg_is("app", apps[i].name)) {
+			int status = apps[i].main();
+
+			return status == 0 && lwk_arg_word("stay") ? app_idle() : status;
+		}
+	if (!lwk_arg_has("app"))
+		return app_hello();
+	lwk_printf("no application of that name\n");
+	return 2;
 }

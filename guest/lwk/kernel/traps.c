@@ -96,7 +96,7 @@ void kernel_crash(uint32_t vector, uint64_t error_code, const struct trap_frame 
 	c->rflags = f->rflags;
 	c->cr2 = vector == VECTOR_PF ? read_cr2() : 0;
 	c->cpl = (uint32_t)f->cs & 3;
-	for (i = 0; cause[i] && i < sizeof(c->cause) - 1; i++)
+	for (i = 0; i < sizeof(c->cause) - 1 && cause[i]; i++)
 		c->cause[i] = cause[i];
 	c->cause[i] = 0;
 	out32(SV_PORT_CRASH, c->vcpu);

@@ -85,6 +85,11 @@ bool lwk_arg_word(const char *word)
 	return s && *s != '=';
 }
 
+bool lwk_arg_has(const char *key)
+{
+	return find(key) != NULL;
+}
+
 void lwk_user_start(unsigned vcpu)
 {
 	lwk_vcpu_init(vcpu);

@@ -51,6 +51,7 @@ __attribute__((noreturn)) void lwk_exit(int status);
 uint64_t lwk_arg_u64(const char *key, uint64_t otherwise);
 bool lwk_arg_is(const char *key, const char *value);
 bool lwk_arg_word(const char *word); /* a word without '=' */
+bool lwk_arg_has(const char *key);   /* either */
 
 /* --- clock ----------------------------------------------------------------------------------- */
 

@@ -1,0 +1,108 @@
+#!/bin/sh
+# The lightweight kernel on this machine's KVM, one group of checks per call.
+# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|exits|bench|refuse
+set -u
+sv=$1
+lwk=$2
+group=$3
+dir=$(mktemp -d)
+vm=
+trap '[ -n "$vm" ] && kill "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
+failed=0
+
+if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+	echo "SKIPPED BECAUSE there is no /dev/kvm that we may open: the lightweight kernel's $group"
+	exit 0
+fi
+
+# check STATUS PATTERN CMDLINE [OPTION...]: how it ends, and what is on the console or stderr.
+check() {
+	want=$1 pattern=$2 cmdline=$3
+	shift 3
+	timeout -k 5 120 "$sv" run --private --kernel "$lwk" --memory 64M --cmdline "$cmdline" "$@" \
+		>"$dir/out" 2>&1 </dev/null
+	got=$?
+	if [ "$got" -ne "$want" ] || ! grep -qE -- "$pattern" "$dir/out"; then
+		failed=$((failed + 1))
+		echo "FAILED '$cmdline' $*: status $got (want $want), no '$pattern' in:"
+		sed 's/^/    /' "$dir/out"
+	fi
+}
+
+apps() {
+	check 0 "Hello from CPL 3 on vCPU 0 of 1: 64 MiB" "app=hello"
+	check 0 "50000 requests on 1 vCPUs in .*, 0 errors" "app=stress n=50000"
+	check 0 "50000 requests on 1 vCPUs in .*, 0 errors" "app=stress n=50000 batch=32"
+	check 0 "50000 requests on 1 vCPUs in .*, 0 errors" "app=stress n=50000 batch=2" --ring-entries 2
+	check 0 "10 timer interrupts taken" "app=timer"
+	check 0 "MiB below 3 GiB and 0 MiB above 4 GiB taken, 0 errors" "app=memory"
+	check 0 "and 1024 MiB above 4 GiB taken, 0 errors" "app=memory" --memory 4G --no-populate
+	check 1 "exited with status 2" "app=nosuch"
+	check 0 "^survived" "app=hostile"
+}
+
+crashes() {
+	check 1 "crashed on vCPU 0: null pointer .*address 0," "app=crash how=null"
+	check 1 "crashed on vCPU 0: divide error .*vector 0," "app=crash how=divide"
+	check 1 "crashed on vCPU 0: general protection fault .*vector 13," "app=crash how=jump"
+	check 1 "crashed on vCPU 0: page fault: write not permitted .*address 0x200000," "app=crash how=kernel"
+	check 1 "crashed on vCPU 0: page fault: write not permitted .*address 0x400000," "app=crash how=text"
+	check 1 "crashed on vCPU 0: page fault: write to unmapped memory" "app=crash how=unmapped"
+	check 1 "crashed on vCPU 0: invalid instruction .*vector 6," "app=crash how=invalid"
+	check 1 "crashed on vCPU 0: stack overflow" "app=crash how=stack"
+	check 1 "crashed on vCPU 3: stack overflow" "app=crash how=stack on=3" --vcpus 4 --overcommit
+	check 1 "crashed on vCPU 2: null pointer" "app=crash how=null on=2" --vcpus 3 --overcommit
+}
+
+# More vCPUs than cores: they boot, answer and end.
+scale() {
+	check 0 "64 of 64 vCPUs answered rightly" "app=threads" --vcpus 64 --overcommit
+	check 0 "6400 requests on 64 vCPUs in .*, 0 errors" "app=stress n=100" --vcpus 64 --overcommit
+	check 0 "15 vCPUs woke 10 times each" "app=wake" --vcpus 16 --overcommit
+	check 0 "taken, 0 errors" "app=memory piece=65536" --vcpus 8 --overcommit
+}
+
+# A million requests, and the vCPU has not once come out to the VM process.
+exits() {
+	"$sv" run --private --kernel "$lwk" --memory 64M --name "exits-$$" \
+		--cmdline "app=stress n=1000000 stay" >"$dir/out" 2>&1 </dev/null &
+	vm=$!
+	for i in $(seq 600); do
+		grep -q " errors" "$dir/out" && break
+		kill -0 "$vm" 2>/dev/null || break
+		sleep 0.1
+	done
+	grep -q "1000000 requests on 1 vCPUs in .*, 0 errors" "$dir/out" || failed=1
+	timeout 20 "$sv" stats "exits-$$" --json >"$dir/stats" 2>&1 || failed=1
+	grep -q '"exits_to_us": 0,' "$dir/stats" || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/stats"
+	timeout 20 "$sv" stop "exits-$$" >"$dir/stop" 2>&1 || failed=1
+	wait "$vm"
+	vm=
+}
+
+bench() {
+	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench exit --rounds 5 --count 500 --exits 5 --json \
+		>"$dir/out" 2>&1 || failed=1
+	for key in substrate emulated cpus pingpong ring exit_kernel exit_user_pio exit_user_mmio \
+		exit_hypercall kick_ioeventfd ring_over_pingpong exit_over_ring; do
+		grep -q "\"$key\":" "$dir/out" || failed=1
+	done
+	grep -A 5 '"ring": {' "$dir/out" | grep -q '"n": 2500' || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/out"
+}
+
+refuse() {
+	check 1 "too little memory below 3 GiB for the stacks" "app=threads" --memory 12M --vcpus 256 \
+		--overcommit --no-populate
+}
+
+case $group in
+apps | crashes | scale | exits | bench | refuse) $group ;;
+*)
+	echo "lwk.sh: no group '$group'"
+	exit 2
+	;;
+esac
+echo "$group: $failed failed"
+[ "$failed" -eq 0 ]
