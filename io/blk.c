@@ -33,6 +33,22 @@ static void place_workers(struct blk *b)
 	(void)io_uring_register_iowq_max_workers(&b->ring, most);
 }
 
+/* One round over the queues. The one after whoever takes the last slot is the first of the next. */
+static unsigned take_all(struct blk *b, unsigned budget)
+{
+	unsigned n = 0, first = b->first_queue;
+
+	for (unsigned i = 0; i < b->queues && b->free_head != BLK_NONE; i++) {
+		unsigned q = (first + i) % b->queues;
+		unsigned taken = blk_take(b, q, budget);
+
+		if (taken && b->free_head == BLK_NONE)
+			b->first_queue = (q + 1) % b->queues;
+		n += taken;
+	}
+	return n;
+}
+
 static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 {
 	struct blk *b = blk_of(p);
@@ -42,8 +58,7 @@ static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 		place_workers(b);
 	if (b->busy)
 		n += blk_ring_reap(b);
-	for (unsigned q = 0; q < b->queues; q++)
-		n += blk_take(b, q, budget);
+	n += take_all(b, budget);
 	if (!n && !b->to_submit)
 		return SV_POLL_IDLE;
 	blk_ring_submit(b);

@@ -67,6 +67,7 @@ struct blk {
 	struct io_uring ring;
 	struct blk_slot *slot;
 	uint16_t free_head;
+	unsigned first_queue; /* where the next round begins */
 	unsigned busy;	    /* slots in use */
 	unsigned to_submit; /* prepared, not yet given to the kernel */
 	uint8_t *bounce;    /* BLK_BOUNCES buffers, with O_DIRECT only */

@@ -19,6 +19,7 @@
 
 #include <io/devices.h>
 
+#include "blk.h"
 #include "front_end.h"
 
 #define IMAGE (4u << 20)
@@ -445,4 +446,34 @@ Test(blk, nothing_stays_open_after_detach)
 	}
 	cr_assert_eq(open_fds(), before);
 	up();
+}
+
+/* More than there are slots on one queue, and slow: the other queue's turn comes all the same. */
+Test(blk, a_deep_queue_does_not_keep_another_from_its_turn)
+{
+	struct sv_poller *p;
+	unsigned done = 0;
+
+	fe_close(&fe);
+	close(image);
+	open_disk(temporary(IMAGE, O_RDWR), 0, 2, false, 0);
+	fe_start(&fe, FE_ALL, 2, 1024);
+	p = &((struct blk *)fe.handle)->session.poller;
+	for (unsigned i = 0; i < 1024; i++)
+		add(0, 0, VIRTIO_BLK_T_FLUSH, 0, 0);
+	vqd_kick(&fe.q[0]);
+	add(1, 1, VIRTIO_BLK_T_IN, 0, 512);
+	vqd_kick(&fe.q[1]);
+	while (vqd_get(&fe.q[1], NULL) < 0 && done < 1024) {
+		p->ops->poll(p, 1024);
+		while (vqd_get(&fe.q[0], NULL) >= 0)
+			done++;
+		sched_yield();
+	}
+	cr_expect_leq(done, 2 * BLK_SLOTS, "%u requests of the other queue came first", done);
+	cr_expect_eq(fe.mem[STATUS(1)], VIRTIO_BLK_S_OK);
+	while (done < 1024) {
+		fe_wait(&fe, 0, NULL);
+		done++;
+	}
 }
