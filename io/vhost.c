@@ -53,6 +53,7 @@ int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *ty
 	v->poller = poller;
 	v->queues = queues;
 	v->epoll_fd = epoll_fd;
+	v->backend_req_fd = -1;
 	for (unsigned i = 0; i < SV_VHOST_QUEUES; i++) {
 		v->queue[i].kick_fd = v->queue[i].err_fd = -1;
 		v->queue[i].vq.call_fd = -1;
@@ -183,7 +184,9 @@ int sv_vhost_close(struct sv_vhost *v)
 	close_fds(v);
 	if (v->sock >= 0)
 		close(v->sock);
-	v->sock = -1;
+	if (v->backend_req_fd >= 0)
+		close(v->backend_req_fd);
+	v->sock = v->backend_req_fd = -1;
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < SV_VHOST_QUEUES; i++) {
@@ -290,7 +293,6 @@ static int header_check(const struct vu_header *h, struct sv_error *err)
 
 static int message_complete(struct sv_vhost *v, const struct vu_header *h, struct sv_error *err)
 {
-	bool ack = (h->flags & VU_FLAG_NEED_REPLY) && (v->protocol & VU_PROTOCOL_F_REPLY_ACK);
 	uint32_t size = h->size;
 	union vu_payload p;
 	bool reply = false;
@@ -303,7 +305,8 @@ static int message_complete(struct sv_vhost *v, const struct vu_header *h, struc
 	v->have = 0;
 	if (!rc && reply)
 		return reply_send(v, h->request, &p, size, err);
-	if (ack) {
+	/* Negotiated by this very message counts: Linux's virtio_uml waits for that answer. */
+	if ((h->flags & VU_FLAG_NEED_REPLY) && (v->protocol & VU_PROTOCOL_F_REPLY_ACK)) {
 		uint64_t status = rc ? 1 : 0;
 		int sent = reply_send(v, h->request, &status, sizeof(status), rc ? NULL : err);
 

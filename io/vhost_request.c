@@ -20,8 +20,9 @@
 	((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) |   \
 		(1ull << VIRTIO_RING_F_EVENT_IDX) | VU_F_PROTOCOL_FEATURES)
 #define PROTOCOL_FEATURES                                                         \
-	(VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG |      \
-		VU_PROTOCOL_F_RESET_DEVICE | VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
+	(VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_BACKEND_REQ |  \
+		VU_PROTOCOL_F_CONFIG | VU_PROTOCOL_F_RESET_DEVICE |                \
+		VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
 
 typedef int handler_fn(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 	struct sv_error *err);
@@ -108,6 +109,25 @@ static int set_owner(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 	(void)p;
 	(void)size;
 	(void)err;
+	return 0;
+}
+
+/*
+ * A socket for requests of ours. There are none yet, but virtio_uml allocates its interrupts only
+ * when this was negotiated.
+ */
+static int set_backend_req_fd(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
+	struct sv_error *err)
+{
+	(void)p;
+	(void)size;
+	if (v->nfds != 1)
+		return sv_fail(err, EPROTO, "vhost-user: back-end socket message with %u descriptors",
+			v->nfds);
+	if (v->backend_req_fd >= 0)
+		close(v->backend_req_fd);
+	v->backend_req_fd = v->fds[0];
+	v->fds[0] = -1;
 	return 0;
 }
 
@@ -273,7 +293,7 @@ static int set_vring_enable(struct sv_vhost *v, union vu_payload *p, uint32_t *s
 
 /*
  * The descriptor of a kick, call or err message: -1 when none came. Only an eventfd, or (@pipe_too)
- * a pipe, which some front ends use for calls; non-blocking from here on.
+ * a pipe or socket, which User-mode Linux uses for calls; non-blocking from here on.
  */
 static int vring_fd(struct sv_vhost *v, uint64_t word, bool pipe_too, int *fd,
 	struct sv_error *err)
@@ -295,7 +315,7 @@ static int vring_fd(struct sv_vhost *v, uint64_t word, bool pipe_too, int *fd,
 	n = readlink(path, target, sizeof(target) - 1);
 	if (fstat(v->fds[0], &st) < 0)
 		return sv_fail(err, errno, "vhost-user: queue descriptor: %s", strerror(errno));
-	if (!(pipe_too && S_ISFIFO(st.st_mode)) &&
+	if (!(pipe_too && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) &&
 		((st.st_mode & S_IFMT) || (n > 0 && strcmp(target, "anon_inode:[eventfd]"))))
 		return sv_fail(err, EINVAL, "vhost-user: a queue descriptor is not an eventfd");
 	flags = fcntl(v->fds[0], F_GETFL);
@@ -470,6 +490,7 @@ static const struct {
 	[VU_SET_PROTOCOL_FEATURES] = {set_protocol_features, 8, 8, 0, false},
 	[VU_GET_QUEUE_NUM] = {get_queue_num, 0, 0, 0, true},
 	[VU_SET_VRING_ENABLE] = {set_vring_enable, 8, 8, 0, false},
+	[VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 0, 1, false},
 	[VU_GET_CONFIG] = {get_config, VU_CONFIG_HEADER, sizeof(struct vu_config), 0, true},
 	[VU_SET_CONFIG] = {set_config, VU_CONFIG_HEADER, sizeof(struct vu_config), 0, false},
 	[VU_RESET_DEVICE] = {reset_device, 0, 0, 0, false},

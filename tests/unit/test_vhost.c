@@ -83,6 +83,15 @@ Test(vhost, front_end_without_protocol_features_is_served)
 	request_is_served(0);
 }
 
+Test(vhost, message_that_negotiates_acknowledgements_is_acknowledged)
+{
+	uint64_t word = VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG;
+
+	cr_assert_eq(fe_call(&fe, VU_SET_PROTOCOL_FEATURES, VU_FLAG_NEED_REPLY, &word, 8, NULL, 0,
+			     &reply), 8);
+	cr_assert_eq(reply.u64, 0);
+}
+
 Test(vhost, stopped_queue_reports_its_position_and_starts_again_from_it)
 {
 	fe_start(&fe, FE_ALL, 2, 64);

@@ -75,6 +75,7 @@ struct sv_vhost {
 	/* Control thread. */
 	bool attached, stuck;
 	uint64_t features, protocol;
+	int backend_req_fd; /* where requests of ours would go; -1: none */
 	struct sv_gmem gmem;
 	struct {
 		void *base;

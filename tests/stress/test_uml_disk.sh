@@ -1,0 +1,120 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Our disk under an unmodified Linux driver at native speed, without any KVM: User-mode Linux makes a
+# file system, fills, trims, checks and verifies it, once per way of opening the image.
+# usage: test_uml_disk.sh SIDEVISOR SHIM
+set -eu
+
+sidevisor=$1 shim=$2
+skip() {
+	echo "SKIPPED BECAUSE $*"
+	exit 77
+}
+for p in linux.uml busybox mkfs.ext4 e2fsck cpio ldd; do
+	command -v $p >/dev/null || skip "$p is missing (user-mode-linux, busybox-static, e2fsprogs, cpio)"
+done
+module=$(find /usr/lib/uml/modules -name virtio_blk.ko 2>/dev/null | head -n 1)
+[ -n "$module" ] || skip "the User-mode Linux kernel here has no virtio_blk"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-uml.XXXXXX")
+pid=
+stop() {
+	[ -z "$pid" ] || kill "$pid" 2>/dev/null || :
+	pid=
+}
+trap 'stop; rm -rf "$dir"' EXIT
+
+root=$dir/root
+mkdir -p "$root/bin" "$root/mnt" "$root/proc" "$root/sys" "$root/dev"
+cp "$(command -v busybox)" "$root/bin/busybox"
+cp "$module" "$root/virtio_blk.ko"
+for p in mkfs.ext4 e2fsck; do
+	at=$(command -v $p)
+	cp "$at" "$root/bin/"
+	for lib in $(ldd "$at" | grep -o '/[^ ]*'); do
+		mkdir -p "$root$(dirname "$lib")"
+		cp -L "$lib" "$root$lib"
+	done
+done
+cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+insmod /virtio_blk.ko
+echo "cache $(cat /sys/block/vda/queue/write_cache)"
+if grep -q sv.readonly /proc/cmdline; then
+	dd if=/dev/zero of=/dev/vda bs=4k count=1 2>/dev/null || echo "write refused"
+	poweroff -f
+fi
+mkfs.ext4 -q -F /dev/vda && echo "made"
+mount -t ext4 -o discard /dev/vda /mnt
+for i in 1 2 3 4 5 6; do
+	dd if=/dev/urandom of=/mnt/f$i bs=64k count=64 2>/dev/null
+done
+sync
+md5sum /mnt/f4 /mnt/f5 /mnt/f6 >/mnt/sums
+rm /mnt/f1 /mnt/f2 /mnt/f3
+sync
+fstrim /mnt && echo "trimmed"
+umount /mnt
+echo 3 >/proc/sys/vm/drop_caches
+e2fsck -f -n /dev/vda >/dev/null 2>&1 && echo "clean"
+mount -t ext4 -o ro /dev/vda /mnt
+md5sum -c /mnt/sums >/dev/null && echo "verified"
+umount /mnt
+poweroff -f
+INIT
+chmod +x "$root/init"
+(cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$dir/initrd"
+
+# run OPTIONS KERNEL-ARGUMENTS: one boot against a server with these options.
+run() {
+	"$sidevisor" serve --socket "$dir/node" --blk "path=$dir/disk,socket=$dir/sock,queues=2$1" \
+		2>"$dir/server" &
+	pid=$!
+	for _ in $(seq 100); do
+		[ -S "$dir/sock" ] && break
+		sleep 0.05
+	done
+	timeout -k 1 60 env LD_PRELOAD="$shim" linux.uml mem=192M initrd="$dir/initrd" rdinit=/init \
+		virtio_uml.device="$dir/sock:2" con=null con0=fd:0,fd:1 ssl=null $2 \
+		uml_dir="$dir/" </dev/null 2>&1 | tr -d '\r' >"$dir/log" || :
+	kill "$pid"
+	wait "$pid" || fail "the node ended with status $?"
+	pid=
+	[ ! -e "$dir/sock" ] || fail "the socket was left behind"
+	if grep -v "sidecore, the first on CPU" "$dir/server"; then
+		fail "the node complained"
+	fi
+}
+fail() {
+	echo "test_uml_disk.sh: $*"
+	cat "$dir/server" "$dir/log"
+	exit 1
+}
+expect() {
+	for word in "$@"; do
+		grep -qx "$word" "$dir/log" || fail "the guest did not say '$word'"
+	done
+}
+
+for options in ,discard ,discard,direct ,discard,writethrough; do
+	cache="write back"
+	case $options in *writethrough) cache="write through" ;; esac
+	rm -f "$dir/disk"
+	truncate -s 64M "$dir/disk"
+	run $options ""
+	if grep -q "Kernel panic" "$dir/log" && ! grep -q "Run /init" "$dir/log"; then
+		skip "User-mode Linux does not boot on this machine"
+	fi
+	expect "cache $cache" made trimmed clean verified
+	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
+	echo "ok $options"
+done
+run ,readonly sv.readonly
+expect "write refused"
+e2fsck -f -n "$dir/disk" >/dev/null 2>&1 || fail "the read-only image changed"
+echo "ok readonly"
