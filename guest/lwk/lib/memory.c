@@ -91,10 +91,11 @@ void *malloc(size_t bytes)
 
 void free(void *p)
 {
-	struct block *b = (struct block *)p - 1;
+	struct block *b;
 
 	if (!p)
 		return;
+	b = (struct block *)p - 1;
 	if (b->size_class < CLASS_MIN || b->size_class >= CLASSES)
 		lwk_panic("free of what malloc did not give");
 	take_lock();
