@@ -15,7 +15,7 @@
 #include <channels/atomics.h>
 #include <io/devices.h>
 
-/* --- the poller -------------------------------------------------------------------------------- */
+/* --- the poller ------------------------------------------------------------------------------ */
 
 static struct blk *blk_of(struct sv_poller *p)
 {
@@ -98,7 +98,7 @@ static void blk_disarm(struct sv_poller *p)
 static const struct sv_poller_ops blk_ops = {
 	.service = "blk", .poll = blk_poll, .arm = blk_arm, .disarm = blk_disarm};
 
-/* --- what the vhost-user session asks ---------------------------------------------------------- */
+/* --- what the vhost-user session asks -------------------------------------------------------- */
 
 static uint64_t blk_features(void *dev)
 {
@@ -165,7 +165,7 @@ static const struct sv_vhost_device blk_type = {.name = "virtio-blk",
 	.get_config = blk_get_config,
 	.set_config = blk_set_config};
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 static int image_size(int fd, uint64_t *bytes, struct sv_error *err)
 {

@@ -22,7 +22,7 @@ struct sv_blk_export {
 	struct blk *blk; /* of the front end that is there, or that was there last */
 };
 
-/* --- the socket -------------------------------------------------------------------------------- */
+/* --- the socket ------------------------------------------------------------------------------ */
 
 /* Remove a socket that nobody listens on. Return: 0 when the place is free. */
 static int clear_place(const struct sockaddr_un *a, struct sv_error *err)
@@ -77,7 +77,7 @@ static int listen_at(struct sv_blk_export *e, const char *path, struct sv_error 
 	return 0;
 }
 
-/* --- front ends -------------------------------------------------------------------------------- */
+/* --- front ends ------------------------------------------------------------------------------ */
 
 static void serve(struct sv_blk_export *e, int sock)
 {
@@ -118,7 +118,7 @@ static void on_front_end(void *ctx)
 	serve(e, sock);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 static void name_device(struct sv_blk_export *e, const struct sv_blk_export_config *c)
 {

@@ -60,7 +60,7 @@ void blk_ring_close(struct blk *b)
 	b->bounce = NULL;
 }
 
-/* --- slots ------------------------------------------------------------------------------------- */
+/* --- slots ----------------------------------------------------------------------------------- */
 
 struct blk_slot *blk_slot_take(struct blk *b)
 {
@@ -113,7 +113,7 @@ void blk_complete(struct blk *b, struct blk_slot *s, uint8_t status)
 		bounce_give(b, bounce);
 }
 
-/* --- submission -------------------------------------------------------------------------------- */
+/* --- submission ------------------------------------------------------------------------------ */
 
 static bool is_transfer(const struct blk_slot *s)
 {
@@ -214,7 +214,7 @@ void blk_ring_submit(struct blk *b)
 		b->to_submit -= (unsigned)n < b->to_submit ? (unsigned)n : b->to_submit;
 }
 
-/* --- completion --------------------------------------------------------------------------------- */
+/* --- completion ------------------------------------------------------------------------------ */
 
 static void transferred(struct blk *b, struct blk_slot *s, uint64_t n)
 {

@@ -64,7 +64,7 @@ int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *ty
 	return 0;
 }
 
-/* --- queues ------------------------------------------------------------------------------- */
+/* --- queues ---------------------------------------------------------------------------------- */
 
 void sv_vhost_pause(struct sv_vhost *v)
 {

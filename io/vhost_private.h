@@ -27,4 +27,12 @@ int sv_vhost_request(struct sv_vhost *v, uint32_t request, union vu_payload *p, 
 /* Does a payload of this size belong to this request? */
 bool sv_vhost_request_size_valid(uint32_t request, uint32_t size);
 
+/* vhost_request_queue.c: a request's handler; *size: bytes of the payload, then of the reply. */
+typedef int sv_vhost_handler(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
+	struct sv_error *err);
+sv_vhost_handler sv_vhost_set_mem_table, sv_vhost_get_max_mem_slots, sv_vhost_add_mem_reg,
+	sv_vhost_rem_mem_reg, sv_vhost_set_vring_num, sv_vhost_set_vring_addr,
+	sv_vhost_set_vring_base, sv_vhost_get_vring_base, sv_vhost_set_vring_enable,
+	sv_vhost_set_vring_kick, sv_vhost_set_vring_call, sv_vhost_set_vring_err;
+
 #endif

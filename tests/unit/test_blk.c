@@ -112,7 +112,7 @@ static unsigned long long stat_of(const char *key)
 	return n;
 }
 
-/* --- data ------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------ */
 
 /* One transfer in pieces of odd sizes, through the table or the ring itself. */
 static void transfer(unsigned q, uint32_t type, uint64_t sector, uint32_t bytes, bool indirect)
@@ -218,7 +218,7 @@ Test(blk, more_unaligned_requests_than_bounce_buffers_all_end)
 	}
 }
 
-/* --- what else a driver asks ---------------------------------------------------------------------- */
+/* --- what else a driver asks ----------------------------------------------------------------- */
 
 Test(blk, serial_is_given)
 {
@@ -354,7 +354,7 @@ Test(blk, write_cache_can_be_switched_and_is_off_for_a_driver_that_cannot_flush)
 	cr_assert(fe_dropped(&fe), "the capacity is not the driver's");
 }
 
-/* --- the host's storage goes wrong -------------------------------------------------------------- */
+/* --- the host's storage goes wrong ----------------------------------------------------------- */
 
 Test(blk, image_that_shrank_gives_errors_and_is_counted)
 {

@@ -210,7 +210,7 @@ Test(vhost, message_in_single_bytes_is_understood)
 	cr_assert_eq(fe_call(&fe, VU_GET_FEATURES, 0, NULL, 0, NULL, 0, &reply), 8);
 }
 
-/* --- front ends that break the rules ----------------------------------------------------------- */
+/* --- front ends that break the rules --------------------------------------------------------- */
 
 static void expect_drop(uint32_t request, uint32_t flags, const void *payload, uint32_t size,
 	const int *fds, unsigned nfds)

@@ -197,7 +197,7 @@ Test(virtq, interrupts_are_coalesced_and_only_sent_when_wanted)
 	interrupts(false);
 }
 
-/* --- a hostile driver --------------------------------------------------------------------------- */
+/* --- a hostile driver ------------------------------------------------------------------------ */
 
 static void expect_broken(enum sv_virtq_defect kind)
 {
