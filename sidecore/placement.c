@@ -247,6 +247,8 @@ int sv_placement_here(const struct sv_placement_request *req, struct sv_placemen
 
 	if (hwloc_topology_init(&topo) < 0)
 		return sv_fail(err, ENOMEM, "hwloc: out of memory");
+	/* It asks each CPU by running on it, and waits for those that are busy; sysfs says the same. */
+	hwloc_topology_set_components(topo, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
 	hwloc_topology_set_all_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_NONE);
 	hwloc_topology_set_type_filter(topo, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
 	hwloc_topology_set_type_filter(topo, HWLOC_OBJ_PACKAGE, HWLOC_TYPE_FILTER_KEEP_ALL);
