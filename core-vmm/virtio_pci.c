@@ -2,55 +2,14 @@
 /* Registers of a virtio device: capabilities, common configuration, notifications, MSI-X. */
 #include "virtio_pci.h"
 
-#include <errno.h>
 #include <linux/pci_regs.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_console.h>
-#include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
-#include <linux/virtio_ring.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define VENDOR 0x1af4u
-#define DEVICE_BASE 0x1040u
-#define SUBSYSTEM 0x0040u
-#define REVISION 1u
-#define CLASS_STORAGE 0x010000u
-#define CLASS_COMMUNICATION 0x078000u
 #define COMMON_BYTES 56u
-#define CONFIG_AREA 0x1000u
-
-#define F(bit) (1ull << (bit))
-#define TRANSPORT (F(VIRTIO_F_VERSION_1) | F(VIRTIO_RING_F_EVENT_IDX) | F(VIRTIO_RING_F_INDIRECT_DESC))
-
-/* Features whose fields and effects this front end knows. */
-static const struct kind {
-	uint32_t id, class_code;
-	uint64_t features;
-	unsigned config_bytes;
-	bool needs_config;
-} kinds[] = {
-	{VIRTIO_ID_BLOCK, CLASS_STORAGE,
-		F(VIRTIO_BLK_F_SIZE_MAX) | F(VIRTIO_BLK_F_SEG_MAX) | F(VIRTIO_BLK_F_GEOMETRY) |
-			F(VIRTIO_BLK_F_RO) | F(VIRTIO_BLK_F_BLK_SIZE) | F(VIRTIO_BLK_F_FLUSH) |
-			F(VIRTIO_BLK_F_TOPOLOGY) | F(VIRTIO_BLK_F_CONFIG_WCE) | F(VIRTIO_BLK_F_MQ) |
-			F(VIRTIO_BLK_F_DISCARD) | F(VIRTIO_BLK_F_WRITE_ZEROES),
-		60, true},
-	{VIRTIO_ID_CONSOLE, CLASS_COMMUNICATION, F(VIRTIO_CONSOLE_F_SIZE), 12, false},
-};
-
-static const struct kind *kind_of(uint32_t id)
-{
-	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (kinds[i].id == id)
-			return &kinds[i];
-	return NULL;
-}
 
 static struct sv_virtio_pci *device(struct sv_pci_function *f)
 {
@@ -276,7 +235,7 @@ static void config_written(struct sv_pci_function *f, unsigned off, unsigned len
 		bar_write(f, VIRTIO_BAR, at, f->config + d->cfg_capability + CFG_DATA, n);
 }
 
-static const struct sv_pci_ops virtio_ops = {
+const struct sv_pci_ops sv_virtio_pci_ops = {
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.bar_moved = bar_moved,
@@ -299,7 +258,7 @@ static unsigned add_capability(struct sv_virtio_pci *d, uint8_t type, uint32_t o
 	return at;
 }
 
-static void add_capabilities(struct sv_virtio_pci *d)
+void sv_virtio_pci_add_capabilities(struct sv_virtio_pci *d)
 {
 	unsigned at;
 
@@ -314,146 +273,4 @@ static void add_capabilities(struct sv_virtio_pci *d)
 	d->cfg_capability = at;
 	d->pci.writable[at + CFG_BAR] = 0xff;
 	memset(d->pci.writable + at + CFG_OFFSET, 0xff, 12); /* offset, length, data */
-}
-
-/* --- life ------------------------------------------------------------------------------------------ */
-
-static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind, unsigned queues,
-	int sock, struct sv_error *err)
-{
-	uint8_t *num = d->config + offsetof(struct virtio_blk_config, num_queues);
-	int rc = sv_vhost_front_open(&d->front, sock, d->ram, err);
-
-	if (rc < 0)
-		return rc;
-	d->offered = d->front.features & (kind->features | TRANSPORT);
-	if (!(d->offered & F(VIRTIO_F_VERSION_1)))
-		return sv_fail(err, EPROTO, "the back end does not offer virtio 1 (features 0x%llx)",
-			(unsigned long long)d->front.features);
-	d->config_bytes = kind->config_bytes;
-	rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, err);
-	if (rc == -ENOTSUP && kind->needs_config)
-		return sv_fail(err, EPROTO, "the back end does not give the device's configuration");
-	if (rc < 0 && rc != -ENOTSUP)
-		return rc;
-	if (d->front.queues && queues > d->front.queues)
-		queues = d->front.queues;
-	if (kind->id == VIRTIO_ID_BLOCK) {
-		unsigned has = d->offered & F(VIRTIO_BLK_F_MQ) ? sv_get16(num) : 1;
-
-		queues = queues < has ? queues : has;
-		sv_put16(num, (uint16_t)queues);
-	}
-	d->queues = queues;
-	return queues ? 0 : sv_fail(err, EPROTO, "the back end has no queue");
-}
-
-static void close_kicks(struct sv_virtio_pci *d)
-{
-	for (unsigned i = 0; i < d->queues; i++)
-		if (d->queue[i].kick_fd >= 0)
-			close(d->queue[i].kick_fd);
-}
-
-static int open_kicks(struct sv_virtio_pci *d, struct sv_error *err)
-{
-	int rc = 0;
-
-	for (unsigned i = 0; i < d->queues; i++)
-		d->queue[i].kick_fd = -1;
-	for (unsigned i = 0; i < d->queues && rc == 0; i++) {
-		d->queue[i].kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (d->queue[i].kick_fd < 0)
-			rc = sv_fail(err, errno, "eventfd: %s", strerror(errno));
-	}
-	if (rc < 0)
-		close_kicks(d);
-	return rc;
-}
-
-static int set_up(struct sv_virtio_pci *d, struct sv_pci *pci, const struct kind *kind,
-	const struct sv_virtio_pci_options *o, struct sv_error *err)
-{
-	const struct sv_pci_id id = {.vendor = VENDOR,
-		.device = (uint16_t)(DEVICE_BASE + kind->id),
-		.subsystem_vendor = VENDOR,
-		.subsystem = SUBSYSTEM,
-		.revision = REVISION,
-		.class_code = kind->class_code};
-	int rc = open_back_end(d, kind, o->queues, o->sock, err);
-
-	if (rc == 0)
-		rc = open_kicks(d, err);
-	if (rc < 0)
-		return rc;
-	sv_pci_function_init(&d->pci, &id, &virtio_ops);
-	rc = sv_msix_create(&d->msix, d->vm, &d->pci, d->queues + 1, VIRTIO_BAR, VIRTIO_MSIX_TABLE,
-		VIRTIO_MSIX_PBA, err);
-	if (rc == 0) {
-		sv_pci_add_bar(&d->pci, VIRTIO_BAR, VIRTIO_BAR_BYTES);
-		add_capabilities(d);
-		sv_virtio_pci_clear(d);
-		rc = sv_pci_plug(pci, &d->pci);
-		if (rc < 0) {
-			sv_fail(err, -rc, "no room on the PCI bus");
-			sv_msix_destroy(&d->msix);
-		}
-	}
-	if (rc < 0) {
-		pthread_mutex_destroy(&d->pci.lock);
-		close_kicks(d);
-	}
-	return rc;
-}
-
-struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
-	const struct sv_virtio_pci_options *o, int *rc, struct sv_error *err)
-{
-	const struct kind *kind = kind_of(o->kind);
-	struct sv_virtio_pci *d = calloc(1, sizeof(*d));
-	struct sv_error why;
-
-	SV_BUG_ON(!kind || !o->queues || o->queues > VIRTIO_PCI_QUEUES);
-	if (!d) {
-		*rc = sv_fail(err, ENOMEM, "out of memory");
-		return NULL;
-	}
-	d->vm = pci->vm;
-	d->ram = o->ram;
-	d->name = o->name;
-	d->kind = o->kind;
-	*rc = set_up(d, pci, kind, o, &why);
-	if (*rc < 0) {
-		sv_fail(err, -*rc, "%s: %.400s", o->name, why.text);
-		free(d);
-		return NULL;
-	}
-	return d;
-}
-
-/* The rings are not stopped one by one: the back end sees the end of the connection. */
-void sv_virtio_pci_destroy(struct sv_virtio_pci *d)
-{
-	d->dead = true;
-	sv_pci_unplug(d->pci.host, &d->pci);
-	sv_msix_destroy(&d->msix);
-	sv_vhost_front_close(&d->front);
-	close_kicks(d);
-	free(d);
-}
-
-int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err)
-{
-	struct sv_error why;
-	char byte;
-	int rc;
-
-	/* Usually the answer that a vCPU thread is about to take: look again once it has. */
-	if (recv(d->front.sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
-		return 0;
-	pthread_mutex_lock(&d->pci.lock);
-	rc = d->dead ? 0 : sv_vhost_front_check(&d->front, &why);
-	d->dead |= rc < 0;
-	pthread_mutex_unlock(&d->pci.lock);
-	return rc < 0 ? sv_fail(err, -rc, "%s: %.400s", d->name, why.text) : 0;
 }

@@ -67,6 +67,12 @@ void sv_virtio_pci_destroy(struct sv_virtio_pci *d);
 /* The socket is readable. Context: control thread. Return: 0, or -errno with a sentence. */
 int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err);
 
+/* --- virtio_pci.c: the registers ------------------------------------------------------------------ */
+
+extern const struct sv_pci_ops sv_virtio_pci_ops;
+/* d->config_bytes and d->queues are known. */
+void sv_virtio_pci_add_capabilities(struct sv_virtio_pci *d);
+
 /* --- virtio_pci_run.c: what the registers set in motion, with the lock held ----------------------- */
 
 void sv_virtio_pci_set_status(struct sv_virtio_pci *d, uint8_t status);
