@@ -109,8 +109,10 @@ int sv_vhost_resume(struct sv_vhost *v, struct sv_error *err)
 		struct sv_vhost_queue *q = &v->queue[i];
 
 		if (!q->running && complete(v, q)) {
-			int rc = queue_start(v, q, err);
+			int rc;
 
+			sv_vhost_pause(v); /* other queues may be polled at this moment */
+			rc = queue_start(v, q, err);
 			if (rc)
 				return rc;
 		}
