@@ -3,15 +3,11 @@
 #define LWK_INTERNAL_H
 
 #include <lwk/lwk.h>
-#include <channels/ring.h>
+#include <channels/client.h>
 
 /* What the library keeps per vCPU. */
 struct lwk_cpu {
-	struct sv_ring_tx tx;
-	struct sv_ring_rx rx;
-	struct sv_channel *channel;
-	unsigned in_flight;
-	bool may_sleep; /* the sidecore may sleep: look before going on */
+	struct sv_client client;
 	/* threads: written by the starter (fn, arg, then state) and by the vCPU (state) */
 	void (*fn)(void *arg);
 	void *arg;
