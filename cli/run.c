@@ -33,7 +33,7 @@ static int make_signalfd(void)
 /* Where the sidecore comes from, and then where the vCPUs go. */
 static int join_node(struct run_options *o, struct node_process *np, struct sv_error *err)
 {
-	int rc = -ENOENT, cpu;
+	int rc = -ENOENT;
 
 	if (!o->private_node)
 		rc = node_connect(np, o->node, err);
@@ -44,9 +44,11 @@ static int join_node(struct run_options *o, struct node_process *np, struct sv_e
 	if (rc != -ENOENT || o->node)
 		return rc;
 	rc = place_guest(o, err);
-	if (rc == 0)
-		rc = node_spawn(np, o->sidecore_cpu, o->vm.control_cpu, o->idle, o->allow_bench, err);
-	return rc < 0 ? rc : sv_node_hello(np->sock, o->name, o->vm.vcpus, &cpu, err);
+	if (rc < 0)
+		return rc;
+	/* It comes up while the VM is being made: the greeting waits until it is needed. */
+	o->vm.say_hello = true;
+	return node_spawn(np, o->sidecore_cpu, o->vm.control_cpu, o->idle, o->allow_bench, err);
 }
 
 static void print_json(const struct sv_vmm_result *res, const struct run_options *o)

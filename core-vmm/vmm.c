@@ -180,7 +180,12 @@ static void down_console(void *ctx)
 static int up_node(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
-	int rc = sv_node_memory(r->node_sock, &r->vm, err);
+	int rc = 0, cpu;
+
+	if (r->vm.config->say_hello)
+		rc = sv_node_hello(r->node_sock, r->vm.config->name, r->vm.nvcpus, &cpu, err);
+	if (rc == 0)
+		rc = sv_node_memory(r->node_sock, &r->vm, err);
 
 	if (rc == 0 && r->console.far_remote >= 0 && r->vm.lwk)
 		rc = sv_node_console(r->node_sock, r->console.far_remote, err);
@@ -249,9 +254,24 @@ static int up_start(void *ctx, struct sv_error *err)
 	return sv_node_start(((struct run *)ctx)->node_sock, err);
 }
 
+static void pin_control(int cpu)
+{
+	cpu_set_t set;
+
+	if (cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static int up_run(void *ctx, struct sv_error *err)
 {
-	return sv_vcpus_start(&((struct run *)ctx)->vm, err);
+	struct run *r = ctx;
+
+	/* From here on nothing but vCPUs runs on guest cores. Setting up may use every core. */
+	pin_control(r->vm.config->control_cpu);
+	return sv_vcpus_start(&r->vm, err);
 }
 
 static void down_run(void *ctx)
@@ -334,17 +354,6 @@ static void control_loop(struct run *r)
 		sv_console_polled(&r->console, &p[CONSOLE], 3);
 		poll_devices(&r->vm, &p[DEVICES], ndev);
 	}
-}
-
-static void pin_control(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
 }
 
 /* --- how it ended ---------------------------------------------------------------------------- */
@@ -441,7 +450,6 @@ int sv_vmm_run(const struct sv_vm_config *config, int node_sock, int sigfd,
 	r->vm.bench_hook = bench_hook ? call_bench_hook : NULL;
 	r->node_sock = node_sock;
 	r->sigfd = sigfd;
-	pin_control(config->control_cpu);
 	rc = sv_steps_up(steps, STEPS, r, err);
 	if (rc == 0) {
 		control_loop(r);

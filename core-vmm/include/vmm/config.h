@@ -43,6 +43,7 @@ struct sv_vm_config {
 	int control_cpu;
 	int memory_node[SV_MAX_NODES]; /* host node of guest node i; -1: not bound */
 	bool no_populate;
+	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */
 
 	struct sv_disk_config disk[SV_MAX_DISKS];
 	unsigned ndisks;
