@@ -25,26 +25,47 @@ static void sweep_ports(uint32_t step)
 	}
 }
 
-static void sweep_msrs(uint32_t step)
+/* Those that would end us, or take our clock or our interrupts away. */
+static bool msr_ends_us(uint32_t msr)
 {
-	for (uint32_t msr = 0; msr < 0x1000; msr += step) {
-		if (msr == 0x1b || (msr >= 0x800 && msr < 0x900)) /* our own APIC */
-			continue;
-		lwk_kcall(LWK_KCALL_PRIVILEGED, 1, msr);
-	}
-	for (uint32_t msr = 0x4b564d00; msr < 0x4b564d10; msr++)
-		lwk_kcall(LWK_KCALL_PRIVILEGED, 0, msr);
-	for (uint32_t msr = 0xc0010000; msr < 0xc0010200; msr += step)
-		lwk_kcall(LWK_KCALL_PRIVILEGED, 0, msr);
+	return msr == 0x10 || msr == 0x1b || msr == 0x3b || msr == 0x6e0 || (msr >> 8) == 8 ||
+	       (msr >= 0xc0000080 && msr <= 0xc0000084);
 }
 
-static void sweep_mmio(void)
+static void sweep_msrs(uint32_t step)
 {
+	static const struct {
+		uint32_t from, to, step; /* step 0: the user's */
+	} ranges[] = {{0, 0x1000, 0}, {0x40000000, 0x40000100, 0}, {0x4b564d00, 0x4b564d10, 1},
+		{0xc0000080, 0xc0000110, 1}, {0xc0010000, 0xc0010200, 0}, {0xc0011000, 0xc0011100, 0}};
+
+	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		for (uint32_t msr = ranges[i].from; msr < ranges[i].to;
+			msr += ranges[i].step ? ranges[i].step : step) {
+			if (msr_ends_us(msr))
+				continue;
+			lwk_kcall(LWK_KCALL_PRIVILEGED, 1, msr);
+			lwk_kcall(LWK_KCALL_PRIVILEGED, 0, msr);
+		}
+}
+
+/* The GiB below 4 GiB: PCI, its configuration space, interrupt controllers, pages nobody owns. */
+static void sweep_mmio(uint32_t step)
+{
+	for (uint64_t at = 0xc0000000; at < 0x100000000; at += step * 0x10000ull) {
+		*(volatile uint64_t *)at = ~0ull;
+		*(volatile uint8_t *)(at + 7) = 0xff;
+		(void)*(volatile uint32_t *)(at + 1);
+	}
 	for (uint64_t at = SV_MMIO_NOP_GPA; at < SV_MMIO_NOP_GPA + 0x10000; at += 0x800) {
 		*(volatile uint64_t *)at = ~0ull;
 		*(volatile uint8_t *)(at + 7) = 0xff;
 		(void)*(volatile uint32_t *)(at + 1);
 	}
+	for (uint64_t at = 0xfec00000; at < 0xfec01000; at += 16)
+		*(volatile uint32_t *)at = 0xffffffff;
+	for (uint64_t at = 0xfee00000; at < 0xfee01000; at += 16)
+		*(volatile uint32_t *)at = 0xffffffff;
 }
 
 int app_hostile(void)
@@ -52,11 +73,12 @@ int app_hostile(void)
 	uint32_t step = (uint32_t)lwk_arg_u64("step", 37);
 	volatile uint64_t *ch = (volatile uint64_t *)lwk_boot.channel_gpa;
 
-	sweep_ports(step ? step : 1);
+	step = step ? step : 1;
+	sweep_ports(step);
 	lwk_printf("ports done\n");
-	sweep_msrs(step ? step : 1);
+	sweep_msrs(step);
 	lwk_printf("MSRs done\n");
-	sweep_mmio();
+	sweep_mmio(step);
 	lwk_printf("MMIO done\n");
 	lwk_printf("survived\n");
 	/* The header is ours to ruin: nobody else may suffer. The ring after it, too. */

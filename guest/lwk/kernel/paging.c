@@ -2,7 +2,7 @@
 /*
  * Page tables: one to one, 2 MiB pages and larger. The first 4 MiB (boot structures, kernel) are the
  * supervisor's; the applications' text is read-only; the lowest 4 KiB of every stack are not there;
- * the rest of RAM, the channels, the doorbells and the measurement pages are the user's.
+ * the rest of RAM, the channels, the doorbells and the GiB of MMIO below 4 GiB are the user's.
  */
 #include "kernel.h"
 
@@ -99,16 +99,17 @@ uint64_t kernel_build_page_tables(const struct sv_boot *boot)
 	const struct sv_channel *ch = (const struct sv_channel *)boot->channel_gpa;
 	uint64_t doorbells = ch->info.doorbell_gpa & ~(PAGE_2M - 1);
 	uint64_t *pml4 = take_frame(), *pdpt = table_of(&pml4[0]);
+	bool gib_pages = has_gib_pages();
 
 	if (lwk_stacks() + boot->vcpus * LWK_STACK_BYTES > low)
 		kernel_refuse("too little memory below 3 GiB for the stacks of so many vCPUs");
 	map(pdpt, 0, 2 * PAGE_2M, W, false);
 	map(pdpt, 2 * PAGE_2M, 3 * PAGE_2M, U, false);
 	map(pdpt, 3 * PAGE_2M, low, W | U, false);
-	map(pdpt, HIGH, high, W | U, has_gib_pages());
+	map(pdpt, HIGH - GIB, HIGH, W | U, gib_pages);
+	map(pdpt, HIGH, high, W | U, gib_pages);
 	map(pdpt, boot->channel_gpa, boot->channel_gpa + channels, W | U, false);
 	map(pdpt, doorbells, doorbells + 3 * PAGE_2M, W | U, false);
-	map(pdpt, SV_MMIO_NOP_GPA, SV_MMIO_NOP_GPA + PAGE_2M, W | U, false);
 	guard_stacks(pdpt, boot->vcpus);
 	return (uint64_t)pml4;
 }
