@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * virtio-console (virtio 1.2, section 5.3), one port: bytes between the guest and two descriptors.
- * Neither side can make the sidecore wait: what does not fit stays where it is.
+ * Neither side can make the sidecore wait: what does not fit stays where it is. The descriptors are
+ * sockets and told per call not to block, since O_NONBLOCK is shared with whoever gave them.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <channels/atomics.h>
@@ -50,7 +52,7 @@ static void look_at_input(struct console *c)
 
 	if (!c->in_open || c->have == BUFFER)
 		return;
-	n = read(c->in, c->input + c->have, BUFFER - c->have);
+	n = recv(c->in, c->input + c->have, BUFFER - c->have, MSG_DONTWAIT);
 	if (n > 0)
 		c->have += (unsigned)n;
 	else if (n == 0)
@@ -96,7 +98,7 @@ static bool write_chain(struct console *c)
 	while (c->piece < c->chain.readable) {
 		struct iovec *iov = &c->chain.iov[c->piece];
 		size_t want = iov->iov_len < room ? iov->iov_len : room;
-		ssize_t n = want ? write(c->out, iov->iov_base, want) : 0;
+		ssize_t n = want ? send(c->out, iov->iov_base, want, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
@@ -205,12 +207,18 @@ static const struct sv_vhost_device console_type = {.name = "virtio-console",
 	.features = console_features,
 	.set_features = console_set_features};
 
-/* A file that cannot be watched (EPERM) never makes anyone wait either. */
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static void watch(struct console *c, int fd, uint32_t events)
 {
 	struct epoll_event ev = {.events = events | EPOLLET};
 
-	if (epoll_ctl(c->session.vhost.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EPERM)
+	if (epoll_ctl(c->session.vhost.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
 		sv_warn("console %s: cannot be watched: %s", c->session.name, strerror(errno));
 }
 
@@ -222,14 +230,15 @@ static int console_attach(const struct sv_device_request *req, void **handle, st
 	if (req->nfds != 3 || req->device->queues != QUEUES)
 		return sv_fail(err, EINVAL, "console %s: %u descriptors, %u queues (3 and 2 are right)",
 			req->device->name, req->nfds, req->device->queues);
+	if (!is_socket(req->fds[1]) || !is_socket(req->fds[2]))
+		return sv_fail(err, ENOTSOCK, "console %s: its input and output must be stream sockets",
+			req->device->name);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
 	c->in = req->fds[1];
 	c->out = req->fds[2];
 	c->in_open = true;
-	for (unsigned i = 1; i < 3; i++)
-		fcntl(req->fds[i], F_SETFL, fcntl(req->fds[i], F_GETFL) | O_NONBLOCK);
 	rc = sv_session_open(&c->session, req, &console_type, c, &console_ops, QUEUES, err);
 	if (rc < 0) {
 		free(c);
