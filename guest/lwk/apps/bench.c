@@ -10,6 +10,11 @@
 #include <lwk/bench.h>
 #include <lwk/lwk.h>
 
+#include "../lib/internal.h"
+
+#define RING_ENTRIES 64u
+#define AWAY 8u /* slots between the rings' positions and a ping-pong */
+
 static struct lwk_bench *b;
 
 static void sample(enum lwk_bench_item item, uint64_t ticks)
@@ -36,19 +41,22 @@ static void ring(unsigned count)
 }
 
 /*
- * Where a line has its home on the chip decides half of what it costs to pass it on. So that the ring
- * is compared with its like, the ping-pongs go round the free lines behind the rings, in the channel's
- * own last page.
+ * Where a line has its home on the chip decides half of what it costs to pass it on. So that the ring is
+ * compared with its like, the ping-pongs go round the rings' own slots, requests and completions in turn:
+ * the first word of two that nobody looks at before they are written again.
  */
 static uint64_t *next_lines(void)
 {
-	static unsigned turn;
-	uint64_t from = lwk_boot.channel_gpa, end = from + lwk_boot.channel_stride, pairs;
 	static uint64_t spare[16] __attribute__((aligned(64)));
+	static unsigned turn;
+	const struct sv_client *c = &lwk_this()->client;
+	const uint8_t *ring = (const uint8_t *)(turn / 2 % 2 ? c->tx.slot : c->rx.slot);
+	uint64_t slot = (c->tx.pos + AWAY + turn / 4 * 2) % RING_ENTRIES & ~1ull;
 
-	from += ((const struct sv_channel *)from)->info.size;
-	pairs = (end - from) / 128;
-	return pairs ? (uint64_t *)(from + turn++ % pairs * 128) : spare;
+	if (c->tx.entries != RING_ENTRIES || c->rx.entries != RING_ENTRIES)
+		return spare;
+	turn = (turn + 1) % (2 * (RING_ENTRIES - 2 * AWAY));
+	return (uint64_t *)((uint64_t)ring + slot * SV_CACHE_LINE);
 }
 
 /*
