@@ -126,9 +126,9 @@ static void on_connection(void *ctx)
 		}
 		return;
 	}
-	if (sv_lease_open(n, sock) < 0)
-		sv_warn("a connection was refused: %u VMs are attached, or memory is short",
-			n->nleases);
+	if (sv_lease_open(n, sock) < 0 && !n->refused++)
+		sv_warn("a connection was refused: %u of %u are open, or memory is short",
+			n->nleases, SV_NODE_VMS);
 }
 
 static void on_signal(void *ctx)

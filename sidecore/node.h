@@ -60,6 +60,7 @@ struct sv_node {
 	struct sv_lease *leases;
 	unsigned nleases;
 	int epoll_fd, listener, sigfd, trapfd;
+	uint64_t refused; /* connections; only the first is worth a line */
 	bool deaf; /* out of descriptors: no connection is accepted until a lease ends */
 	struct sv_watch *watches, *dead_watches;
 	bool done, devices_open;

@@ -131,6 +131,7 @@ static char *stats_text(const struct sv_node *n, bool detail)
 	for (const struct sv_lease *l = n->leases; l; l = l->next)
 		if (l->hello)
 			json_array_append_new(vms, lease_json(l, detail));
+	set_u64(o, "refused_connections", n->refused);
 	set_u64(o, "ticks_per_us", sv_reactor_ticks_per_us());
 	json_object_set_new(o, "sidecores", sidecores);
 	json_object_set_new(o, "vms", vms);

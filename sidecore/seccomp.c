@@ -9,10 +9,11 @@
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const char *const allowed[] = {
-	/* memory and threads */
-	"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "futex", "clone", "clone3", "exit",
+	/* memory (mmap and mprotect: see below) and threads */
+	"brk", "munmap", "mremap", "madvise", "futex", "clone", "clone3", "exit",
 	"exit_group", "set_robust_list", "rseq", "sched_yield", "sched_setaffinity",
 	"sched_getaffinity", "set_tid_address", "gettid", "getpid", "membarrier", "prctl",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "tgkill",
@@ -37,6 +38,18 @@ static const char *const deadly[] = {
 	"init_module", "finit_module", "bpf", "mount",
 };
 
+/* Memory that can be executed is all there when the filter comes. */
+static int allow_data_mappings(scmp_filter_ctx f)
+{
+	static const int calls[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
+	int rc = 0;
+
+	for (size_t i = 0; i < 2 && rc == 0; i++)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 1,
+			SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	return rc;
+}
+
 int sv_node_confine(struct sv_error *err)
 {
 	scmp_filter_ctx f;
@@ -60,6 +73,8 @@ int sv_node_confine(struct sv_error *err)
 		if (nr != __NR_SCMP_ERROR)
 			rc = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, nr, 0);
 	}
+	if (rc == 0)
+		rc = allow_data_mappings(f);
 	if (rc == 0)
 		rc = seccomp_load(f);
 	seccomp_release(f);

@@ -9,10 +9,11 @@
  *
  *   HELLO      first. Names the VM. fds: none.
  *   MEMORY     the VM's memory. fds: one memfd per region, in order.
- *   CHANNEL    one channel. fds: doorbell eventfd, irq eventfd.
+ *   CHANNEL    one channel. fds: doorbell eventfd, irq eventfd (no use of it yet).
  *   DEVICE     one virtio device. fds: our end of a vhost-user connection, then what the kind needs
  *              (SV_DEVICE_BLK: the image; SV_DEVICE_CONSOLE: input, output).
- *   CONSOLE    where the console service of the VM's channels goes. fds: input, output.
+ *   CONSOLE    where the console service of the VM's channels goes, from now on. fds: input,
+ *              output: Unix stream sockets, which may be the same.
  *   STATS      reply text: JSON.
  *   START      everything is attached: serve.
  */
@@ -54,8 +55,8 @@ struct sv_control_channel {
 	uint32_t bytes;
 	uint32_t req_entries, cpl_entries;
 	uint32_t vcpu;
-	uint32_t irq_vector;
-	uint32_t flags; /* must be zero */
+	uint32_t irq_vector; /* must be zero: completions raise no interrupts yet */
+	uint32_t flags;	     /* must be zero */
 };
 
 /* kind of device: the virtio device type */
