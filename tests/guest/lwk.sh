@@ -1,6 +1,6 @@
 #!/bin/sh
 # The lightweight kernel on this machine's KVM, one group of checks per call.
-# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|exits|bench|refuse
+# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|exits|guest_core|bench|refuse
 set -u
 sv=$1
 lwk=$2
@@ -81,6 +81,44 @@ exits() {
 	vm=
 }
 
+# contains LIST CPU: is the CPU in a list such as 0-3,8?
+contains() {
+	for range in $(echo "$1" | tr , ' '); do
+		[ "$2" -ge "${range%-*}" ] && [ "$2" -le "${range#*-}" ] && return 0
+	done
+	return 1
+}
+
+# Threads of ours that may run on the guest core: the vCPU's, and no other of either process.
+guest_core() {
+	"$sv" run --private --kernel "$lwk" --memory 64M --name "core-$$" --cmdline "app=hello stay" \
+		>"$dir/out" 2>&1 </dev/null &
+	vm=$!
+	for i in $(seq 300); do
+		grep -q Hello "$dir/out" && break
+		sleep 0.1
+	done
+	timeout 20 "$sv" stats "core-$$" --json >"$dir/stats" 2>&1 || failed=1
+	core=$(sed -n 's/^ *"cpu": \([0-9]*\),$/\1/p' "$dir/stats" | head -n 1)
+	[ -n "$core" ] || failed=1
+	for task in /proc/$vm/task/* /proc/$(pgrep -P "$vm" -f serve)/task/*; do
+		name=$(cat "$task/comm")
+		cpus=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' "$task/status")
+		echo "$name: $cpus"
+		case $name in
+		kvm-*) continue ;; # KVM's own
+		vcpu-0) [ "$cpus" = "$core" ] || failed=1 ;;
+		*) contains "$cpus" "$core" && failed=1 ;;
+		esac
+	done >"$dir/tasks"
+	grep -q "^vcpu-0: $core\$" "$dir/tasks" || failed=1
+	grep -q "^sidecore-" "$dir/tasks" || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/stats" "$dir/tasks"
+	timeout 20 "$sv" stop "core-$$" >"$dir/stop" 2>&1 || failed=1
+	wait "$vm"
+	vm=
+}
+
 bench() {
 	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench exit --rounds 5 --count 500 --exits 5 --json \
 		>"$dir/out" 2>&1 || failed=1
@@ -98,7 +136,7 @@ refuse() {
 }
 
 case $group in
-apps | crashes | scale | exits | bench | refuse) $group ;;
+apps | crashes | scale | exits | guest_core | bench | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2
