@@ -56,7 +56,6 @@ int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *ty
 	v->backend_req_fd = -1;
 	for (unsigned i = 0; i < SV_VHOST_QUEUES; i++) {
 		v->queue[i].kick_fd = v->queue[i].err_fd = -1;
-		v->queue[i].vq.call_fd = -1;
 	}
 	for (unsigned i = 0; i < SV_POLLER_WAKE_FDS; i++)
 		poller->wake_fds[i] = -1;
@@ -195,11 +194,10 @@ int sv_vhost_close(struct sv_vhost *v)
 		struct sv_vhost_queue *q = &v->queue[i];
 
 		sv_vhost_kick_close(v, q);
-		if (q->vq.call_fd >= 0)
-			close(q->vq.call_fd);
+		sv_vhost_call_close(q);
 		if (q->err_fd >= 0)
 			close(q->err_fd);
-		q->vq.call_fd = q->err_fd = -1;
+		q->err_fd = -1;
 	}
 	sv_vhost_mem_clear(v);
 	close(v->epoll_fd);

@@ -17,6 +17,7 @@ int sv_vhost_resume(struct sv_vhost *v, struct sv_error *err);
  */
 int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_error *err);
 void sv_vhost_kick_close(struct sv_vhost *v, struct sv_vhost_queue *q);
+void sv_vhost_call_close(struct sv_vhost_queue *q);
 
 /*
  * Serve one complete request. On success *size bytes of *p are the reply when *reply is set.

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <io/virtq.h>
 
-#include <errno.h>
 #include <linux/virtio_ring.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <channels/atomics.h>
 
@@ -226,14 +223,10 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 
 void sv_virtq_signal(struct sv_virtq *vq)
 {
-	static const uint64_t one = 1;
-
-	if (vq->call_fd < 0)
+	if (!vq->call)
 		return;
 	count(&vq->stats.calls);
-	/* A full counter (EAGAIN) is an interrupt that is still pending. */
-	while (write(vq->call_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	vq->call(vq->call_ctx);
 }
 
 void sv_virtq_publish(struct sv_virtq *vq)

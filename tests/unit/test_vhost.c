@@ -316,6 +316,21 @@ Test(vhost, rings_outside_memory_drop_the_device)
 	}
 }
 
+Test(vhost, full_call_descriptor_that_blocks_does_not_hold_the_sidecore)
+{
+	uint64_t full = UINT64_MAX - 1, index = 0;
+	int call = eventfd(0, 0);
+
+	fe_start(&fe, FE_ALL, 1, 64);
+	cr_assert_eq(write(call, &full, sizeof(full)), sizeof(full));
+	fe_call(&fe, VU_SET_VRING_CALL, 0, &index, 8, &call, 1, NULL);
+	fcntl(call, F_SETFL, fcntl(call, F_GETFL) & ~O_NONBLOCK);
+	vqd_want_call(&fe.q[0], true);
+	request_is_served(0);
+	cr_assert_eq(read(call, &full, sizeof(full)), sizeof(full));
+	close(call);
+}
+
 Test(vhost, end_of_file_ends_the_session_alone)
 {
 	fe_start(&fe, FE_ALL, 2, 64);

@@ -22,6 +22,14 @@ static struct sv_virtq vq;
 static struct sv_virtq_chain chain;
 static struct vqd drv;
 
+static void call(void *ctx)
+{
+	uint64_t one = 1;
+
+	(void)ctx;
+	cr_assert_eq(write(drv.call_fd, &one, sizeof(one)), sizeof(one));
+}
+
 static void set_up(bool event_idx, uint16_t base)
 {
 	memset(mem, 0, sizeof(mem));
@@ -42,7 +50,7 @@ static void set_up(bool event_idx, uint16_t base)
 	vq.size = SIZE;
 	vq.event_idx = event_idx;
 	vq.indirect = true;
-	vq.call_fd = drv.call_fd;
+	vq.call = call;
 	sv_virtq_start(&vq, base);
 }
 

@@ -8,7 +8,7 @@
  * the position reported to the front end has nothing outstanding behind it.
  *
  * The front end is not trusted either: every message is bounded and checked, its memory must be as
- * large as it says, its eventfds are used without blocking. What is wrong ends this connection with
+ * large as it says, its eventfds are never read and never written where that could block. What is wrong ends this connection with
  * one sentence and touches nobody else.
  */
 #ifndef IO_VHOST_H
@@ -28,6 +28,7 @@
 /* epoll data of a kick descriptor in the session's epoll set; the device's own have another. */
 #define SV_VHOST_KICK 1u
 
+struct sv_call;
 struct sv_vhost;
 
 /* What a device type gives. All of it is called in the control thread. */
@@ -59,6 +60,7 @@ struct sv_vhost_queue {
 	bool running;			  /* polled: changes only while the poller is detached */
 	uint32_t stopping;		  /* take nothing new (relaxed; control thread to poller) */
 	int kick_fd, err_fd;
+	struct sv_call *call; /* NULL: the driver polls */
 };
 
 struct sv_vhost {

@@ -73,7 +73,8 @@ struct sv_virtq {
 	void *desc, *avail, *used;
 	uint16_t size; /* power of two */
 	bool event_idx, indirect;
-	int call_fd; /* eventfd for interrupts; -1: the driver polls */
+	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
+	void *call_ctx;
 
 	/* Private to the polling thread. */
 	uint16_t next_avail;	 /* position of the next buffer to take */
@@ -115,7 +116,7 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
 
 /*
  * Publish what was put and interrupt the driver if it asked for that: once per batch.
- * Context: polling thread; one write to call_fd (which must be non-blocking) at most.
+ * Context: polling thread; one call of vq->call at most.
  * Order: USED, release side; CALL.
  */
 void sv_virtq_publish(struct sv_virtq *vq);
