@@ -6,7 +6,8 @@
 
 #include "cli.h"
 
-static const char help[] = "usage: sidevisor bench exit|start [OPTION...]\n\n"
+static const char help[] = "usage: sidevisor bench channel|exit|start [OPTION...]\n\n"
+			   "  channel  the ring against other queues, and against the bare cache line\n"
 			   "  exit     what an exit costs here, and what a round trip of the ring costs\n"
 			   "  start    from `run` to the first guest instruction, and the VM process's memory\n"
 			   "\n`sidevisor bench NAME --help` says more.\n";
@@ -18,11 +19,13 @@ int cli_bench(int argc, char **argv)
 		.sidecore_cpu = cli_run_sidecore_cpu};
 
 	if (argc < 2)
-		return cli_usage_error("bench", "which one: exit or start?");
+		return cli_usage_error("bench", "which one: channel, exit or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
 	}
+	if (!strcmp(argv[1], "channel"))
+		return sv_bench_channel(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "exit"))
 		return sv_bench_exit(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "start"))

@@ -29,6 +29,12 @@ static inline void sv_cpu_relax(void)
 #endif
 }
 
+/* This line will be read soon. */
+static inline void sv_prefetch_read(const void *p)
+{
+	__builtin_prefetch(p);
+}
+
 static inline uint64_t sv_tsc(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -121,28 +121,22 @@ static inline int64_t sv_client_room(struct sv_client *c, uint64_t want)
 }
 
 /*
- * Submit up to @n requests, in order, and wake the sidecore if it sleeps. The requests' seq is not
- * looked at; flags must be zero. Context: never blocks.
- * Order: PUBLISH, release side, per request; WAKE after the last one.
+ * Submit up to @n requests, in order, as one batch (sv_ring_put_n), and wake the sidecore if it
+ * sleeps. The requests' seq is not looked at; flags must be zero. Context: never blocks.
+ * Order: PUBLISH, release side, per request; WAKE after the one that is published last, the first.
  * Return: how many went in (0: no room, reap first), or SV_CLIENT_BROKEN.
  */
 static inline int64_t sv_client_submit(struct sv_client *c, const struct sv_req *req, unsigned n)
 {
 	int64_t room = sv_client_room(c, n);
-	uint64_t last;
 
 	if (sv_unlikely(room <= 0 || n == 0))
 		return room < 0 ? room : 0;
 	if (sv_unlikely((uint64_t)room < n))
 		n = (unsigned)room;
-	last = n - 1;
-	for (uint64_t i = 0; i < last; i++)
-		sv_ring_put(&c->tx, &req[i]);
-	if (!c->may_sleep) {
-		sv_ring_put(&c->tx, &req[last]);
+	sv_ring_put_n(&c->tx, req, n, c->may_sleep);
+	if (!c->may_sleep)
 		return n;
-	}
-	sv_ring_put_full(&c->tx, &req[last]);
 	if (sv_unlikely(sv_load_full(&c->shared->wake.sleeping)) && c->doorbell) {
 		c->doorbells++;
 		c->doorbell(c->doorbell_ctx);
@@ -157,22 +151,16 @@ static inline int64_t sv_client_submit(struct sv_client *c, const struct sv_req 
  */
 static inline int64_t sv_client_reap(struct sv_client *c, struct sv_cpl *cpl, unsigned n)
 {
-	unsigned got = 0;
+	uint64_t owed = sv_client_in_flight(c);
+	int64_t got;
 
 	if (sv_unlikely(c->broken))
 		return SV_CLIENT_BROKEN;
-	while (got < n) {
-		enum sv_take t = sv_ring_take(&c->rx, &cpl[got]);
-
-		if (t == SV_TAKE_EMPTY)
-			break;
-		if (sv_unlikely(t == SV_TAKE_DEFECT || c->rx.pos > c->tx.pos)) {
-			c->broken = true;
-			break;
-		}
-		got++;
-	}
-	return sv_unlikely(c->broken && got == 0) ? (int64_t)SV_CLIENT_BROKEN : (int64_t)got;
+	got = sv_ring_take_n(&c->rx, cpl, n);
+	if (sv_likely(got >= 0 && (uint64_t)got <= owed))
+		return got;
+	c->broken = true;
+	return SV_CLIENT_BROKEN;
 }
 
 /*

@@ -109,14 +109,25 @@ static inline int64_t sv_ring_room(struct sv_ring_tx *tx, uint64_t want)
 	return (int64_t)(free_up_to - tx->pos);
 }
 
+/* Words 0..6, each once. */
+static inline void sv_ring_copy_in(union sv_slot *slot, const sv_words *from)
+{
+	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
+		sv_store_relaxed(&slot->word[i], from[i]);
+}
+
+static inline void sv_ring_copy_out(const union sv_slot *slot, sv_words *to)
+{
+	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
+		to[i] = sv_load_relaxed(&slot->word[i]);
+}
+
 /* Words 0..6 of the slot at tx->pos. The slot is free (sv_ring_room). */
 static inline union sv_slot *sv_ring_fill(struct sv_ring_tx *tx, const void *msg)
 {
 	union sv_slot *slot = &tx->slot[tx->pos & (tx->entries - 1)];
-	const sv_words *from = (const sv_words *)msg;
 
-	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
-		sv_store_relaxed(&slot->word[i], from[i]);
+	sv_ring_copy_in(slot, (const sv_words *)msg);
 	return slot;
 }
 
@@ -141,6 +152,32 @@ static inline void sv_ring_put_full(struct sv_ring_tx *tx, const void *msg)
 	union sv_slot *slot = sv_ring_fill(tx, msg);
 
 	sv_exchange_full(&slot->word[SV_SLOT_SEQ], ++tx->pos);
+}
+
+/*
+ * Write @n entries of 64 bytes each, the first one last: a consumer looks at the first alone until it
+ * is there, and then finds the whole batch. Written front to back, it would fetch every line while
+ * the next is being written, and both sides would wait for each other at each.
+ * @full: with a full barrier after the publication (sv_ring_put_full). The caller made sure that
+ * there is room for @n, which is at least 1. Context: the producer. Order: PUBLISH, release side,
+ * and WAKE (or ANNOUNCE) with @full.
+ */
+static inline void sv_ring_put_n(struct sv_ring_tx *tx, const void *msgs, uint64_t n, bool full)
+{
+	union sv_slot *ring = tx->slot, *slot;
+	uint64_t pos = tx->pos + n, mask = tx->entries - 1;
+	const sv_words *msg = (const sv_words *)msgs + n * SV_SLOT_WORDS;
+
+	for (uint64_t i = n; i > 0; i--, pos--) {
+		slot = &ring[(pos - 1) & mask];
+		msg -= SV_SLOT_WORDS;
+		sv_ring_copy_in(slot, msg);
+		if (full && i == 1)
+			sv_exchange_full(&slot->word[SV_SLOT_SEQ], pos);
+		else
+			sv_store_release(&slot->word[SV_SLOT_SEQ], pos);
+	}
+	tx->pos += n;
 }
 
 /* The seq of the slot at rx->pos, and what it is as long as the entry is not there. */
@@ -190,12 +227,49 @@ static inline enum sv_take sv_ring_take(struct sv_ring_rx *rx, void *msg)
 
 	if (t != SV_TAKE_ONE)
 		return t;
-	for (unsigned i = 0; i < SV_SLOT_SEQ; i++)
-		to[i] = sv_load_relaxed(&slot->word[i]);
+	sv_ring_copy_out(slot, to);
 	to[SV_SLOT_SEQ] = ++rx->pos;
 	if (rx->pos - rx->retired >= rx->lazy)
 		sv_ring_retire(rx);
 	return SV_TAKE_ONE;
+}
+
+/*
+ * Lines that a consumer of batches has under way at a time: about as many as a core can miss. Without
+ * it the instructions between two lines fill the core's window, and it waits for ten at most.
+ */
+#define SV_RING_AHEAD 16u
+
+/*
+ * Copy up to @n entries of 64 bytes each. Nothing ahead is touched unless the first is there, so
+ * that a waiting consumer takes no line away from the producer. Context and order: sv_ring_take.
+ * Return: how many, or -1 when the first one is a defect; a later one is found by a later call.
+ */
+static inline int64_t sv_ring_take_n(struct sv_ring_rx *rx, void *msgs, uint64_t n)
+{
+	const union sv_slot *ring = rx->slot;
+	uint64_t from = rx->pos, mask = rx->entries - 1, i;
+	enum sv_take t = n ? sv_ring_peek(rx) : SV_TAKE_EMPTY;
+	sv_words *to = (sv_words *)msgs;
+
+	if (t != SV_TAKE_ONE)
+		return t;
+	for (i = 1; i < n && i < SV_RING_AHEAD; i++)
+		sv_prefetch_read(&ring[(from + i) & mask]);
+	for (i = 0; i < n; i++, to += SV_SLOT_WORDS) {
+		const union sv_slot *slot = &ring[(from + i) & mask];
+
+		if (i && sv_load_acquire(&slot->word[SV_SLOT_SEQ]) != from + i + 1)
+			break;
+		if (i + SV_RING_AHEAD < n)
+			sv_prefetch_read(&ring[(from + i + SV_RING_AHEAD) & mask]);
+		sv_ring_copy_out(slot, to);
+		to[SV_SLOT_SEQ] = from + i + 1;
+	}
+	rx->pos = from + i;
+	if (rx->pos - rx->retired >= rx->lazy)
+		sv_ring_retire(rx);
+	return (int64_t)i;
 }
 
 /* Bytes of a channel region with these rings: header, requests, completions. */
