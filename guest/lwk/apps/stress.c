@@ -23,7 +23,7 @@ static void stress(void *arg)
 	while (got < n) {
 		uint64_t k = n - sent < batch ? n - sent : batch;
 
-		if (k && lwk_channel_room() >= k) {
+		if (k && lwk_channel_room((unsigned)k) >= k) {
 			for (uint64_t i = 0; i < k; i++)
 				req[i] = (struct sv_req){.service = SV_SERVICE_CORE,
 					.opcode = SV_CORE_NOP,

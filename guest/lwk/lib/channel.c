@@ -33,10 +33,10 @@ static bool reap(struct sv_client *c, struct sv_cpl *cpl)
 	return true;
 }
 
-unsigned lwk_channel_room(void)
+unsigned lwk_channel_room(unsigned want)
 {
 	struct sv_client *c = &lwk_this()->client;
-	int64_t room = sv_client_room(c, c->tx.entries);
+	int64_t room = sv_client_room(c, want);
 
 	if (room < 0)
 		lwk_panic("the sidecore acknowledged what was not sent");

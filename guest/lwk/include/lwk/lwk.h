@@ -66,8 +66,11 @@ uint64_t lwk_ticks_to_ns(uint64_t ticks);
 
 /* --- the channel of this vCPU ---------------------------------------------------------------- */
 
-/* Requests in flight on one channel at most. */
-unsigned lwk_channel_room(void);
+/*
+ * How many requests fit now; at least @want if there is room for that many. (The sidecore's word, which
+ * costs a line transfer, is looked at only when @want would not fit.)
+ */
+unsigned lwk_channel_room(unsigned want);
 /*
  * Send @n requests, in order. They must fit (lwk_channel_room). Rings the doorbell if the sidecore
  * sleeps. The tags are the caller's.
