@@ -219,6 +219,64 @@ Test(ring, any_other_sequence_number_is_a_defect_and_takes_nothing)
 	}
 }
 
+Test(ring, batches_of_any_size_are_taken_in_order_by_batches_of_any_size)
+{
+	static union sv_slot in[16], out[16];
+	uint64_t sent = 0, got = 0;
+
+	ring_of(16);
+	for (unsigned round = 0; round < 400; round++) {
+		int64_t room = sv_ring_room(&tx, 16), n;
+		uint64_t put_now = 1 + round * 7 % 16;
+
+		if (put_now <= (uint64_t)room) {
+			for (uint64_t i = 0; i < put_now * SV_SLOT_WORDS; i++)
+				in[i / 8].word[i % 8] = (sent + i / 8) * 8 + i % 8;
+			sv_ring_put_n(&tx, in, put_now, round % 2);
+			sent += put_now;
+		}
+		n = sv_ring_take_n(&rx, out, 1 + round * 5 % 16);
+		cr_assert_geq(n, 0);
+		for (int64_t i = 0; i < n; i++, got++) {
+			cr_assert_eq(out[i].word[0], got * 8);
+			cr_assert_eq(out[i].word[6], got * 8 + 6);
+			cr_assert_eq(out[i].word[SV_SLOT_SEQ], got + 1);
+		}
+		assert_valid();
+	}
+	cr_expect_gt(sent, 1000);
+	while (sv_ring_take_n(&rx, out, 3) > 0)
+		;
+	cr_expect_eq(rx.pos, sent);
+	cr_expect_eq(sv_ring_take_n(&rx, out, 0), 0);
+}
+
+Test(ring, a_batch_ends_before_a_defect_and_the_next_call_finds_it)
+{
+	union sv_slot out[8];
+
+	ring_of(8);
+	for (uint64_t n = 0; n < 5; n++)
+		put(n);
+	slot[3].word[SV_SLOT_SEQ] = 77;
+	cr_expect_eq(sv_ring_take_n(&rx, out, 8), 3);
+	cr_expect_eq(sv_ring_take_n(&rx, out, 8), -1);
+	cr_expect_eq(rx.pos, 3);
+}
+
+Test(ring, a_batch_is_not_seen_before_its_first_entry)
+{
+	union sv_slot out[8];
+
+	ring_of(8);
+	for (uint64_t n = 0; n < 3; n++)
+		put(n);
+	slot[0].word[SV_SLOT_SEQ] = 0;
+	cr_expect_eq(sv_ring_take_n(&rx, out, 8), 0);
+	slot[0].word[SV_SLOT_SEQ] = 1;
+	cr_expect_eq(sv_ring_take_n(&rx, out, 8), 3);
+}
+
 Test(ring, sizes_are_powers_of_two_between_the_bounds)
 {
 	unsigned valid = 0;
