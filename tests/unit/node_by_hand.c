@@ -63,16 +63,35 @@ int node_refuses(const char *path, struct sv_error *err)
 	return run(path, -1, err);
 }
 
-static bool listening(const struct node_by_hand *n)
+/* Return: a connection, or -1: nobody listens yet. */
+static int try_connect(const struct node_by_hand *n)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	bool ok;
 
 	strcpy(a.sun_path, n->path);
-	ok = connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+		return fd;
 	close(fd);
-	return ok;
+	return -1;
+}
+
+/* It listens, it has answered, and it has forgotten who asked: its descriptors can be counted. */
+static void wait_until_quiet(const struct node_by_hand *n)
+{
+	struct node_client c;
+	unsigned with_client;
+	int sock;
+
+	for (int ms = 0; (sock = try_connect(n)) < 0; ms++) {
+		cr_assert(ms < PATIENCE_MS && waitpid(n->pid, NULL, WNOHANG) == 0);
+		nap();
+	}
+	client_take(&c, sock);
+	cr_assert_eq(client_simple(&c, SV_CONTROL_STATS), 0);
+	with_client = node_descriptors(n);
+	client_close(&c);
+	node_settles(n, with_client - 1);
 }
 
 void node_start(struct node_by_hand *n, int private_fd)
@@ -105,11 +124,7 @@ void node_start(struct node_by_hand *n, int private_fd)
 		close(private_fd);
 		return;
 	}
-	for (int ms = 0; !listening(n); ms++) {
-		cr_assert(ms < PATIENCE_MS && waitpid(n->pid, NULL, WNOHANG) == 0);
-		nap();
-	}
-	node_settles(n, node_descriptors(n));
+	wait_until_quiet(n);
 }
 
 int node_wait(struct node_by_hand *n)
