@@ -5,6 +5,7 @@ target_link_libraries(test_channel_by_hand PUBLIC sv_sidecore Threads::Threads)
 sv_hosted(test_channel_by_hand)
 
 sv_test(ring unit/test_ring.c LIBS sv_channels LABELS unit)
+sv_test(ring_batch unit/test_ring_batch.c LIBS sv_channels LABELS unit)
 sv_test(wait unit/test_wait.c LIBS sv_channels Threads::Threads LABELS unit)
 # Policies that a CPU may lack: a program each, so that one that is skipped hides no other.
 foreach(policy umwait tpause mwaitx)
@@ -27,6 +28,12 @@ sv_hosted(test_channel_stress)
 sv_under_tsan(test_channel_stress)
 add_test(NAME channel_stress COMMAND test_channel_stress)
 set_tests_properties(channel_stress PROPERTIES TIMEOUT 600 LABELS stress RUN_SERIAL ON)
+
+add_executable(test_batch_stress stress/test_batch_stress.c)
+target_link_libraries(test_batch_stress PRIVATE sv_channels Threads::Threads)
+sv_hosted(test_batch_stress)
+add_test(NAME batch_stress COMMAND test_batch_stress)
+set_tests_properties(batch_stress PROPERTIES TIMEOUT 600 LABELS stress RUN_SERIAL ON)
 
 # A hostile guest on one channel and a proper one on another.
 sv_test(channel_hostile fuzz/test_channel_hostile.c fuzz/channel_once.c
