@@ -10,8 +10,8 @@ skip() {
 	echo "SKIPPED BECAUSE $*"
 	exit 77
 }
-for p in linux.uml busybox mkfs.ext4 e2fsck cpio ldd; do
-	command -v $p >/dev/null || skip "$p is missing (user-mode-linux, busybox-static, e2fsprogs, cpio)"
+for p in linux.uml busybox mkfs.ext4 e2fsck cpio ldd pkill; do
+	command -v $p >/dev/null || skip "$p is missing (user-mode-linux, busybox-static, e2fsprogs, cpio, procps)"
 done
 module=$(find /usr/lib/uml/modules -name virtio_blk.ko 2>/dev/null | head -n 1)
 [ -n "$module" ] || skip "the User-mode Linux kernel here has no virtio_blk"
@@ -22,7 +22,8 @@ stop() {
 	[ -z "$pid" ] || kill "$pid" 2>/dev/null || :
 	pid=
 }
-trap 'stop; rm -rf "$dir"' EXIT
+# A kernel that had to be killed leaves its processes; they are known by the path of the socket.
+trap 'stop; pkill -9 -f "virtio_uml.device=$dir/" || :; rm -rf "$dir"' EXIT
 
 root=$dir/root
 mkdir -p "$root/bin" "$root/mnt" "$root/proc" "$root/sys" "$root/dev"
