@@ -4,14 +4,12 @@
 
 #define IDLE 0u
 #define GIVEN 1u
-#define YIELD_TURNS 2000u
 
 struct lwk_cpu lwk_cpus[LWK_MAX_VCPUS];
 
-void lwk_relax(unsigned *turns)
+void lwk_give_way(void)
 {
-	__builtin_ia32_pause();
-	if (++*turns % YIELD_TURNS == 0 && (lwk_boot.flags & SV_BOOT_F_OVERCOMMIT))
+	if (lwk_boot.flags & SV_BOOT_F_OVERCOMMIT)
 		lwk_out32(SV_PORT_YIELD, 0);
 }
 

@@ -110,8 +110,16 @@ struct lwk_barrier {
 };
 void lwk_barrier_wait(struct lwk_barrier *b);
 
-/* One turn of a waiting loop: PAUSE, and where vCPUs share cores give the core up now and then. */
-void lwk_relax(unsigned *turns);
+/* Where vCPUs share cores, let another one of ours have this core. An exit to the VM process. */
+void lwk_give_way(void);
+
+/* One turn of a waiting loop: PAUSE, and now and then lwk_give_way(). */
+static inline void lwk_relax(unsigned *turns)
+{
+	__builtin_ia32_pause();
+	if (++*turns % 2048 == 0)
+		lwk_give_way();
+}
 
 /*
  * Halt this vCPU until an interrupt or another vCPU's lwk_wake(); one that came before counts. Traps
