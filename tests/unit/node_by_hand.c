@@ -118,7 +118,10 @@ void node_start(struct node_by_hand *n, int private_fd)
 		for (int fd = 3; fd < 256; fd++)
 			if (fd != private_fd)
 				close(fd);
-		exit(run(n->path, private_fd, &err) < 0);
+		if (run(n->path, private_fd, &err) == 0)
+			exit(0);
+		fprintf(stderr, "the node: %s\n", err.text);
+		exit(1);
 	}
 	if (private_fd >= 0) {
 		close(private_fd);
