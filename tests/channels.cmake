@@ -35,6 +35,11 @@ sv_hosted(test_batch_stress)
 add_test(NAME batch_stress COMMAND test_batch_stress)
 set_tests_properties(batch_stress PROPERTIES TIMEOUT 600 LABELS stress RUN_SERIAL ON)
 
+add_test(NAME bench_channel COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/bench_channel.sh
+	$<TARGET_FILE:sidevisor>)
+set_tests_properties(bench_channel PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE" TIMEOUT 300
+	LABELS stress RUN_SERIAL ON)
+
 # A hostile guest on one channel and a proper one on another.
 sv_test(channel_hostile fuzz/test_channel_hostile.c fuzz/channel_once.c
 	LIBS test_channel_by_hand LABELS fuzz)
