@@ -34,7 +34,7 @@ sidevisor run --name debian --kernel vmlinuz --initrd initrd --disk path=/dev/vd
 	--vcpus 4 --topology 2:1:2:1 --numa 2 --overcommit \
 	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside"
 EOF
-node --cpus 4 --memory 2G --timeout 500 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+node --cpus 4 --memory 2G --timeout 780 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
 	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 expect '^login: root -'

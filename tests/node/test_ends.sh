@@ -9,8 +9,9 @@ cat >"$test_dir/inside.sh" <<'EOF'
 # end NAME COMMAND [PARAMETER]
 end() {
 	sidevisor run --name "$1" --kernel vmlinuz --initrd initrd --disk path=/dev/vda,readonly \
-		--memory 256M --json --cmdline "console=ttyS0 console=hvc0 quiet panic=-1 ro $3 sv.run=$2"
-	echo "$1: status $?"
+		--memory 128M --no-populate --json --cmdline "console=ttyS0 console=hvc0 quiet panic=-1 ro $3 sv.run=$2"
+	code=$?
+	printf "\n%s: status %s\n" "$1" "$code"
 }
 end off poweroff%-f
 end again reboot%-f
@@ -20,7 +21,7 @@ ls /run/sidevisor 2>/dev/null
 pidof sidevisor && echo "left behind"
 true
 EOF
-node --cpus 2 --memory 1G --timeout 280 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+node --cpus 2 --memory 1G --timeout 560 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
 	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 expect '^off: status 0'

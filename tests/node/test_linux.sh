@@ -29,7 +29,7 @@ a=$(md5sum </root/data) b=$(cat /root/data | md5sum)
 dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOF
 guest tiny "$kernel" "$test_dir/in-guest:/root/inside"
-node --cpus $cpus --numa "$nodes" --memory 2G --timeout 400 --file "$test_dir/vmlinuz" \
+node --cpus $cpus --numa "$nodes" --memory 2G --timeout 560 --file "$test_dir/vmlinuz" \
 	--file "$test_dir/initrd" --file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 expect '^userspace up after'

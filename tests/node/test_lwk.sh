@@ -22,7 +22,7 @@ cat bench.json
 pidof sidevisor && echo "left behind"
 true
 EOF
-node --cpus 4 --memory 2G --timeout 280 --file "$test_dir/inside.sh" -- sh inside.sh
+node --cpus 4 --memory 2G --timeout 560 --file "$test_dir/inside.sh" -- sh inside.sh
 expect_status 0
 expect '^Hello from CPL 3'
 expect '^hello: status 0'
