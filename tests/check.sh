@@ -28,10 +28,12 @@ case ${1:-} in
 	;;
 esac
 log=build/release/ctest.log
-status=0
 # shellcheck disable=SC2086
-ctest --test-dir build/release --output-on-failure --timeout 600 $exclude >"$log" 2>&1 || status=$?
-grep -vE '^ *Start +[0-9]+:' "$log"
+{
+	ctest --test-dir build/release --output-on-failure --timeout 1000 $exclude 2>&1 && echo 0 >"$log.status" ||
+		echo 1 >"$log.status"
+} | tee "$log" | grep --line-buffered -vE '^ *Start +[0-9]+:'
+status=$(cat "$log.status")
 
 # Why each skipped test was skipped.
 skipped=$(grep -oE '[^ ]+ \.+\*\*\*Skipped' "$log" | awk '{ print $1 }')
