@@ -63,6 +63,11 @@ static void pci(struct sv_table_area *a, const struct sv_vm *vm)
 	aml_integer(a, 0);
 	aml_name(a, "_BBN");
 	aml_integer(a, 0);
+	/* Devices are near the first node; without a word of it Linux complains on NUMA machines. */
+	if (vm->config->topology.nodes > 1) {
+		aml_name(a, "_PXM");
+		aml_integer(a, 0);
+	}
 	aml_bus_window(&r, 0, 255);
 	aml_io(&r, PORT_PCI_ADDRESS, 8);
 	aml_io_window(&r, 0, PORT_PCI_ADDRESS - 1);
