@@ -207,11 +207,12 @@ struct percentiles {
 static struct percentiles percentiles(unsigned ring, unsigned batch)
 {
 	unsigned n = b.o.rounds;
-	double *v = malloc(2 * n * sizeof(*v)), *q = v + n;
+	double *v = malloc(2 * n * sizeof(*v)), *q;
 	struct percentiles p = {0};
 
 	if (!v)
 		return p;
+	q = v + n;
 	for (unsigned r = 0; r < n; r++) {
 		v[r] = b.rate[ring][batch][r];
 		q[r] = b.rate[0][batch][r] / v[r];
