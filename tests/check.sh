@@ -28,11 +28,9 @@ case ${1:-} in
 	;;
 esac
 log=build/release/ctest.log
-# Nodes are emulated and the machine may be shared: what fails is tried once more, and shown.
 # shellcheck disable=SC2086
 {
-	ctest --test-dir build/release --output-on-failure --timeout 1000 --repeat until-pass:2 \
-		$exclude 2>&1 && echo 0 >"$log.status" ||
+	ctest --test-dir build/release --output-on-failure --timeout 1000 $exclude 2>&1 && echo 0 >"$log.status" ||
 		echo 1 >"$log.status"
 } | tee "$log" | grep --line-buffered -vE '^ *Start +[0-9]+:'
 status=$(cat "$log.status")
