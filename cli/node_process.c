@@ -62,16 +62,18 @@ static void child(int sock, char **argv, pid_t parent)
 	_exit(EXIT_FAILED);
 }
 
-int node_spawn(struct node_process *np, int sidecore, int control, const char *idle,
-	bool allow_bench, struct sv_error *err)
+int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
+	const char *idle, bool allow_bench, struct sv_error *err)
 {
-	char cpu[16], control_cpu[16], fd[16];
+	char cpus[SV_CONTROL_SIDECORES * 8] = "", control_cpu[16], fd[16];
 	char *argv[16];
 	int pair[2], n = 0, rc;
 	pid_t parent = getpid();
 
 	*np = (struct node_process){.sock = -1};
-	snprintf(cpu, sizeof(cpu), "%d", sidecore);
+	for (unsigned i = 0; i < sidecores && i < SV_CONTROL_SIDECORES; i++)
+		snprintf(cpus + strlen(cpus), sizeof(cpus) - strlen(cpus), "%s%d", i ? "," : "",
+			sidecore[i]);
 	snprintf(control_cpu, sizeof(control_cpu), "%d", control);
 	snprintf(fd, sizeof(fd), "%d", PRIVATE_FD);
 	argv[n++] = (char *)(uintptr_t) "sidevisor";
@@ -79,7 +81,7 @@ int node_spawn(struct node_process *np, int sidecore, int control, const char *i
 	argv[n++] = (char *)(uintptr_t) "--private-fd";
 	argv[n++] = fd;
 	argv[n++] = (char *)(uintptr_t) "--cpus";
-	argv[n++] = cpu;
+	argv[n++] = cpus;
 	if (control >= 0) {
 		argv[n++] = (char *)(uintptr_t) "--control-cpu";
 		argv[n++] = control_cpu;

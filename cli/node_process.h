@@ -19,11 +19,11 @@ struct node_process {
 int node_connect(struct node_process *np, const char *path, struct sv_error *err);
 
 /*
- * Start `sidevisor serve` for this VM alone, on CPU @sidecore, its control thread on @control
- * (-1: anywhere allowed). Return: 0, or -errno with a sentence.
+ * Start `sidevisor serve` for this VM alone, a sidecore on each of @n CPUs, its control thread on
+ * @control (-1: anywhere allowed). Return: 0, or -errno with a sentence.
  */
-int node_spawn(struct node_process *np, int sidecore, int control, const char *idle,
-	bool allow_bench, struct sv_error *err);
+int node_spawn(struct node_process *np, const int *sidecore, unsigned n, int control,
+	const char *idle, bool allow_bench, struct sv_error *err);
 
 /* End the connection; a private process gets 2 s to go, then SIGKILL. */
 void node_leave(struct node_process *np);

@@ -31,36 +31,62 @@ static int check_given(struct run_options *o, struct sv_error *err)
 				return sv_fail(err, EINVAL,
 					"--cpus: vCPUs %u and %u would share CPU %d; name more CPUs, or "
 					"say --overcommit", j, i, o->vm.vcpu_cpu[i]);
-		if (o->vm.vcpu_cpu[i] == o->sidecore_cpu && !o->vm.overcommit)
-			return sv_fail(err, EINVAL,
-				"--cpus: CPU %d is the sidecore's; choose another, or say --overcommit",
-				o->sidecore_cpu);
+		for (unsigned j = 0; j < o->sidecores && !o->vm.overcommit; j++)
+			if (o->vm.vcpu_cpu[i] == o->sidecore[j])
+				return sv_fail(err, EINVAL, "--cpus: CPU %d is the sidecore's; choose "
+					"another, or say --overcommit", o->sidecore[j]);
 	}
 	return 0;
+}
+
+/* A vCPU that nobody gave a sidecore gets the nearest; a disk's must be one of them. */
+static int give_sidecores(struct run_options *o, struct sv_error *err)
+{
+	unsigned known = 0;
+
+	for (unsigned i = o->vm.vcpus; i < SV_MAX_VCPUS; i++)
+		if (o->vm.vcpu_sidecore_cpu[i] >= 0)
+			return sv_fail(err, EINVAL, "--sidecore: names vCPU %u; the VM has %u, from 0 on",
+				i, o->vm.vcpus);
+	for (unsigned i = 0; i < o->vm.ndisks; i++) {
+		const struct sv_disk_config *d = &o->vm.disk[i];
+
+		for (known = 0; d->sidecore_given && known < o->sidecores; known++)
+			if (o->sidecore[known] == d->sidecore_cpu)
+				break;
+		if (d->sidecore_given && known == o->sidecores)
+			return sv_fail(err, EINVAL, "--disk sidecore=%d: --sidecore does not name it",
+				d->sidecore_cpu);
+	}
+	return sv_placement_nearest_here(o->vm.vcpu_cpu, o->vm.vcpus, o->sidecore, o->sidecores,
+		o->vm.vcpu_sidecore_cpu, err);
 }
 
 int place_guest(struct run_options *o, struct sv_error *err)
 {
 	struct sv_placement_request req = {.vcpus = o->vm.vcpus,
-		.sidecore = o->sidecore_cpu,
+		.sidecore = o->sidecores ? o->sidecore[0] : -1,
+		.others = o->sidecore + 1,
+		.nothers = o->sidecores ? o->sidecores - 1 : 0,
 		.smt_sibling = o->smt_sibling,
 		.overcommit = o->vm.overcommit || o->cpus_given};
 	static struct sv_placement p;
 	int rc = 0;
 
-	if (o->sidecore_cpu >= 0)
-		rc = check_cpu("--sidecore", o->sidecore_cpu, err);
+	for (unsigned i = 0; i < o->sidecores && rc == 0 && !o->service; i++)
+		rc = check_cpu("--sidecore", o->sidecore[i], err);
 	if (rc == 0)
 		rc = sv_placement_here(&req, &p, err);
 	if (rc < 0)
 		return rc;
-	o->sidecore_cpu = p.sidecore_cpu;
+	if (!o->sidecores)
+		o->sidecore[o->sidecores++] = p.sidecore_cpu;
 	o->vm.control_cpu = p.control_cpu;
 	if (o->cpus_given)
-		return check_given(o, err);
-	for (unsigned i = 0; i < o->vm.vcpus; i++)
+		rc = check_given(o, err);
+	for (unsigned i = 0; i < o->vm.vcpus && !o->cpus_given; i++)
 		o->vm.vcpu_cpu[i] = p.vcpu_cpu[i];
-	if (o->vm.topology.nodes == 1)
+	if (o->vm.topology.nodes == 1 && !o->cpus_given)
 		o->vm.memory_node[0] = p.numa_node;
-	return 0;
+	return rc < 0 ? rc : give_sidecores(o, err);
 }

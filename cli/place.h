@@ -6,7 +6,8 @@
 #include "run_options.h"
 
 /*
- * Fill o->vm.vcpu_cpu, o->vm.control_cpu, o->vm.memory_node and (when it is -1) o->sidecore_cpu.
+ * Fill o->vm.vcpu_cpu, o->vm.control_cpu, o->vm.memory_node, (when there is none) o->sidecore, and
+ * where it is -1 o->vm.vcpu_sidecore_cpu: the nearest of them.
  * Return: 0, or -errno with a sentence (more vCPUs than guest cores without --overcommit).
  */
 int place_guest(struct run_options *o, struct sv_error *err);

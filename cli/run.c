@@ -30,6 +30,24 @@ static int make_signalfd(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* The node's sidecores: those named, or the one that it gives us, and then where the vCPUs go. */
+static int join_service(struct run_options *o, struct node_process *np, struct sv_error *err)
+{
+	int rc;
+
+	o->service = true;
+	if (o->sidecores) {
+		rc = place_guest(o, err);
+		return rc < 0 ? rc : sv_node_hello(np->sock, o->name, o->vm.vcpus,
+						  o->vm.vcpu_sidecore_cpu[0], NULL, err);
+	}
+	rc = sv_node_hello(np->sock, o->name, o->vm.vcpus, -1, &o->sidecore[0], err);
+	if (rc < 0)
+		return rc;
+	o->sidecores = 1;
+	return place_guest(o, err);
+}
+
 /* Where the sidecore comes from, and then where the vCPUs go. */
 static int join_node(struct run_options *o, struct node_process *np, struct sv_error *err)
 {
@@ -37,10 +55,8 @@ static int join_node(struct run_options *o, struct node_process *np, struct sv_e
 
 	if (!o->private_node)
 		rc = node_connect(np, o->node, err);
-	if (rc == 0) {
-		rc = sv_node_hello(np->sock, o->name, o->vm.vcpus, &o->sidecore_cpu, err);
-		return rc < 0 ? rc : place_guest(o, err);
-	}
+	if (rc == 0)
+		return join_service(o, np, err);
 	if (rc != -ENOENT || o->node)
 		return rc;
 	rc = place_guest(o, err);
@@ -48,15 +64,16 @@ static int join_node(struct run_options *o, struct node_process *np, struct sv_e
 		return rc;
 	/* It comes up while the VM is being made: the greeting waits until it is needed. */
 	o->vm.say_hello = true;
-	return node_spawn(np, o->sidecore_cpu, o->vm.control_cpu, o->idle, o->allow_bench, err);
+	return node_spawn(np, o->sidecore, o->sidecores, o->vm.control_cpu, o->idle, o->allow_bench,
+		err);
 }
 
 static void print_json(const struct sv_vmm_result *res, const struct run_options *o)
 {
 	json_t *j = json_pack("{s:s, s:s, s:b, s:i, s:s, s:I, s:i, s:i}", "name", o->name, "end",
 		res->kind, "ok", res->ok, "status", res->status, "text", res->text, "first_run_ns",
-		(json_int_t)sv_vmm_first_run_ns(), "sidecore_cpu", o->sidecore_cpu, "vcpu0_cpu",
-		o->vm.vcpu_cpu[0]);
+		(json_int_t)sv_vmm_first_run_ns(), "sidecore_cpu", o->vm.vcpu_sidecore_cpu[0],
+		"vcpu0_cpu", o->vm.vcpu_cpu[0]);
 	char *text = json_dumps(j, JSON_SORT_KEYS);
 
 	fprintf(stderr, "%s\n", text);
@@ -97,7 +114,7 @@ int cli_run(int argc, char **argv)
 		rc = sv_vmm_run(&o->vm, np.sock, sigfd, &res, &err);
 	node_leave(&np);
 	last_guest_cpu = o->vm.vcpu_cpu[0];
-	last_sidecore_cpu = o->sidecore_cpu;
+	last_sidecore_cpu = o->vm.vcpu_sidecore_cpu[0];
 	if (rc < 0) {
 		rc = cli_fail(&err, rc);
 	} else if (o->json) {

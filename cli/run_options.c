@@ -24,13 +24,16 @@ static const char help[] =
 	"      --topology S:D:C:T    sockets, dies (an L3 each), cores, threads (default 1:1:N:1)\n"
 	"      --numa N              NUMA nodes of the guest (default 1)\n"
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
+	"                            [,sidecore=CPU]\n"
 	"                            a virtio-blk disk: raw image or block device; repeat for more\n"
 	"      --console stdio|serial|none\n"
 	"                            what descriptors 0 and 1 are: virtio-console (hvc0) with the\n"
 	"                            serial port's output beside it, the serial port (ttyS0), or\n"
 	"                            nothing (default stdio). On a terminal Ctrl-A x stops the VM\n"
 	"      --cpus LIST           host CPUs of the vCPUs, in order, such as 2,3,6-9 (default: chosen)\n"
-	"      --sidecore CPU        host CPU of a private sidecore (default: chosen)\n"
+	"      --sidecore LIST       host CPUs of the sidecores (default: one, chosen). With several,\n"
+	"                            each vCPU is served by the nearest, or as VCPU:CPU says, such as\n"
+	"                            7 or 7,15 or 0-6:7,7-13:15. A node service must have them\n"
 	"      --smt-sibling         a sidecore may be the SMT sibling of a guest core\n"
 	"      --overcommit          more vCPUs than guest cores: they share cores\n"
 	"      --node SOCKET         the node service to use\n"
@@ -89,10 +92,11 @@ static const struct option options[] = {
 
 static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 {
-	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL };
+	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL, SIDECORE };
 	static const char *const keys[] = {[PATH] = "path", [READONLY] = "readonly",
 		[DIRECT] = "direct", [WRITETHROUGH] = "writethrough", [NODISCARD] = "nodiscard",
-		[QUEUES] = "queues", [SERIAL] = "serial", NULL};
+		[QUEUES] = "queues", [SERIAL] = "serial",
+		[SIDECORE] = "sidecore", NULL};
 	char *whole = strdup(text), *value;
 	struct sv_disk_config *d = &o->vm.disk[o->vm.ndisks];
 	uint64_t n;
@@ -105,7 +109,7 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 	while (*text && rc == 0) {
 		int key = getsubopt(&text, (char *const *)(uintptr_t)keys, &value);
 
-		if ((key == PATH || key == QUEUES || key == SERIAL) && !value)
+		if ((key == PATH || key == QUEUES || key == SERIAL || key == SIDECORE) && !value)
 			key = -1;
 		switch (key) {
 		case PATH:
@@ -130,10 +134,15 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 		case SERIAL:
 			d->serial = value;
 			break;
+		case SIDECORE:
+			rc = cli_parse_number("--disk sidecore", value, 0, 65535, &n, err);
+			d->sidecore_given = true;
+			d->sidecore_cpu = (int)n;
+			break;
 		default:
 			rc = sv_fail(err, EINVAL,
 				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
-				"nodiscard, queues=N or serial=TEXT, with commas", whole);
+				"nodiscard, queues=N, serial=TEXT or sidecore=CPU, with commas", whole);
 		}
 	}
 	if (rc == 0 && (!d->path || !*d->path))
@@ -188,6 +197,64 @@ static int parse_cpus(struct run_options *o, const char *text, struct sv_error *
 	return 0;
 bad:
 	return sv_fail(err, EINVAL, "--cpus %s: write CPUs such as 2,3 or 4-7,10", text);
+}
+
+static int add_sidecore(struct run_options *o, int cpu, struct sv_error *err)
+{
+	for (unsigned i = 0; i < o->sidecores; i++)
+		if (o->sidecore[i] == cpu)
+			return 0;
+	if (o->sidecores == SV_CONTROL_SIDECORES)
+		return sv_fail(err, EINVAL, "--sidecore: at most %u", SV_CONTROL_SIDECORES);
+	o->sidecore[o->sidecores++] = cpu;
+	return 0;
+}
+
+/* CPU, or VCPU:CPU, or FIRST-LAST:CPU; *tail: what follows. Return: false: none of them. */
+static bool parse_sidecore(const char *s, long *first, long *last, long *cpu, char **tail)
+{
+	*first = *last = -1;
+	*cpu = strtol(s, tail, 10);
+	if (*tail == s || *cpu < 0)
+		return false;
+	if (**tail == '-' || **tail == ':') {
+		*first = *last = *cpu;
+		if (**tail == '-') {
+			s = *tail + 1;
+			*last = strtol(s, tail, 10);
+			if (*tail == s || **tail != ':' || *last < *first)
+				return false;
+		}
+		s = *tail + 1;
+		*cpu = strtol(s, tail, 10);
+		if (*tail == s || *cpu < 0)
+			return false;
+	}
+	return *cpu <= 65535 && *last < (long)SV_MAX_VCPUS &&
+	       (!**tail || (**tail == ',' && (*tail)[1]));
+}
+
+static int parse_sidecores(struct run_options *o, const char *text, struct sv_error *err)
+{
+	const char *s = text;
+
+	while (*s || s == text) {
+		long first, last, cpu;
+		char *tail;
+		int rc;
+
+		if (!parse_sidecore(s, &first, &last, &cpu, &tail))
+			return sv_fail(err, EINVAL,
+				"--sidecore %s: write CPUs such as 7 or 7,15, or the sidecore of each "
+				"vCPU as VCPU:CPU, such as 0-6:7,7-13:15", text);
+		rc = add_sidecore(o, (int)cpu, err);
+		if (rc < 0)
+			return rc;
+		for (long v = first; v >= 0 && v <= last; v++)
+			o->vm.vcpu_sidecore_cpu[v] = (int)cpu;
+		s = *tail ? tail + 1 : tail;
+	}
+	return 0;
 }
 
 static int parse_choice(const char *option, const char *text, const char *const *names,
@@ -266,8 +333,7 @@ static int take(struct run_options *o, int c, struct sv_error *err)
 		rc = parse_cpus(o, optarg, err);
 		break;
 	case OPT_SIDECORE:
-		rc = cli_parse_number("--sidecore", optarg, 0, 65535, &n, err);
-		o->sidecore_cpu = (int)n;
+		rc = parse_sidecores(o, optarg, err);
 		break;
 	case OPT_SMT:
 		o->smt_sibling = true;
@@ -348,7 +414,6 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	int c, rc;
 
 	memset(o, 0, sizeof(*o));
-	o->sidecore_cpu = -1;
 	o->vm.memory_bytes = 256ull << 20;
 	o->vm.vcpus = 1;
 	o->vm.rtc = true;
@@ -356,7 +421,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	for (unsigned i = 0; i < SV_MAX_NODES; i++)
 		o->vm.memory_node[i] = -1;
 	for (unsigned i = 0; i < SV_MAX_VCPUS; i++)
-		o->vm.vcpu_cpu[i] = -1;
+		o->vm.vcpu_cpu[i] = o->vm.vcpu_sidecore_cpu[i] = -1;
 	snprintf(o->name, sizeof(o->name), "guest-%d", (int)getpid());
 	o->vm.name = o->name;
 	optind = 1;

@@ -3,6 +3,7 @@
 #ifndef CLI_RUN_OPTIONS_H
 #define CLI_RUN_OPTIONS_H
 
+#include <channels/control.h>
 #include <vmm/config.h>
 
 #include "cli.h"
@@ -11,7 +12,13 @@ struct run_options {
 	struct sv_vm_config vm;
 	const char *node;	/* control socket of the node's sidecores; NULL: the default, if served */
 	bool private_node;	/* always start a sidecore of our own */
-	int sidecore_cpu;	/* -1: chosen */
+	/*
+	 * The VM's sidecores: CPUs, none: chosen. Which serves which vCPU is in vm.vcpu_sidecore_cpu,
+	 * where the user said so; the others get the nearest.
+	 */
+	int sidecore[SV_CONTROL_SIDECORES];
+	unsigned sidecores;
+	bool service;	/* they are a node service's: this process need not be allowed to run there */
 	bool cpus_given;
 	bool smt_sibling;
 	bool quiet;		/* nothing about a good end */

@@ -210,7 +210,9 @@ static unsigned queues_of(const struct sv_devices *d, const struct sv_disk_confi
 static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 {
 	const struct sv_disk_config *c = &d->vm->config->disk[i];
-	struct sv_control_device ask = {.kind = SV_DEVICE_BLK, .queues = queues_of(d, c)};
+	struct sv_control_device ask = {.kind = SV_DEVICE_BLK,
+		.queues = queues_of(d, c),
+		.sidecore = c->sidecore_given ? (uint32_t)c->sidecore_cpu : SV_CONTROL_ANY};
 	struct disk *disk = &d->disk[i];
 	uint64_t bytes;
 	int rc = sv_disk_open(c->path, c->readonly, c->direct, &disk->fd, &bytes, err);
@@ -259,7 +261,9 @@ static int up_disks(void *ctx, struct sv_error *err)
 
 static int up_console(void *ctx, struct sv_error *err)
 {
-	struct sv_control_device ask = {.kind = SV_DEVICE_CONSOLE, .queues = CONSOLE_QUEUES};
+	struct sv_control_device ask = {.kind = SV_DEVICE_CONSOLE,
+		.queues = CONSOLE_QUEUES,
+		.sidecore = SV_CONTROL_ANY};
 	struct sv_devices *d = ctx;
 	int fds[2] = {d->vm->console_fd, d->vm->console_fd}, rc = 0;
 

@@ -68,7 +68,12 @@ out:
 	return rc;
 }
 
-int sv_node_hello(int sock, const char *name, unsigned vcpus, int *sidecore_cpu,
+static uint32_t sidecore_or_any(int cpu)
+{
+	return cpu < 0 ? SV_CONTROL_ANY : (uint32_t)cpu;
+}
+
+int sv_node_hello(int sock, const char *name, unsigned vcpus, int wish, int *sidecore_cpu,
 	struct sv_error *err)
 {
 	struct sv_control_request req = request(SV_CONTROL_HELLO);
@@ -77,9 +82,9 @@ int sv_node_hello(int sock, const char *name, unsigned vcpus, int *sidecore_cpu,
 
 	strncpy(req.u.hello.vm, name, sizeof(req.u.hello.vm) - 1);
 	req.u.hello.vcpus = vcpus;
-	req.u.hello.sidecore = ~0u;
+	req.u.hello.sidecore = sidecore_or_any(wish);
 	rc = exchange(sock, &req, NULL, 0, &reply, NULL, err);
-	if (rc == 0)
+	if (rc == 0 && sidecore_cpu)
 		*sidecore_cpu = (int)reply.sidecore_cpu;
 	return rc;
 }
@@ -90,6 +95,25 @@ int sv_node_stats(int sock, char **text, struct sv_error *err)
 	struct sv_control_reply reply;
 
 	return exchange(sock, &req, NULL, 0, &reply, text, err);
+}
+
+int sv_node_sidecores(int sock, struct sv_node_sidecore *out, unsigned max, struct sv_error *err)
+{
+	struct sv_control_request req = request(SV_CONTROL_STATS);
+	struct sv_control_reply reply;
+	char *text = NULL;
+	int rc = exchange(sock, &req, NULL, 0, &reply, &text, err);
+	unsigned n;
+
+	free(text);
+	if (rc < 0)
+		return rc;
+	n = reply.sidecores < SV_CONTROL_SIDECORES ? reply.sidecores : SV_CONTROL_SIDECORES;
+	n = n < max ? n : max;
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (struct sv_node_sidecore){
+			.cpu = (int)reply.sidecore[i].cpu, .vms = reply.sidecore[i].vms};
+	return (int)n;
 }
 
 int sv_node_memory(int sock, const struct sv_vm *vm, struct sv_error *err)
@@ -153,7 +177,8 @@ int sv_node_channels(int sock, struct sv_vm *vm, int *doorbells, struct sv_error
 			.bytes = (uint32_t)sv_channel_bytes(entries, entries),
 			.req_entries = entries,
 			.cpl_entries = entries,
-			.vcpu = i};
+			.vcpu = i,
+			.sidecore = sidecore_or_any(vm->config->vcpu_sidecore_cpu[i])};
 		rc = exchange(sock, &req, fds, 2, &reply, NULL, err);
 		if (rc < 0)
 			return rc;

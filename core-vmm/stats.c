@@ -68,6 +68,8 @@ static json_t *vcpu_json(const struct sv_vcpu *vcpu)
 	}
 	json_object_set_new(o, "vcpu", json_integer(vcpu->index));
 	json_object_set_new(o, "cpu", json_integer(vcpu->vm->config->vcpu_cpu[vcpu->index]));
+	json_object_set_new(o, "sidecore_cpu",
+		json_integer(vcpu->vm->config->vcpu_sidecore_cpu[vcpu->index]));
 	json_object_set_new(o, "tid", json_integer(sv_load_relaxed(&vcpu->tid)));
 	json_object_set_new(o, "exits_to_us", json_integer((json_int_t)total));
 	json_object_set_new(o, "exits", exits);

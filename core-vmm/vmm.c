@@ -180,13 +180,13 @@ static void down_console(void *ctx)
 static int up_node(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
-	int rc = 0, cpu;
+	int rc = 0;
 
 	if (r->vm.config->say_hello)
-		rc = sv_node_hello(r->node_sock, r->vm.config->name, r->vm.nvcpus, &cpu, err);
+		rc = sv_node_hello(r->node_sock, r->vm.config->name, r->vm.nvcpus,
+			r->vm.config->vcpu_sidecore_cpu[0], NULL, err);
 	if (rc == 0)
 		rc = sv_node_memory(r->node_sock, &r->vm, err);
-
 	if (rc == 0 && r->console.far_remote >= 0 && r->vm.lwk)
 		rc = sv_node_console(r->node_sock, r->console.far_remote, err);
 	r->vm.console_fd = r->console.far_remote;

@@ -31,6 +31,15 @@ static int send_reply(struct sv_lease *l, struct sv_control_reply *reply, char *
 	return n < 0 ? (int)n : 0;
 }
 
+static void tell_sidecores(const struct sv_node *n, struct sv_control_reply *reply)
+{
+	reply->sidecores = n->config.sidecores;
+	for (unsigned i = 0; i < n->config.sidecores; i++)
+		reply->sidecore[i] = (struct sv_control_sidecore){
+			.cpu = (uint32_t)sv_reactor_cpu(n->sidecore[i].reactor),
+			.vms = n->sidecore[i].vms};
+}
+
 /* One message is waiting. What is malformed as a message ends the lease; what is wrong is answered. */
 static void on_message(void *ctx)
 {
@@ -50,6 +59,7 @@ static void on_message(void *ctx)
 		l->gone = n != -EAGAIN && n != -ETIMEDOUT;
 	} else {
 		rc = sv_lease_serve(l, &m, &reply, &err);
+		tell_sidecores(l->node, &reply);
 		if (rc == 0 && m.req.op == SV_CONTROL_STATS)
 			text = sv_node_stats_json(l->node);
 		reply.status = (uint32_t)-rc;
@@ -62,12 +72,26 @@ static void on_message(void *ctx)
 			close(m.fd[i]);
 }
 
-int sv_lease_open(struct sv_node *n, int sock)
+static struct sv_lease *lease_new(const struct sv_node *n)
 {
 	struct sv_lease *l = n->nleases < SV_NODE_VMS ? calloc(1, sizeof(*l)) : NULL;
+
+	if (l)
+		l->share = calloc(n->config.sidecores, sizeof(l->share[0]));
+	if (l && l->share)
+		return l;
+	free(l);
+	return NULL;
+}
+
+int sv_lease_open(struct sv_node *n, int sock)
+{
+	struct sv_lease *l = lease_new(n);
 	int rc = l ? sv_node_watch(n, sock, on_message, l) : -ENOMEM;
 
 	if (rc < 0) {
+		if (l)
+			free(l->share);
 		free(l);
 		close(sock);
 		return rc;
@@ -113,7 +137,7 @@ void sv_lease_close(struct sv_lease *l)
 		l->device[l->devices].class->detach(l->device[l->devices].handle);
 	for (unsigned i = 0; i < l->channels; i++) {
 		if (l->attached)
-			sv_reactor_detach(l->sidecore->reactor, &l->endpoint[i].poller);
+			sv_reactor_detach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
 		close(l->endpoint[i].doorbell);
 	}
 	for (unsigned i = 0; i < l->gmem.n; i++) {
@@ -121,10 +145,13 @@ void sv_lease_close(struct sv_lease *l)
 		sv_memtrap_remove(l->trap[i]);
 	}
 	sv_console_free(l->console);
-	free(l->services);
-	if (l->sidecore)
-		l->sidecore->vms--;
+	for (unsigned i = 0; i < n->config.sidecores; i++) {
+		n->sidecore[i].vms -= l->share[i].used;
+		free(l->share[i].services);
+	}
 	close(l->sock);
 	free(l->endpoint);
+	free(l->polled_by);
+	free(l->share);
 	free(l);
 }

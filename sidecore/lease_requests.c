@@ -38,39 +38,92 @@ static void terminate(char *text, size_t bytes)
 
 /* --- HELLO ----------------------------------------------------------------------------------- */
 
-static struct sv_sidecore *choose_sidecore(struct sv_node *n, uint32_t wish)
+static struct sv_sidecore *least_loaded(struct sv_node *n)
 {
 	struct sv_sidecore *best = &n->sidecore[0];
 
-	if (wish < n->config.sidecores)
-		return &n->sidecore[wish];
 	for (unsigned i = 1; i < n->config.sidecores; i++)
 		if (n->sidecore[i].vms < best->vms)
 			best = &n->sidecore[i];
 	return best;
 }
 
-/*
- * A new table of what this VM may call, for all its channels; the one before is freed when no
- * sidecore reads it any more. @console: may be NULL; the lease's from now on.
- */
-static int publish_services(struct sv_lease *l, struct sv_console_service *console,
-	struct sv_error *err)
+/* The sidecore on CPU @wish; @any when the VM leaves it to us. NULL with a sentence: none there. */
+static struct sv_sidecore *find_sidecore(struct sv_node *n, uint32_t wish, struct sv_sidecore *any,
+	const char *what, struct sv_error *err)
 {
-	struct sv_service_table *t = calloc(1, sizeof(*t)), *old = l->services;
+	char list[SV_NODE_SIDECORES * 8] = "";
+	size_t at = 0;
+
+	if (wish == SV_CONTROL_ANY)
+		return any;
+	for (unsigned i = 0; i < n->config.sidecores; i++) {
+		int cpu = sv_reactor_cpu(n->sidecore[i].reactor);
+
+		if ((uint32_t)cpu == wish)
+			return &n->sidecore[i];
+		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%d", i ? ", " : "", cpu);
+	}
+	sv_fail(err, ENODEV, "%s: no sidecore on CPU %u; this node has them on %s", what, wish, list);
+	return NULL;
+}
+
+/* From now on @s serves something of this VM. */
+static struct sv_share *use_sidecore(struct sv_lease *l, struct sv_sidecore *s)
+{
+	struct sv_share *share = sv_lease_share(l, s);
+
+	s->vms += !share->used;
+	share->used = true;
+	return share;
+}
+
+/* What this VM may call through channels of one sidecore. NULL: out of memory. */
+static struct sv_service_table *make_services(struct sv_lease *l, struct sv_share *share,
+	struct sv_console_service *console)
+{
+	struct sv_service_table *t = calloc(1, sizeof(*t));
 
 	if (!t)
-		return sv_fail(err, ENOMEM, "the node is out of memory");
+		return NULL;
 	sv_service_table_add(t, &sv_core_service, &l->service_mask);
 	sv_service_table_add(t, &sv_console_service_ops, console ? console : &l->no_console);
 	if (l->node->config.allow_bench)
-		sv_service_table_add(t, &sv_bench_service_ops, &l->bench);
+		sv_service_table_add(t, &sv_bench_service_ops, &share->bench);
+	return t;
+}
+
+/*
+ * The console of all channels goes to @console, the lease's from now on, which may be NULL. Each
+ * sidecore gets a new table of services; those before are freed when no sidecore reads them any more.
+ * All or nothing.
+ */
+static int publish_console(struct sv_lease *l, struct sv_console_service *console,
+	struct sv_error *err)
+{
+	struct sv_service_table *fresh[SV_NODE_SIDECORES] = {NULL};
+	unsigned n = l->node->config.sidecores;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!l->share[i].services)
+			continue;
+		fresh[i] = make_services(l, &l->share[i], console);
+		if (!fresh[i]) {
+			while (i--)
+				free(fresh[i]);
+			return sv_fail(err, ENOMEM, "the node is out of memory");
+		}
+	}
+	/* POINT OF NO RETURN */
 	for (unsigned i = 0; i < l->channels; i++)
-		sv_endpoint_set_services(&l->endpoint[i], t);
-	l->services = t;
-	if (old)
-		sv_reactor_sync(l->sidecore->reactor);
-	free(old);
+		sv_endpoint_set_services(&l->endpoint[i], fresh[l->polled_by[i] - l->node->sidecore]);
+	for (unsigned i = 0; i < n; i++) {
+		if (!fresh[i])
+			continue;
+		sv_reactor_sync(l->node->sidecore[i].reactor);
+		free(l->share[i].services);
+		l->share[i].services = fresh[i];
+	}
 	sv_console_free(l->console);
 	l->console = console;
 	return 0;
@@ -80,27 +133,35 @@ static int do_hello(struct sv_lease *l, struct sv_message *m, struct sv_control_
 	struct sv_error *err)
 {
 	struct sv_control_hello *h = &m->req.u.hello;
+	struct sv_sidecore *home;
 
 	terminate(h->vm, sizeof(h->vm));
 	if (l->hello)
 		return sv_fail(err, EPROTO, "HELLO was said already");
 	if (!h->vm[0] || !h->vcpus || h->vcpus > VCPUS_MAX)
 		return sv_fail(err, EINVAL, "HELLO: no name, or %u vCPUs (1 to %u)", h->vcpus, VCPUS_MAX);
+	home = find_sidecore(l->node, h->sidecore, least_loaded(l->node), "HELLO", err);
+	if (!home)
+		return -ENODEV;
+	free(l->endpoint); /* of a HELLO that failed half-way */
+	free(l->polled_by);
 	l->endpoint = calloc(h->vcpus, sizeof(l->endpoint[0]));
-	if (!l->endpoint)
+	l->polled_by = calloc(h->vcpus, sizeof(l->polled_by[0]));
+	if (!l->endpoint || !l->polled_by)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
 	l->channels_max = h->vcpus;
 	memcpy(l->vm, h->vm, sizeof(l->vm));
-	l->sidecore = choose_sidecore(l->node, h->sidecore);
-	l->sidecore->vms++;
+	l->home = home;
+	use_sidecore(l, home);
 	l->hello = true;
 	l->service_mask = 1u << SV_SERVICE_CORE | 1u << SV_SERVICE_CONSOLE;
 	if (l->node->config.allow_bench)
 		l->service_mask |= 1u << SV_SERVICE_BENCH;
 	l->no_console = (struct sv_console_service){.in = -1, .out = -1};
-	l->bench.ticks_per_us = sv_reactor_ticks_per_us();
-	reply->sidecore_cpu = (uint32_t)sv_reactor_cpu(l->sidecore->reactor);
-	return publish_services(l, NULL, err);
+	for (unsigned i = 0; i < l->node->config.sidecores; i++)
+		l->share[i].bench.ticks_per_us = sv_reactor_ticks_per_us();
+	reply->sidecore_cpu = (uint32_t)sv_reactor_cpu(home->reactor);
+	return 0;
 }
 
 /* --- MEMORY ---------------------------------------------------------------------------------- */
@@ -219,12 +280,17 @@ static bool is_stream_socket(int fd)
 static int do_channel(struct sv_lease *l, struct sv_message *m, struct sv_error *err)
 {
 	const struct sv_control_channel *c = &m->req.u.channel;
+	struct sv_sidecore *by;
+	struct sv_share *share;
 	uint64_t bytes;
 	void *shared;
 
 	if (m->nfds != 2 || l->attached || l->channels == l->channels_max)
 		return sv_fail(err, EINVAL, "CHANNEL: %u descriptors, %u channels of %u", m->nfds,
 			l->channels, l->channels_max);
+	by = find_sidecore(l->node, c->sidecore, l->home, "CHANNEL", err);
+	if (!by)
+		return -ENODEV;
 	if (c->flags || c->irq_vector)
 		return sv_fail(err, ENOTSUP, "CHANNEL: this node knows no flags and raises no "
 			"interrupts for completions");
@@ -239,8 +305,15 @@ static int do_channel(struct sv_lease *l, struct sv_message *m, struct sv_error 
 	if (!shared || c->bytes < bytes)
 		return sv_fail(err, EFAULT, "CHANNEL: %#llx is not in the VM's memory",
 			(unsigned long long)c->gpa);
+	share = sv_lease_share(l, by);
+	if (!share->services)
+		share->services = make_services(l, share, l->console);
+	if (!share->services)
+		return sv_fail(err, ENOMEM, "the node is out of memory");
+	use_sidecore(l, by);
+	l->polled_by[l->channels] = by;
 	sv_endpoint_init(&l->endpoint[l->channels++], shared, c->req_entries, c->cpl_entries,
-		c->vcpu, take_fd(m, 0), &l->gmem, l->services, l->vm);
+		c->vcpu, take_fd(m, 0), &l->gmem, share->services, l->vm);
 	return 0;
 }
 
@@ -257,7 +330,7 @@ static int do_console(struct sv_lease *l, struct sv_message *m, struct sv_error 
 	if (!c)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
 	*c = (struct sv_console_service){.in = m->fd[0], .out = m->fd[1]};
-	rc = publish_services(l, c, err);
+	rc = publish_console(l, c, err);
 	if (rc < 0) {
 		free(c);
 		return rc;
@@ -283,17 +356,20 @@ static int do_device(struct sv_lease *l, struct sv_message *m, struct sv_error *
 		.fds = m->fd,
 		.nfds = m->nfds,
 		.gmem = &l->gmem,
-		.vm = l->vm,
-		.host = &l->sidecore->host};
+		.vm = l->vm};
+	struct sv_sidecore *by = find_sidecore(l->node, d->sidecore, l->home, "DEVICE", err);
 	void *handle = NULL;
 	int rc;
 
 	terminate(d->name, sizeof(d->name));
+	if (!by)
+		return -ENODEV;
 	if (!class)
 		return sv_fail(err, ENODEV, "DEVICE: this node has no device of kind %u", d->kind);
 	if (!m->nfds || l->devices == SV_NODE_DEVICES)
 		return sv_fail(err, EINVAL, "DEVICE: %u descriptors, %u devices of %u", m->nfds,
 			l->devices, SV_NODE_DEVICES);
+	req.host = &by->host;
 	rc = class->attach(&req, &handle, err);
 	if (rc < 0)
 		return rc;
@@ -301,6 +377,8 @@ static int do_device(struct sv_lease *l, struct sv_message *m, struct sv_error *
 		take_fd(m, i);
 	l->device[l->devices].class = class;
 	l->device[l->devices].handle = handle;
+	l->device[l->devices].sidecore = by;
+	use_sidecore(l, by);
 	memcpy(l->device[l->devices].name, d->name, sizeof(d->name));
 	l->devices++;
 	return 0;
@@ -312,11 +390,11 @@ static int do_start(struct sv_lease *l, struct sv_error *err)
 		return sv_fail(err, EPROTO, "START was said already");
 	l->attached = true;
 	for (unsigned i = 0; i < l->channels; i++) {
-		int rc = sv_reactor_attach(l->sidecore->reactor, &l->endpoint[i].poller);
+		int rc = sv_reactor_attach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
 
 		if (rc < 0) {
 			while (i--)
-				sv_reactor_detach(l->sidecore->reactor, &l->endpoint[i].poller);
+				sv_reactor_detach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
 			l->attached = false;
 			return sv_fail(err, -rc, "START: channel %u: %s", i,
 				rc == -ENOSPC ? "the sidecore polls as much as it can already"

@@ -26,10 +26,19 @@ struct sv_sidecore {
 	unsigned vms;
 };
 
+/* What one sidecore has of one VM. */
+struct sv_share {
+	bool used; /* counted in the sidecore's vms */
+	struct sv_bench_service bench; /* belongs to the sidecore's thread: one each */
+	/* Published to this sidecore's endpoints: replaced, never changed. NULL: it has none. */
+	struct sv_service_table *services;
+};
+
 /* One connection: the lease of one VM. */
 struct sv_lease {
 	struct sv_node *node;
-	struct sv_sidecore *sidecore;
+	struct sv_sidecore *home; /* HELLO's: of what names none itself */
+	struct sv_share *share;	  /* by the node's sidecores */
 	int sock;
 	bool hello, started, gone;
 	char vm[SV_CONTROL_NAME];
@@ -39,15 +48,14 @@ struct sv_lease {
 	uint64_t bytes;		   /* of memory */
 	uint64_t service_mask;
 	struct sv_console_service *console, no_console;
-	struct sv_bench_service bench;
-	struct sv_service_table *services; /* published to the endpoints: replaced, never changed */
-
 	struct sv_endpoint *endpoint; /* `channels` of them are in use */
+	struct sv_sidecore **polled_by; /* each endpoint's */
 	unsigned channels, channels_max;
 	bool attached; /* the endpoints are polled */
 	struct {
 		const struct sv_device_class *class;
 		void *handle;
+		const struct sv_sidecore *sidecore;
 		char name[SV_CONTROL_NAME];
 	} device[SV_NODE_DEVICES];
 	unsigned devices;
@@ -65,6 +73,11 @@ struct sv_node {
 	struct sv_watch *watches, *dead_watches;
 	bool done, devices_open;
 };
+
+static inline struct sv_share *sv_lease_share(const struct sv_lease *l, const struct sv_sidecore *s)
+{
+	return &l->share[s - l->node->sidecore];
+}
 
 int sv_node_watch(struct sv_node *n, int fd, void (*ready)(void *ctx), void *ctx);
 void sv_node_unwatch(struct sv_node *n, int fd);

@@ -17,12 +17,18 @@ static void set_u64(json_t *o, const char *key, uint64_t v)
 	json_object_set_new(o, key, json_integer((json_int_t)v));
 }
 
-static json_t *channel_json(const struct sv_endpoint *e)
+static json_t *cpu_of(const struct sv_sidecore *s)
+{
+	return json_integer(sv_reactor_cpu(s->reactor));
+}
+
+static json_t *channel_json(const struct sv_endpoint *e, const struct sv_sidecore *polled_by)
 {
 	const struct sv_server_counts *c = &e->server.counts;
 	json_t *o = json_object();
 
 	set_u64(o, "vcpu", e->call.vcpu);
+	json_object_set_new(o, "sidecore_cpu", cpu_of(polled_by));
 	set_u64(o, "requests", sv_load_relaxed(&c->requests));
 	set_u64(o, "rejected", sv_load_relaxed(&c->rejected));
 	set_u64(o, "unknown_service", sv_load_relaxed(&e->unknown));
@@ -42,11 +48,14 @@ static json_t *services_json(const struct sv_lease *l)
 	for (unsigned s = 0; s < ENDPOINT_SERVICES; s++) {
 		uint64_t n = 0;
 
-		if (!l->services || !l->services->ops[s])
-			continue;
-		for (unsigned i = 0; i < l->channels; i++)
+		const struct sv_service_ops *ops = NULL;
+
+		for (unsigned i = 0; i < l->channels; i++) {
+			ops = l->endpoint[i].services->ops[s];
 			n += sv_load_relaxed(&l->endpoint[i].served[s]);
-		set_u64(o, l->services->ops[s]->name, n);
+		}
+		if (ops)
+			set_u64(o, ops->name, n);
 	}
 	return o;
 }
@@ -81,7 +90,7 @@ static json_t *sidecore_json(const struct sv_sidecore *s)
 	struct sv_reactor_stats st = sv_reactor_stats(s->reactor);
 	json_t *o = json_object(), *accounts = json_object();
 
-	json_object_set_new(o, "cpu", json_integer(sv_reactor_cpu(s->reactor)));
+	json_object_set_new(o, "cpu", cpu_of(s));
 	set_u64(o, "vms", s->vms);
 	set_u64(o, "turns", st.turns);
 	set_u64(o, "busy_ticks", st.busy_ticks);
@@ -97,9 +106,13 @@ static json_t *sidecore_json(const struct sv_sidecore *s)
 static json_t *lease_json(const struct sv_lease *l, bool detail)
 {
 	json_t *o = json_object(), *channels = json_array(), *devices = json_array();
+	json_t *sidecores = json_array();
 
+	for (unsigned i = 0; i < l->node->config.sidecores; i++)
+		if (l->share[i].used)
+			json_array_append_new(sidecores, cpu_of(&l->node->sidecore[i]));
 	for (unsigned i = 0; detail && i < l->channels; i++)
-		json_array_append_new(channels, channel_json(&l->endpoint[i]));
+		json_array_append_new(channels, channel_json(&l->endpoint[i], l->polled_by[i]));
 	for (unsigned i = 0; i < l->devices; i++) {
 		char *text = l->device[i].class->stats
 				     ? l->device[i].class->stats(l->device[i].handle)
@@ -110,11 +123,13 @@ static json_t *lease_json(const struct sv_lease *l, bool detail)
 			d = json_object();
 		json_object_set_new(d, "name", json_string(l->device[i].name));
 		json_object_set_new(d, "class", json_string(l->device[i].class->name));
+		json_object_set_new(d, "sidecore_cpu", cpu_of(l->device[i].sidecore));
 		json_array_append_new(devices, d);
 		free(text);
 	}
 	json_object_set_new(o, "vm", json_string(l->vm));
-	json_object_set_new(o, "sidecore_cpu", json_integer(sv_reactor_cpu(l->sidecore->reactor)));
+	json_object_set_new(o, "sidecore_cpu", cpu_of(l->home));
+	json_object_set_new(o, "sidecore_cpus", sidecores);
 	json_object_set_new(o, "services", services_json(l));
 	json_object_set_new(o, "channels", channels);
 	json_object_set_new(o, "devices", devices);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <hwloc.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,6 +223,12 @@ int sv_placement_choose(hwloc_topology_t topo, const struct sv_placement_request
 			"this node has one core: guest and sidecore share it only with --overcommit");
 	}
 	around = place_sidecore(c, req, out);
+	for (unsigned i = 0; i < req->nothers; i++) {
+		int taken = find_cpu(c, req->others[i]);
+
+		if (taken >= 0 && c->n > 1)
+			remove_core(c, (unsigned)taken);
+	}
 	sort_by_distance(c, &around);
 	/* Housekeeping: the last core that the guest does not need; else beside the sidecore. */
 	out->control_cpu = out->sidecore_cpu;
@@ -239,8 +246,52 @@ int sv_placement_choose(hwloc_topology_t topo, const struct sv_placement_request
 	return rc;
 }
 
-int sv_placement_here(const struct sv_placement_request *req, struct sv_placement *out,
-	struct sv_error *err)
+/* --- which sidecore serves whom -------------------------------------------------------------- */
+
+/* How many CPUs the smallest object over both has: SMT sibling, L3, node, package, machine. */
+static int span(hwloc_topology_t topo, hwloc_obj_t a, hwloc_obj_t b)
+{
+	hwloc_obj_t both = a && b ? hwloc_get_common_ancestor_obj(topo, a, b) : NULL;
+
+	return both ? hwloc_bitmap_weight(both->cpuset) : INT_MAX;
+}
+
+static unsigned served_by(const int *serves, unsigned n, int cpu)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		count += serves[i] == cpu;
+	return count;
+}
+
+void sv_placement_nearest(hwloc_topology_t topo, const int *vcpu_cpu, unsigned nvcpus,
+	const int *sidecore, unsigned nsidecores, int *serves)
+{
+	for (unsigned i = 0; i < nvcpus; i++) {
+		hwloc_obj_t at = vcpu_cpu[i] < 0 ? NULL
+						 : hwloc_get_pu_obj_by_os_index(topo, (unsigned)vcpu_cpu[i]);
+		unsigned best_load = 0;
+		int best_span = 0, best = -1;
+
+		for (unsigned k = 0; serves[i] < 0 && k < nsidecores; k++) {
+			int s = span(topo, at, hwloc_get_pu_obj_by_os_index(topo, (unsigned)sidecore[k]));
+			unsigned load = served_by(serves, nvcpus, sidecore[k]);
+
+			if (best >= 0 && (s > best_span || (s == best_span && load >= best_load)))
+				continue;
+			best = sidecore[k];
+			best_span = s;
+			best_load = load;
+		}
+		if (serves[i] < 0)
+			serves[i] = best;
+	}
+}
+
+/* --- this machine ---------------------------------------------------------------------------- */
+
+static int load_here(hwloc_topology_t *out, struct sv_error *err)
 {
 	hwloc_topology_t topo;
 	int rc;
@@ -261,7 +312,38 @@ int sv_placement_here(const struct sv_placement_request *req, struct sv_placemen
 		hwloc_topology_destroy(topo);
 		return rc;
 	}
+	*out = topo;
+	return 0;
+}
+
+int sv_placement_here(const struct sv_placement_request *req, struct sv_placement *out,
+	struct sv_error *err)
+{
+	hwloc_topology_t topo;
+	int rc = load_here(&topo, err);
+
+	if (rc < 0)
+		return rc;
 	rc = sv_placement_choose(topo, req, out, err);
 	hwloc_topology_destroy(topo);
 	return rc;
+}
+
+int sv_placement_nearest_here(const int *vcpu_cpu, unsigned nvcpus, const int *sidecore,
+	unsigned nsidecores, int *serves, struct sv_error *err)
+{
+	hwloc_topology_t topo;
+	int rc;
+
+	if (nsidecores == 1) {
+		for (unsigned i = 0; i < nvcpus; i++)
+			serves[i] = serves[i] < 0 ? sidecore[0] : serves[i];
+		return 0;
+	}
+	rc = load_here(&topo, err);
+	if (rc < 0)
+		return rc;
+	sv_placement_nearest(topo, vcpu_cpu, nvcpus, sidecore, nsidecores, serves);
+	hwloc_topology_destroy(topo);
+	return 0;
 }

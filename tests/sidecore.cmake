@@ -19,6 +19,10 @@ sv_sidecore_test(reactor unit/test_reactor.c unit)
 sv_test(memtrap unit/test_memtrap.c LIBS sv_base LABELS unit)
 sv_test(node_service unit/test_node_service.c LIBS test_node_by_hand PkgConfig::JANSSON LABELS unit)
 
+sv_test(sidecores unit/test_sidecores.c LIBS test_node_by_hand PkgConfig::JANSSON LABELS unit)
+sv_test(sidecores_stress stress/test_sidecores_stress.c LIBS test_node_by_hand Threads::Threads
+	LABELS stress)
+
 add_executable(test_reactor_stress stress/test_reactor_stress.c)
 target_link_libraries(test_reactor_stress PRIVATE test_channel_by_hand)
 sv_hosted(test_reactor_stress)

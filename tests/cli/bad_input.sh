@@ -50,6 +50,13 @@ run "topology nonsense" 2 "--topology 2x2" --kernel "$dir/zeros" --topology 2x2
 run "numa" 2 "--numa 3" --kernel "$dir/zeros" --numa 3 --vcpus 2 --overcommit
 run "console" 2 "stdio, serial, none" --kernel "$dir/zeros" --console fax
 run "cpus" 2 "--cpus a-b" --kernel "$dir/zeros" --cpus a-b
+for list in a-b 1, ,1 0: :3 3:4: 5-2:1 0-1 -1 1:2:3 0:99999999999; do
+	run "sidecore $list" 2 "sidecore $list: write CPUs" --kernel "$dir/zeros" --sidecore="$list"
+done
+run "sidecore of nobody" 2 "names vCPU 2; the VM has 2" --kernel "$dir/zeros" --vcpus 2 --overcommit \
+	--sidecore "0-2:$(sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status)"
+run "disk of a foreign sidecore" 2 "sidecore=4711" --kernel "$dir/zeros" --overcommit \
+	--disk path=x,sidecore=4711
 run "disk without path" 2 "path=FILE" --kernel "$dir/zeros" --disk readonly
 run "disk key" 2 "path=FILE" --kernel "$dir/zeros" --disk path=x,speed=9
 run "ring entries" 2 "power of two" --kernel "$dir/zeros" --ring-entries 48

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The lightweight kernel on this machine's KVM, one group of checks per call.
-# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|exits|guest_core|bench|refuse
+# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|sidecores|exits|guest_core|bench|refuse
 set -u
 sv=$1
 lwk=$2
@@ -60,6 +60,37 @@ scale() {
 	check 0 "6400 requests on 64 vCPUs in .*, 0 errors" "app=stress n=100" --vcpus 64 --overcommit
 	check 0 "15 vCPUs woke 10 times each" "app=wake" --vcpus 16 --overcommit
 	check 0 "taken, 0 errors" "app=memory piece=65536" --vcpus 8 --overcommit
+}
+
+# Several sidecores for one VM: each vCPU is served by the nearest, or by the one that was named.
+sidecores() {
+	cpus=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status | tr , '\n' |
+		while IFS=- read -r a b; do seq "$a" "${b:-$a}"; done)
+	a=$(echo "$cpus" | sed -n 1p) b=$(echo "$cpus" | sed -n 2p)
+	if [ -z "$b" ]; then
+		echo "SKIPPED BECAUSE this machine has one CPU: several sidecores"
+		exit 0
+	fi
+	check 0 "400 requests on 4 vCPUs in .*, 0 errors" "app=stress n=100" --vcpus 4 --cpus "$a,$b" \
+		--sidecore "$a,$b" --overcommit
+	check 0 "400 requests on 4 vCPUs in .*, 0 errors" "app=stress n=100" --vcpus 4 --cpus "$a,$b" \
+		--sidecore "0-1:$b,2-3:$a" --overcommit
+	check 2 "names vCPU 4" "app=hello" --vcpus 2 --sidecore "0:$a,4:$b" --overcommit
+	"$sv" run --private --kernel "$lwk" --memory 64M --name "two-$$" --cmdline "app=stress n=100 stay" \
+		--vcpus 2 --cpus "$a,$b" --sidecore "0:$b,1:$a" --overcommit >"$dir/out" 2>&1 </dev/null &
+	vm=$!
+	for i in $(seq 300); do
+		grep -q " errors" "$dir/out" && break
+		sleep 0.1
+	done
+	timeout 20 "$sv" stats "two-$$" --json >"$dir/stats" 2>&1 || failed=1
+	[ "$(sed -n 's/^ *"sidecore_cpu": \([0-9]*\),*$/\1/p' "$dir/stats" | tr '\n' ' ')" = "$b $a " ] ||
+		failed=1
+	ls /proc/"$(pgrep -P "$vm" -f serve)"/task | wc -l | grep -q '^3$' || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/stats"
+	timeout 20 "$sv" stop "two-$$" >"$dir/stop" 2>&1 || failed=1
+	wait "$vm"
+	vm=
 }
 
 # A million requests, and the vCPU has not once come out to the VM process.
@@ -136,7 +167,7 @@ refuse() {
 }
 
 case $group in
-apps | crashes | scale | exits | guest_core | bench | refuse) $group ;;
+apps | crashes | scale | sidecores | exits | guest_core | bench | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2

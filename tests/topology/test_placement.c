@@ -66,6 +66,63 @@ static int vcpus(unsigned n)
 	return choose(&(struct sv_placement_request){.vcpus = n, .sidecore = -1});
 }
 
+/* The sidecore of each CPU of @cpu, as a string of digits and letters: CPUs below 36. */
+static const char *nearest(const int *cpu, unsigned n, const int *sidecore, unsigned nsidecores)
+{
+	static char text[64];
+	int serves[64];
+
+	for (unsigned i = 0; i < n; i++)
+		serves[i] = -1;
+	sv_placement_nearest(topo, cpu, n, sidecore, nsidecores, serves);
+	for (unsigned i = 0; i < n; i++)
+		text[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[serves[i]];
+	text[n] = 0;
+	return text;
+}
+
+#define CPUS(...) (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int)
+
+/* Four L3s of four cores: the last of each is a sidecore, and serves its own L3. */
+Test(placement, the_nearest_sidecore_shares_the_l3)
+{
+	machine("package:2 l3:2 core:4 pu:1", NULL);
+	cr_expect_str_eq(nearest(CPUS(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14), CPUS(3, 7, 11, 15)),
+		"333777bbbfff");
+	/* No sidecore in L3 1: the other of its package is nearer than those of the next. */
+	cr_expect_str_eq(nearest(CPUS(4, 5, 12), CPUS(15, 3)), "33f");
+}
+
+Test(placement, sidecores_equally_near_share_the_vcpus)
+{
+	machine("package:1 l3:1 core:8 pu:1", NULL);
+	cr_expect_str_eq(nearest(CPUS(0, 1, 2, 3, 4, 5), CPUS(6, 7)), "676767");
+	/* Not pinned: shared out as well. */
+	cr_expect_str_eq(nearest(CPUS(-1, -1, -1, -1), CPUS(6, 7)), "6767");
+}
+
+Test(placement, what_is_chosen_already_stays_and_counts)
+{
+	int serves[4] = {6, 6, -1, -1}, cpu[4] = {0, 1, 2, 3};
+
+	machine("package:1 l3:1 core:8 pu:1", NULL);
+	sv_placement_nearest(topo, cpu, 4, (const int[]){6, 7}, 2, serves);
+	cr_expect(serves[0] == 6 && serves[1] == 6 && serves[2] == 7 && serves[3] == 7);
+}
+
+Test(placement, no_guest_core_on_any_of_several_sidecores)
+{
+	static const int others[] = {7, 11, 15};
+	struct sv_placement_request req = {.vcpus = 11, .sidecore = 3, .others = others, .nothers = 3};
+
+	machine("package:2 l3:2 core:4 pu:1", NULL);
+	cr_assert_eq(choose(&req), 0, "%s", err.text);
+	for (unsigned i = 0; i < 11; i++)
+		cr_expect(out.vcpu_cpu[i] % 4 != 3, "vCPU %u is on CPU %d", i, out.vcpu_cpu[i]);
+	req.vcpus = 13;
+	cr_expect_eq(choose(&req), -ENOSPC);
+}
+
 Test(placement, two_cores_are_one_guest_core_and_one_sidecore)
 {
 	machine("pack:1 l3:1 core:2 pu:1", NULL);

@@ -33,21 +33,20 @@ static void nap(void)
 
 /* --- the node ------------------------------------------------------------------------------------ */
 
-static int first_cpu(void)
+int node_cpu(unsigned i)
 {
 	cpu_set_t set;
-	int cpu = 0;
 
 	sched_getaffinity(0, sizeof(set), &set);
-	while (!CPU_ISSET(cpu, &set))
-		cpu++;
-	return cpu;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set) && !i--)
+			return cpu;
+	return -1;
 }
 
-static int run(const char *path, int private_fd, struct sv_error *err)
+static int run(const char *path, int private_fd, unsigned sidecores, struct sv_error *err)
 {
-	struct sv_node_config config = {.cpu = {first_cpu()},
-		.sidecores = 1,
+	struct sv_node_config config = {.sidecores = sidecores,
 		.control_cpu = -1,
 		.socket = path,
 		.private_fd = private_fd,
@@ -55,12 +54,14 @@ static int run(const char *path, int private_fd, struct sv_error *err)
 		.class = {&sv_blk_class, &sv_console_class},
 		.classes = 2};
 
+	for (unsigned i = 0; i < sidecores; i++)
+		config.cpu[i] = node_cpu(i);
 	return sv_node_run(&config, err);
 }
 
 int node_refuses(const char *path, struct sv_error *err)
 {
-	return run(path, -1, err);
+	return run(path, -1, 1, err);
 }
 
 /* Return: a connection, or -1: nobody listens yet. */
@@ -118,7 +119,7 @@ void node_start(struct node_by_hand *n, int private_fd)
 		for (int fd = 3; fd < 256; fd++)
 			if (fd != private_fd)
 				close(fd);
-		if (run(n->path, private_fd, &err) == 0)
+		if (run(n->path, private_fd, n->sidecores ? n->sidecores : 1, &err) == 0)
 			exit(0);
 		fprintf(stderr, "the node: %s\n", err.text);
 		exit(1);
@@ -223,7 +224,7 @@ void client_close(struct node_client *c)
 int client_say_bytes(struct node_client *c, const void *bytes, size_t n, const int *fds,
 	unsigned nfds)
 {
-	static char in[sizeof(struct sv_control_reply) + (1u << 18)];
+	static _Thread_local char in[sizeof(struct sv_control_reply) + (1u << 18)];
 	ssize_t got;
 
 	if (sv_fd_send(c->sock, bytes, n, fds, nfds, PATIENCE_MS) < 0)
@@ -269,11 +270,16 @@ int client_simple(struct node_client *c, enum sv_control_op op)
 
 int client_hello(struct node_client *c, const char *vm, uint32_t vcpus)
 {
+	return client_hello_on(c, vm, vcpus, SV_CONTROL_ANY);
+}
+
+int client_hello_on(struct node_client *c, const char *vm, uint32_t vcpus, uint32_t sidecore)
+{
 	struct sv_control_request r = request_of(SV_CONTROL_HELLO);
 
 	strncpy(r.u.hello.vm, vm, sizeof(r.u.hello.vm) - 1);
 	r.u.hello.vcpus = vcpus;
-	r.u.hello.sidecore = ~0u;
+	r.u.hello.sidecore = sidecore;
 	return client_say(c, &r, NULL, 0);
 }
 
@@ -296,8 +302,14 @@ static void ring(void *ctx)
 
 int client_channel(struct node_client *c)
 {
+	return client_channel_on(c, &c->channel, CHANNEL_GPA, 0, SV_CONTROL_ANY);
+}
+
+int client_channel_on(struct node_client *c, struct sv_client *channel, uint64_t gpa, uint32_t vcpu,
+	uint32_t sidecore)
+{
 	struct sv_control_request r = request_of(SV_CONTROL_CHANNEL);
-	struct sv_channel *shared = (void *)(c->mem + CHANNEL_GPA);
+	struct sv_channel *shared = (void *)(c->mem + gpa);
 	uint32_t bytes = sizeof(*shared) + 2 * 64 * NODE_ENTRIES;
 	int irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), rc;
 
@@ -309,14 +321,16 @@ int client_channel(struct node_client *c)
 		.cpl_entries = NODE_ENTRIES,
 		.req_offset = sizeof(*shared),
 		.cpl_offset = sizeof(*shared) + 64 * NODE_ENTRIES};
-	r.u.channel = (struct sv_control_channel){.gpa = CHANNEL_GPA,
+	r.u.channel = (struct sv_control_channel){.gpa = gpa,
 		.bytes = bytes,
 		.req_entries = NODE_ENTRIES,
-		.cpl_entries = NODE_ENTRIES};
+		.cpl_entries = NODE_ENTRIES,
+		.vcpu = vcpu,
+		.sidecore = sidecore};
 	rc = client_say(c, &r, (int[]){c->doorbell, irq}, 2);
 	close(irq);
 	if (rc == 0)
-		cr_assert_eq(sv_client_open(&c->channel, shared, bytes, ring, &c->doorbell),
+		cr_assert_eq(sv_client_open(channel, shared, bytes, ring, &c->doorbell),
 			SV_CLIENT_OK);
 	return rc;
 }
@@ -335,13 +349,18 @@ int client_console(struct node_client *c)
 
 int client_disk(struct node_client *c, int *front_end)
 {
+	return client_disk_on(c, front_end, SV_CONTROL_ANY);
+}
+
+int client_disk_on(struct node_client *c, int *front_end, uint32_t sidecore)
+{
 	struct sv_control_request r = request_of(SV_CONTROL_DEVICE);
 	int image = memfd_create("image", MFD_CLOEXEC), pair[2], rc;
 
 	cr_assert(image >= 0 && ftruncate(image, 1 << 20) == 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	r.u.device = (struct sv_control_device){
-		.kind = SV_DEVICE_BLK, .queues = 1, .name = "disk0"};
+		.kind = SV_DEVICE_BLK, .queues = 1, .sidecore = sidecore, .name = "disk0"};
 	rc = client_say(c, &r, (int[]){pair[1], image}, 2);
 	close(pair[1]);
 	close(image);
@@ -362,17 +381,22 @@ void client_attach(struct node_client *c, const char *vm)
 
 bool client_served(struct node_client *c)
 {
+	return channel_served(&c->channel);
+}
+
+bool channel_served(struct sv_client *channel)
+{
 	struct sv_req req = {.service = SV_SERVICE_CORE, .opcode = SV_CORE_NOP, .arg = {4711}};
 	struct sv_cpl cpl;
 
 	for (int ms = 0; ms < PATIENCE_MS; ms++) {
 		/* In small waits: the sidecore may need this very CPU. */
-		enum sv_client_result r = ms ? sv_client_wait(&c->channel, sv_tsc() + 100000)
+		enum sv_client_result r = ms ? sv_client_wait(channel, sv_tsc() + 100000)
 					     : (enum sv_client_result)0;
 
-		if (!ms && sv_client_submit(&c->channel, &req, 1) != 1)
+		if (!ms && sv_client_submit(channel, &req, 1) != 1)
 			return false;
-		if ((!ms || r == SV_CLIENT_OK) && sv_client_reap(&c->channel, &cpl, 1) == 1)
+		if ((!ms || r == SV_CLIENT_OK) && sv_client_reap(channel, &cpl, 1) == 1)
 			return cpl.status == SV_STATUS_OK && cpl.value[0] == 4711;
 		nap();
 	}

@@ -15,6 +15,7 @@
 
 struct node_by_hand {
 	pid_t pid;
+	unsigned sidecores; /* 0: one. They are on the first CPUs of this process */
 	char dir[32], path[48];
 };
 
@@ -56,6 +57,14 @@ struct sv_control_request request_of(enum sv_control_op op);
 int client_hello(struct node_client *c, const char *vm, uint32_t vcpus);
 int client_memory(struct node_client *c);
 int client_channel(struct node_client *c);
+/*
+ * A channel at @gpa for @vcpu, polled by the sidecore on CPU @sidecore (or SV_CONTROL_ANY), and the
+ * guest's end of it. All of a client's channels share its doorbell.
+ */
+int client_channel_on(struct node_client *c, struct sv_client *channel, uint64_t gpa, uint32_t vcpu,
+	uint32_t sidecore);
+int client_disk_on(struct node_client *c, int *front_end, uint32_t sidecore);
+int client_hello_on(struct node_client *c, const char *vm, uint32_t vcpus, uint32_t sidecore);
 int client_console(struct node_client *c);
 int client_disk(struct node_client *c, int *front_end);
 int client_simple(struct node_client *c, enum sv_control_op op);
@@ -63,6 +72,9 @@ int client_simple(struct node_client *c, enum sv_control_op op);
 void client_attach(struct node_client *c, const char *vm);
 /* Does its channel answer? */
 bool client_served(struct node_client *c);
+bool channel_served(struct sv_client *channel);
+/* CPU @i of those that this process may use; -1: it has not so many. */
+int node_cpu(unsigned i);
 
 int sealed_memfd(uint64_t bytes);
 

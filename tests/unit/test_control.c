@@ -301,7 +301,8 @@ static void refuse_channel(struct sv_control_channel ch, unsigned nfds, const ch
 Test(control, channels_that_cannot_be_are_refused)
 {
 	const struct sv_control_channel right = {
-		.gpa = 0x2000, .bytes = 0x2000, .req_entries = 8, .cpl_entries = 8};
+		.gpa = 0x2000, .bytes = 0x2000, .req_entries = 8, .cpl_entries = 8,
+		.sidecore = SV_CONTROL_ANY};
 	struct sv_control_channel c = right;
 
 	cr_assert_eq(client_hello(&bad, "channel", 1), 0);
@@ -345,7 +346,8 @@ Test(control, devices_that_cannot_be_are_refused)
 
 	cr_assert_eq(client_hello(&bad, "device", 1), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	r.u.device = (struct sv_control_device){.kind = 77, .queues = 1};
+	r.u.device = (struct sv_control_device){
+		.kind = 77, .queues = 1, .sidecore = SV_CONTROL_ANY};
 	expect_refused(client_say(&bad, &r, (int[]){pair[1], image}, 2), "an unknown kind");
 	r.u.device.kind = SV_DEVICE_BLK;
 	expect_refused(client_say(&bad, &r, NULL, 0), "no descriptor");

@@ -7,15 +7,18 @@
  * with the request that names them. The receiver believes nothing: sizes, offsets and counts are
  * checked against the descriptors (fstat, memfd seals) before anything is mapped.
  *
- *   HELLO      first. Names the VM. fds: none.
+ *   HELLO      first. Names the VM and the sidecore of what names none itself. fds: none.
  *   MEMORY     the VM's memory. fds: one memfd per region, in order.
  *   CHANNEL    one channel. fds: doorbell eventfd, irq eventfd (no use of it yet).
  *   DEVICE     one virtio device. fds: our end of a vhost-user connection, then what the kind needs
  *              (SV_DEVICE_BLK: the image; SV_DEVICE_CONSOLE: input, output).
  *   CONSOLE    where the console service of the VM's channels goes, from now on. fds: input,
  *              output: Unix stream sockets, which may be the same.
- *   STATS      reply text: JSON.
+ *   STATS      reply text: JSON. Works before HELLO too: the reply tells the node's sidecores.
  *   START      everything is attached: serve.
+ *
+ * One VM may be served by several sidecores, named by their CPUs: each channel and each device is
+ * polled by one. A CPU without a sidecore is refused.
  */
 #ifndef CHANNELS_CONTROL_H
 #define CHANNELS_CONTROL_H
@@ -23,10 +26,12 @@
 #include <stdint.h>
 
 #define SV_CONTROL_MAGIC 0x53564354u /* "SVCT" */
-#define SV_CONTROL_VERSION 1u
+#define SV_CONTROL_VERSION 2u
 #define SV_CONTROL_NAME 32u
 #define SV_CONTROL_TEXT 512u
 #define SV_CONTROL_REGIONS 8u
+#define SV_CONTROL_SIDECORES 64u
+#define SV_CONTROL_ANY (~0u) /* sidecore: the least loaded (HELLO), HELLO's (CHANNEL, DEVICE) */
 #define SV_CONTROL_SOCKET "/run/sidevisor/node.sock" /* default of `sidevisor serve` */
 
 enum sv_control_op {
@@ -57,6 +62,8 @@ struct sv_control_channel {
 	uint32_t vcpu;
 	uint32_t irq_vector; /* must be zero: completions raise no interrupts yet */
 	uint32_t flags;	     /* must be zero */
+	uint32_t sidecore;   /* the CPU of the one that polls it, or SV_CONTROL_ANY */
+	uint32_t reserved0;
 };
 
 /* kind of device: the virtio device type */
@@ -72,7 +79,7 @@ struct sv_control_device {
 	uint32_t kind;
 	uint32_t flags;
 	uint32_t queues;
-	uint32_t reserved0;
+	uint32_t sidecore; /* the CPU of the one that polls it, or SV_CONTROL_ANY */
 	char serial[20]; /* virtio-blk serial, NUL-padded */
 	char name[SV_CONTROL_NAME]; /* for accounting and messages */
 };
@@ -80,7 +87,7 @@ struct sv_control_device {
 struct sv_control_hello {
 	char vm[SV_CONTROL_NAME]; /* NUL-terminated */
 	uint32_t vcpus;
-	uint32_t sidecore; /* which sidecore of the node serves it; ~0: the node chooses */
+	uint32_t sidecore; /* the CPU of the one that serves it, or SV_CONTROL_ANY */
 };
 
 struct sv_control_request {
@@ -95,12 +102,20 @@ struct sv_control_request {
 	} u;
 };
 
+struct sv_control_sidecore {
+	uint32_t cpu;
+	uint32_t vms; /* that it serves now */
+};
+
 /* The reply: status 0 or a positive errno with a sentence. STATS: `text_bytes` of JSON follow. */
 struct sv_control_reply {
 	uint32_t magic;
 	uint32_t status;
 	uint32_t text_bytes; /* of what follows this struct in the same message */
 	uint32_t sidecore_cpu; /* HELLO: the CPU of the sidecore that serves this VM */
+	uint32_t sidecores;    /* HELLO, STATS: how many the node has */
+	uint32_t reserved0;
+	struct sv_control_sidecore sidecore[SV_CONTROL_SIDECORES];
 	char text[SV_CONTROL_TEXT];
 };
 

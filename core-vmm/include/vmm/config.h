@@ -21,6 +21,8 @@ struct sv_disk_config {
 	bool readonly, direct, writethrough;
 	bool no_discard;
 	unsigned queues; /* 0: min(vCPUs, 8) */
+	bool sidecore_given;
+	int sidecore_cpu; /* given: the CPU of the sidecore that polls it; else vCPU 0's does */
 };
 
 /* Guest topology: vcpu = ((socket * dies + die) * cores + core) * threads + thread. */
@@ -40,6 +42,8 @@ struct sv_vm_config {
 
 	/* vcpu_cpu[i]: host CPU that vCPU i is pinned to; -1: not pinned. control_cpu: same. */
 	int vcpu_cpu[SV_MAX_VCPUS];
+	/* CPU of the sidecore that serves vCPU i's channel; -1: vCPU 0's, or the node chooses. */
+	int vcpu_sidecore_cpu[SV_MAX_VCPUS];
 	int control_cpu;
 	int memory_node[SV_MAX_NODES]; /* host node of guest node i; -1: not bound */
 	bool no_populate;

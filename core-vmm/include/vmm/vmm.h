@@ -18,11 +18,18 @@ struct sv_vmm_result {
 };
 
 /*
- * Say hello to a node's sidecores over @sock (channels/control.h). *sidecore_cpu: the CPU of the
- * sidecore that will serve this VM. Return: 0, or -errno with a sentence.
+ * Say hello to a node's sidecores over @sock (channels/control.h). @wish: CPU of the sidecore for
+ * all that names none itself, -1: the node chooses. *sidecore_cpu: the CPU of the one it is, may be
+ * NULL. Return: 0, or -errno with a sentence (-ENODEV: no sidecore there).
  */
-int sv_node_hello(int sock, const char *name, unsigned vcpus, int *sidecore_cpu,
+int sv_node_hello(int sock, const char *name, unsigned vcpus, int wish, int *sidecore_cpu,
 	struct sv_error *err);
+struct sv_node_sidecore {
+	int cpu;
+	unsigned vms; /* that it serves now */
+};
+/* The node's sidecores, at most @max of them. Return: how many, or -errno with a sentence. */
+int sv_node_sidecores(int sock, struct sv_node_sidecore *out, unsigned max, struct sv_error *err);
 /* Ask a node for its statistics: *text is JSON, the caller frees it. Return: 0 or -errno. */
 int sv_node_stats(int sock, char **text, struct sv_error *err);
 

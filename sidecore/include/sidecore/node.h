@@ -11,7 +11,7 @@
 #include <channels/device_class.h>
 #include <sidecore/reactor.h>
 
-#define SV_NODE_SIDECORES 64u
+#define SV_NODE_SIDECORES SV_CONTROL_SIDECORES
 #define SV_NODE_VMS 256u
 #define SV_NODE_DEVICES 32u /* per VM */
 #define SV_NODE_CLASSES 8u

@@ -19,6 +19,8 @@ struct hwloc_topology;
 struct sv_placement_request {
 	unsigned vcpus;
 	int sidecore; /* already chosen; -1: choose */
+	const int *others; /* CPUs of further sidecores, which take their cores */
+	unsigned nothers;
 	bool smt_sibling;
 	bool overcommit; /* vCPUs may share guest cores */
 };
@@ -41,5 +43,16 @@ int sv_placement_choose(struct hwloc_topology *topo, const struct sv_placement_r
 /* The same for this machine and the CPUs this process may use. A few milliseconds. */
 int sv_placement_here(const struct sv_placement_request *req, struct sv_placement *out,
 	struct sv_error *err);
+
+/*
+ * The sidecore nearest to each vCPU that has none yet (serves[i] < 0): by the smallest part of the
+ * machine that holds both, then by the fewest vCPUs it serves already, then in order. A vCPU that
+ * is not pinned (-1) gets the one with the fewest. @sidecore: @nsidecores CPUs, at least one.
+ */
+void sv_placement_nearest(struct hwloc_topology *topo, const int *vcpu_cpu, unsigned nvcpus,
+	const int *sidecore, unsigned nsidecores, int *serves);
+/* The same for this machine. Return: 0, or -errno with a sentence. */
+int sv_placement_nearest_here(const int *vcpu_cpu, unsigned nvcpus, const int *sidecore,
+	unsigned nsidecores, int *serves, struct sv_error *err);
 
 #endif
