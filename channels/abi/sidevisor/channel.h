@@ -67,6 +67,8 @@ struct sv_cpl {
 #define SV_STATUS_AGAIN 5u /* not now: repeat later; nothing was done */
 #define SV_STATUS_IO 6u
 #define SV_STATUS_DENIED 7u
+#define SV_STATUS_EXISTS 8u /* something is there already */
+#define SV_STATUS_ABSENT 9u /* nothing is there */
 
 /* Line 0. Written by the host before the guest starts; constant afterwards. */
 struct sv_channel_info {
