@@ -1,84 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The ACPI tables (specification 6.3) but for the DSDT's body, and the topology they describe. */
+/* The ACPI tables (specification 6.3) but for the DSDT's body and HMAT's. */
 #include "acpi_tables.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
-#define HUGE_2M 0x200000ull
-
-/* --- topology -------------------------------------------------------------------------------- */
-
-static unsigned width(unsigned n)
-{
-	unsigned bits = 0;
-
-	while ((1u << bits) < n)
-		bits++;
-	return bits;
-}
-
-struct sv_apic_widths sv_apic_widths(const struct sv_topology *t)
-{
-	struct sv_apic_widths w = {width(t->threads), width(t->cores), width(t->dies)};
-
-	/*
-	 * With several L3s each gets at least three bits: Linux takes the APIC id from bit 3 up for the
-	 * number of the L3 on the first Zen models, whatever CPUID says.
-	 */
-	if (t->sockets * t->dies > 1 && w.thread + w.core < 3)
-		w.core = 3 - w.thread;
-	return w;
-}
-
-uint32_t sv_apic_id(const struct sv_topology *t, unsigned vcpu)
-{
-	struct sv_apic_widths w = sv_apic_widths(t);
-	unsigned thread = vcpu % t->threads, core = vcpu / t->threads % t->cores;
-	unsigned die = vcpu / t->threads / t->cores % t->dies;
-	unsigned socket = vcpu / t->threads / t->cores / t->dies;
-
-	return thread | core << w.thread | die << (w.thread + w.core) |
-	       socket << (w.thread + w.core + w.die);
-}
-
-static unsigned nodes_of(const struct sv_vm *vm)
-{
-	return vm->config->topology.nodes ? vm->config->topology.nodes : 1;
-}
-
-unsigned sv_node_of_vcpu(const struct sv_vm *vm, unsigned vcpu)
-{
-	return vcpu * nodes_of(vm) / vm->nvcpus;
-}
-
-/* RAM is split in whole 2 MiB, the last node takes the rest; low RAM comes first. */
-void sv_node_memory_range(const struct sv_vm *vm, unsigned node, unsigned piece, uint64_t *gpa,
-	uint64_t *bytes)
-{
-	uint64_t total = vm->ram_low_bytes + vm->ram_high_bytes;
-	uint64_t share = (total / nodes_of(vm)) & ~(HUGE_2M - 1);
-	uint64_t first = node * share, end = node + 1 == nodes_of(vm) ? total : first + share;
-
-	if (piece == 0) {
-		end = end < vm->ram_low_bytes ? end : vm->ram_low_bytes;
-		*gpa = first;
-	} else {
-		first = first > vm->ram_low_bytes ? first : vm->ram_low_bytes;
-		*gpa = LAYOUT_HIGH + (first - vm->ram_low_bytes);
-	}
-	*bytes = end > first ? end - first : 0;
-}
-
-static uint32_t max_apic_id(const struct sv_vm *vm)
-{
-	return sv_apic_id(&vm->config->topology, vm->nvcpus - 1);
-}
-
 uint8_t sv_ioapic_id(const struct sv_vm *vm)
 {
-	uint32_t max = max_apic_id(vm);
+	uint32_t max = sv_max_apic_id(&vm->config->topology, vm->nvcpus);
 
 	return max < 254 ? (uint8_t)(max + 1) : 0;
 }
@@ -221,7 +151,7 @@ static uint64_t madt(struct sv_table_area *a, const struct sv_vm *vm)
 		madt_processor(a, i, sv_apic_id(&vm->config->topology, i));
 	sv_table_put(a, &io, sizeof(io));
 	sv_table_put(a, &nmi, sizeof(nmi));
-	if (max_apic_id(vm) >= 255)
+	if (sv_max_apic_id(&vm->config->topology, vm->nvcpus) >= 255)
 		sv_table_put(a, &x2nmi, sizeof(x2nmi));
 	sv_table_end(a, at);
 	return at;
@@ -274,7 +204,7 @@ static uint64_t srat(struct sv_table_area *a, const struct sv_vm *vm)
 
 		sv_table_put(a, &x, sizeof(x));
 	}
-	for (unsigned i = 0; i < 2 * nodes_of(vm); i++) {
+	for (unsigned i = 0; i < 2 * sv_nodes(vm); i++) {
 		sv_node_memory_range(vm, i / 2, i % 2, &gpa, &bytes);
 		struct srat_memory m = {1, sizeof(m), i / 2, 0, gpa, bytes, 0, 1, 0};
 
@@ -287,7 +217,7 @@ static uint64_t srat(struct sv_table_area *a, const struct sv_vm *vm)
 
 static uint64_t slit(struct sv_table_area *a, const struct sv_vm *vm)
 {
-	uint64_t at = sv_table_begin(a, "SLIT", 1), n = nodes_of(vm);
+	uint64_t at = sv_table_begin(a, "SLIT", 1), n = sv_nodes(vm);
 
 	sv_table_put(a, &n, sizeof(n));
 	for (unsigned i = 0; i < n * n; i++) {
@@ -346,7 +276,8 @@ static void write_bios_data(struct sv_vm *vm)
 int sv_acpi_build(struct sv_vm *vm, uint64_t *rsdp, struct sv_error *err)
 {
 	struct sv_table_area a = {.gpa = LAYOUT_BIOS, .capacity = LAYOUT_SMBIOS - LAYOUT_BIOS};
-	uint64_t tables[5], xsdt, rsdt;
+	uint64_t tables[6], xsdt, rsdt;
+	unsigned n = 5;
 	const struct rsdp none = {.length = 0};
 	struct rsdp *r;
 	int rc;
@@ -360,8 +291,10 @@ int sv_acpi_build(struct sv_vm *vm, uint64_t *rsdp, struct sv_error *err)
 	tables[2] = mcfg(&a);
 	tables[3] = srat(&a, vm);
 	tables[4] = slit(&a, vm);
-	xsdt = root(&a, "XSDT", tables, 5, 8);
-	rsdt = root(&a, "RSDT", tables, 5, 4);
+	if (sv_acpi_has_hmat(vm))
+		tables[n++] = sv_acpi_hmat(&a, vm);
+	xsdt = root(&a, "XSDT", tables, n, 8);
+	rsdt = root(&a, "RSDT", tables, n, 4);
 	if (a.full)
 		return sv_fail(err, ENOSPC,
 			"the firmware tables of %u vCPUs do not fit; use fewer vCPUs", vm->nvcpus);

@@ -28,6 +28,10 @@ uint8_t sv_table_checksum(const void *bytes, size_t n);
 /* The body of the DSDT. */
 void sv_acpi_dsdt(struct sv_table_area *a, const struct sv_vm *vm);
 
+/* HMAT: what the memory of each node does for its own CPUs. */
+bool sv_acpi_has_hmat(const struct sv_vm *vm);
+uint64_t sv_acpi_hmat(struct sv_table_area *a, const struct sv_vm *vm);
+
 /* Number of the I/O APIC, none of the vCPUs'. */
 uint8_t sv_ioapic_id(const struct sv_vm *vm);
 

@@ -30,6 +30,10 @@
 #define LEVEL_THREAD 1u
 #define LEVEL_CORE 2u
 #define LEVEL_DIE 5u
+#define AMD_CORE 1u /* of leaf 0x80000026 */
+#define AMD_COMPLEX 2u
+#define AMD_DIE 3u
+#define AMD_SOCKET 4u
 
 #define LEAF_KVM KVM_CPUID_SIGNATURE
 #define LEAF_KVM_FEATURES KVM_CPUID_FEATURES
@@ -38,8 +42,9 @@
 
 struct edit {
 	const struct sv_vm *vm;
-	const struct sv_topology *topo;
-	struct sv_apic_widths w;
+	struct sv_place place;
+	struct sv_shape shape;
+	const struct sv_caches *caches; /* n 0: KVM's */
 	unsigned vcpu, capacity;
 	uint32_t apic_id, vendor;
 	struct kvm_cpuid2 *t;
@@ -98,16 +103,6 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-static unsigned package_threads(const struct edit *e)
-{
-	return e->topo->dies * e->topo->cores * e->topo->threads;
-}
-
-static unsigned package_width(const struct edit *e)
-{
-	return e->w.thread + e->w.core + e->w.die;
-}
-
 static void raise_max_leaf(struct edit *e, uint32_t base, uint32_t least_max)
 {
 	struct kvm_cpuid_entry2 *c = find(e, base, 0);
@@ -140,8 +135,8 @@ static void edit_features(struct edit *e)
 	if (!pmu || (pmu->eax & 0xff) == 0)
 		c->ecx &= ~LEAF1_ECX_PDCM;
 	c->ebx = (c->ebx & 0xffff) | e->apic_id << 24 |
-		 least(1u << package_width(e), 255) << 16;
-	c->edx = package_threads(e) > 1 ? c->edx | LEAF1_EDX_HTT : c->edx & ~LEAF1_EDX_HTT;
+		 least(1u << e->shape.package_width, 255) << 16;
+	c->edx = e->shape.package_threads > 1 ? c->edx | LEAF1_EDX_HTT : c->edx & ~LEAF1_EDX_HTT;
 	l7 = find(e, 7, 0);
 	if (l7) {
 		l7->ebx &= ~LEAF7_EBX_SGX;
@@ -150,26 +145,121 @@ static void edit_features(struct edit *e)
 	drop(e, 0x12);
 }
 
+/* --- caches ---------------------------------------------------------------------------------- */
+
+#define CACHE_TYPE(eax) ((eax) & 0x1f)
+#define CACHE_LEVEL(eax) ((eax) >> 5 & 7)
+#define CACHE_SELF_INIT (1u << 8)
+#define CACHE_INSTRUCTIONS 2u
+#define CACHES_MAX (SV_MAX_CACHES + 1)
+
+static uint64_t cache_bytes(const struct kvm_cpuid_entry2 *c)
+{
+	return ((c->ebx & 0xfff) + 1ull) * ((c->ebx >> 12 & 0x3ff) + 1ull) * ((c->ebx >> 22) + 1ull) *
+	       (c->ecx + 1ull);
+}
+
 /*
- * Who shares a cache: the threads of a core share levels 1 and 2, the cores of a die level 3.
- * The field holds the span of APIC ids, less one. Leaf 4 of Intel, 0x8000001d of AMD.
+ * Who shares a cache: a thread's core level 1, an L2 level 2, and so on, as the fields of APIC ids
+ * are. The span of ids, less one. Linux 6.1 takes the span of a shared L3 on AMD from a number that is one
+ * too small: with four at least it comes to the same.
  */
+static uint32_t cache_span(const struct edit *e, uint32_t level)
+{
+	const struct sv_apic_widths *w = &e->shape.w;
+	unsigned bits = w->thread;
+
+	if (level >= 2)
+		bits += w->core;
+	if (level >= 3)
+		bits += w->l2;
+	if (level >= 4)
+		bits += w->l3;
+	if (level >= 3 && !e->shape.several_l3s && e->shape.package_threads > 1 && bits < 2)
+		bits = 2;
+	return least((1u << bits) - 1, 0xfff);
+}
+
+/* The geometry that makes @c: as KVM has it where the size is the same. */
+static void set_geometry(struct kvm_cpuid_entry2 *out, const struct sv_cache *c)
+{
+	uint64_t line = c->line ? c->line : 64, ways = c->ways ? c->ways : 8, sets;
+
+	if (CACHE_TYPE(out->eax) && cache_bytes(out) == c->bytes)
+		return;
+	if (ways > 1024 || line > 4096 || c->bytes % (line * ways))
+		ways = 1;
+	sets = c->bytes / (line * ways);
+	out->eax = CACHE_SELF_INIT;
+	out->ebx = (uint32_t)((line - 1) | (ways - 1) << 22);
+	out->ecx = (uint32_t)(sets ? sets - 1 : 0);
+	out->edx = 0;
+}
+
+/* The caches of @function that the guest is told, at most CACHES_MAX. Return: how many. */
+static unsigned choose_caches(const struct edit *e, uint32_t function, struct kvm_cpuid_entry2 *out)
+{
+	const struct kvm_cpuid_entry2 *of_kvm = e->t->entries;
+	unsigned n = 0, has_instructions = 0;
+
+	for (unsigned i = 0; i < e->caches->n; i++)
+		has_instructions |= e->caches->cache[i].type == CACHE_INSTRUCTIONS;
+	for (unsigned i = 0; i < e->caches->n; i++) {
+		const struct sv_cache *c = &e->caches->cache[i];
+		struct kvm_cpuid_entry2 entry = {.function = function};
+
+		/* hwloc does not look at caches of instructions unless told to. */
+		for (unsigned k = 0; k < e->t->nent; k++) {
+			uint32_t eax = of_kvm[k].eax;
+
+			if (of_kvm[k].function != function || CACHE_LEVEL(eax) != c->level)
+				continue;
+			if (CACHE_TYPE(eax) == c->type)
+				entry = of_kvm[k];
+			else if (!has_instructions && CACHE_TYPE(eax) == CACHE_INSTRUCTIONS)
+				out[n + 1] = of_kvm[k];
+		}
+		set_geometry(&entry, c);
+		entry.eax = (entry.eax & ~0xffu) | c->type | (uint32_t)c->level << 5;
+		out[n++] = entry;
+		if (n < CACHES_MAX && CACHE_TYPE(out[n].eax) == CACHE_INSTRUCTIONS)
+			n++;
+	}
+	return n;
+}
+
+static void replace_caches(struct edit *e, uint32_t function)
+{
+	struct kvm_cpuid_entry2 chosen[CACHES_MAX + 1] = {{0}};
+	unsigned n;
+
+	if (!e->caches->n || !find(e, function, 0))
+		return;
+	n = choose_caches(e, function, chosen);
+	drop(e, function);
+	for (unsigned i = 0; i < n; i++)
+		put(e, function, i, true, chosen[i].eax, chosen[i].ebx, chosen[i].ecx, chosen[i].edx);
+	put(e, function, n, true, 0, 0, 0, 0);
+}
+
+/* Leaf 4 of Intel, 0x8000001d of AMD. */
 static void edit_caches(struct edit *e, uint32_t function)
 {
-	uint32_t cores = least((1u << (e->w.core + e->w.die)) - 1, 63);
+	uint32_t cores = least((1u << (e->shape.package_width - e->shape.w.thread)) - 1, 63);
 
+	replace_caches(e, function);
 	for (unsigned i = 0; i < e->t->nent; i++) {
 		struct kvm_cpuid_entry2 *c = &e->t->entries[i];
-		uint32_t level = c->eax >> 5 & 7, shared;
 
-		if (c->function != function || (c->eax & 0x1f) == 0)
+		if (c->function != function || !CACHE_TYPE(c->eax))
 			continue;
-		shared = (1u << (level >= 3 ? e->w.thread + e->w.core : e->w.thread)) - 1;
-		c->eax = (c->eax & 0x3fff) | least(shared, 0xfff) << 14;
+		c->eax = (c->eax & 0x3fff) | cache_span(e, CACHE_LEVEL(c->eax)) << 14;
 		if (function == 4)
 			c->eax |= cores << 26;
 	}
 }
+
+/* --- levels ---------------------------------------------------------------------------------- */
 
 static void put_level(struct edit *e, uint32_t leaf, uint32_t index, uint32_t type, uint32_t shift,
 	uint32_t threads)
@@ -179,28 +269,47 @@ static void put_level(struct edit *e, uint32_t leaf, uint32_t index, uint32_t ty
 
 static void edit_levels(struct edit *e)
 {
-	const struct sv_topology *t = e->topo;
+	const struct sv_shape *s = &e->shape;
 
 	drop(e, 0xb);
 	drop(e, 0x1f);
 	raise_max_leaf(e, 0, 0xb);
-	put_level(e, 0xb, 0, LEVEL_THREAD, e->w.thread, t->threads);
-	put_level(e, 0xb, 1, LEVEL_CORE, package_width(e), package_threads(e));
+	put_level(e, 0xb, 0, LEVEL_THREAD, s->w.thread, s->core_threads);
+	put_level(e, 0xb, 1, LEVEL_CORE, s->package_width, s->package_threads);
 	put_level(e, 0xb, 2, 0, 0, 0);
-	if (is_amd(e) || t->dies < 2)
+	if (is_amd(e) || s->package_dies < 2)
 		return;
 	raise_max_leaf(e, 0, 0x1f);
-	put_level(e, 0x1f, 0, LEVEL_THREAD, e->w.thread, t->threads);
-	put_level(e, 0x1f, 1, LEVEL_CORE, e->w.thread + e->w.core, t->threads * t->cores);
-	put_level(e, 0x1f, 2, LEVEL_DIE, package_width(e), package_threads(e));
+	put_level(e, 0x1f, 0, LEVEL_THREAD, s->w.thread, s->core_threads);
+	put_level(e, 0x1f, 1, LEVEL_CORE, s->package_width - s->w.die, s->die_threads);
+	put_level(e, 0x1f, 2, LEVEL_DIE, s->package_width, s->package_threads);
 	put_level(e, 0x1f, 3, 0, 0, 0);
+}
+
+/* Core and node in the old way, and, for several dies, the extended topology of newer models. */
+static void put_amd_levels(struct edit *e)
+{
+	const struct sv_shape *s = &e->shape;
+	unsigned core = (e->apic_id & ((1u << s->package_width) - 1)) >> s->w.thread;
+	unsigned die = e->place.package * s->package_dies + e->place.die;
+
+	raise_max_leaf(e, 0x80000000, 0x8000001e);
+	put(e, 0x8000001e, 0, false, e->apic_id, (core & 0xff) | (s->core_threads - 1) << 8,
+		(die & 0xff) | least(s->package_dies - 1, 7) << 8, 0);
+	drop(e, 0x80000026);
+	if (s->package_dies < 2)
+		return;
+	raise_max_leaf(e, 0x80000000, 0x80000026);
+	put_level(e, 0x80000026, 0, AMD_CORE, s->w.thread, s->core_threads);
+	put_level(e, 0x80000026, 1, AMD_COMPLEX, s->w.thread + s->w.core + s->w.l2, s->l3_threads);
+	put_level(e, 0x80000026, 2, AMD_DIE, s->package_width - s->w.die, s->die_threads);
+	put_level(e, 0x80000026, 3, AMD_SOCKET, s->package_width, s->package_threads);
+	put_level(e, 0x80000026, 4, 0, 0, 0);
 }
 
 static void edit_amd(struct edit *e)
 {
-	struct kvm_cpuid_entry2 *c = find(e, 0x80000001, 0), *size = find(e, 0x80000008, 0);
-	const struct sv_topology *t = e->topo;
-	unsigned core = e->vcpu / t->threads % (t->cores * t->dies);
+	struct kvm_cpuid_entry2 *c, *size;
 
 	drop(e, 0x8000000a);
 	drop(e, 0x8000001f);
@@ -209,20 +318,18 @@ static void edit_amd(struct edit *e)
 		c->ecx &= ~(EXT1_ECX_SVM | EXT1_ECX_CMP_LEGACY);
 	if (!is_amd(e))
 		return;
-	if (c && package_threads(e) > 1)
+	if (c && e->shape.package_threads > 1)
 		c->ecx |= EXT1_ECX_CMP_LEGACY;
 	size = find(e, 0x80000008, 0);
 	if (size)
-		size->ecx = (size->ecx & ~0xf0ffu) | least(package_threads(e) - 1, 255) |
-			    least(package_width(e), 15) << 12;
+		size->ecx = (size->ecx & ~0xf0ffu) | least(e->shape.package_threads - 1, 255) |
+			    least(e->shape.package_width, 15) << 12;
 	if (!find(e, 0x8000001d, 0))
 		return;
 	if (c)
 		c->ecx |= EXT1_ECX_TOPOEXT;
 	edit_caches(e, 0x8000001d);
-	raise_max_leaf(e, 0x80000000, 0x8000001e);
-	put(e, 0x8000001e, 0, false, e->apic_id, (core & 0xff) | (t->threads - 1) << 8,
-		e->vcpu / package_threads(e) & 0xff, 0);
+	put_amd_levels(e);
 }
 
 /*
@@ -267,7 +374,6 @@ static void edit_frequency(struct edit *e)
 static void edit_kvm(struct edit *e)
 {
 	struct kvm_cpuid_entry2 *c = find(e, LEAF_KVM_FEATURES, 0);
-	const struct sv_topology *t = e->topo;
 	uint32_t sig[3];
 
 	memcpy(sig, KVM_SIGNATURE, sizeof(sig));
@@ -280,7 +386,7 @@ static void edit_kvm(struct edit *e)
 		c->edx |= 1u << KVM_HINTS_REALTIME;
 	}
 	/* MSIs reach the processors above 254 without interrupt remapping: irq.c sees to it. */
-	if (e->vm->caps.x2apic_api && sv_apic_id(t, t->sockets * package_threads(e) - 1) > 254)
+	if (e->vm->caps.x2apic_api && e->shape.max_apic_id > 254)
 		c->eax |= 1u << KVM_FEATURE_MSI_EXT_DEST_ID;
 }
 
@@ -289,8 +395,8 @@ int sv_cpuid_edit(const struct sv_vm *vm, unsigned vcpu, struct kvm_cpuid2 *tabl
 {
 	const struct sv_topology *topo = &vm->config->topology;
 	struct edit e = {.vm = vm,
-		.topo = topo,
-		.w = sv_apic_widths(topo),
+		.place = sv_place_of(topo, vcpu),
+		.shape = sv_topology_shape(topo, vcpu),
 		.vcpu = vcpu,
 		.capacity = capacity,
 		.apic_id = sv_apic_id(topo, vcpu),
@@ -300,6 +406,7 @@ int sv_cpuid_edit(const struct sv_vm *vm, unsigned vcpu, struct kvm_cpuid2 *tabl
 	if (!c)
 		return sv_fail(err, EIO, "vCPU %u: KVM reports no CPUID leaf 0", vcpu);
 	e.vendor = c->ebx;
+	e.caches = &topo->caches[e.place.caches < SV_MAX_CACHE_SETS ? e.place.caches : 0];
 	edit_features(&e);
 	edit_caches(&e, 4);
 	edit_levels(&e);

@@ -17,6 +17,7 @@
 #include <channels/ring.h>
 
 #include "layout.h"
+#include "topology.h"
 
 #define MIB (1ull << 20)
 #define HUGE_2M (2 * MIB)
@@ -134,16 +135,15 @@ static void add_region(struct sv_vm *vm, uint64_t gpa, uint64_t size, uint8_t *h
 		.user_addr = (uintptr_t)host};
 }
 
-/* RAM is split evenly over the guest's nodes, in gmem order (the SRAT says the same). */
+/* Each of the guest's nodes has its part of RAM, in gmem order (the SRAT says the same). */
 static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 {
-	unsigned nodes = vm->config->topology.nodes ? vm->config->topology.nodes : 1;
-	uint64_t share = vm->config->memory_bytes / nodes & ~(HUGE_2M - 1), at = 0;
+	uint64_t at = 0;
 
 	if (numa_available() < 0)
 		return 0;
-	for (unsigned i = 0; i < nodes; i++) {
-		uint64_t len = i + 1 == nodes ? vm->config->memory_bytes - at : share;
+	for (unsigned i = 0; i < sv_nodes(vm); i++) {
+		uint64_t len = sv_node_bytes(vm, i);
 		int node = vm->config->memory_node[i];
 		struct bitmask *mask;
 		long rc;

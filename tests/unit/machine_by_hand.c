@@ -36,6 +36,24 @@ void by_hand_topology(struct by_hand *m, unsigned sockets, unsigned dies, unsign
 	m->config.vcpus = m->vm.nvcpus = sockets * dies * cores * threads;
 }
 
+void by_hand_asymmetric(struct by_hand *m)
+{
+	static const unsigned cores_of_l3[] = {3, 2, 3, 3};
+	struct sv_topology *t = &m->config.topology;
+
+	*t = (struct sv_topology){.nodes = 2};
+	for (uint16_t l3 = 0; l3 < 4; l3++)
+		for (uint16_t core = 0; core < cores_of_l3[l3]; core++)
+			t->place[t->placed++] = (struct sv_place){
+				.package = l3 / 2, .l3 = l3 % 2, .l2 = core, .node = l3 / 2};
+	t->place[t->placed] = t->place[t->placed - 1];
+	t->place[t->placed++].thread = 1;
+	t->node_bytes[0] = m->config.memory_bytes / 4;
+	t->node_bytes[1] = m->config.memory_bytes / 4 * 3;
+	t->distance[0][1] = t->distance[1][0] = 32;
+	m->config.vcpus = m->vm.nvcpus = t->placed;
+}
+
 struct by_hand *by_hand_new(uint64_t low, uint64_t high, unsigned vcpus)
 {
 	struct by_hand *m = calloc(1, sizeof(*m));

@@ -17,6 +17,11 @@ struct by_hand {
 /* @low and @high: bytes of RAM below and above 4 GiB; one node, one thread per core. */
 struct by_hand *by_hand_new(uint64_t low, uint64_t high, unsigned vcpus);
 void by_hand_free(struct by_hand *m);
+/*
+ * Three cores of each of four L3s: the fourth of each is a sidecore. Two packages, a node each; the last
+ * core is an SMT pair, and the second L3 has but two cores. Memory 1 : 3.
+ */
+void by_hand_asymmetric(struct by_hand *m);
 void by_hand_topology(struct by_hand *m, unsigned sockets, unsigned dies, unsigned cores,
 	unsigned threads, unsigned nodes);
 

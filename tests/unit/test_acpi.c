@@ -107,6 +107,67 @@ Test(acpi, node_memory_adds_up_and_does_not_overlap)
 	by_hand_free(m);
 }
 
+Test(acpi, nodes_of_an_asymmetric_machine_have_their_vcpus_and_memory)
+{
+	static const unsigned node[] = {0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1};
+	struct by_hand *m = by_hand_new(3072 * MIB, 1024 * MIB, 1);
+	uint64_t bytes[2] = {0};
+	unsigned vcpu = 0;
+	const uint8_t *r, *t;
+
+	by_hand_asymmetric(m);
+	r = acpi_build(m);
+	t = acpi_find(m, r, "SRAT");
+	for (unsigned at = 48, end = get32(t + 4); at < end; at += t[at + 1]) {
+		if (t[at] == 2) {
+			cr_expect_eq(get32(t + at + 4), node[vcpu]);
+			cr_expect_eq(get32(t + at + 8), sv_apic_id(&m->config.topology, vcpu));
+			vcpu++;
+		} else {
+			bytes[get32(t + at + 2)] += get64(t + at + 16);
+		}
+	}
+	cr_expect_eq(vcpu, 12);
+	cr_expect_eq(bytes[0], 1024 * MIB);
+	cr_expect_eq(bytes[1], 3072 * MIB);
+	t = acpi_find(m, r, "SLIT");
+	cr_expect(t[44] == 10 && t[45] == 32 && t[46] == 32 && t[47] == 10);
+	cr_expect_null(acpi_find(m, r, "HMAT"), "there are no figures");
+	t = acpi_find(m, r, "APIC");
+	cr_expect_eq(count(t, 44, 0, 8), 12);
+	by_hand_free(m);
+}
+
+Test(acpi, hmat_has_the_figures_of_each_node_and_scales_what_is_large)
+{
+	struct by_hand *m = by_hand_new(64 * MIB, 0, 1);
+	const uint8_t *t;
+	unsigned tables = 0;
+
+	by_hand_asymmetric(m);
+	m->config.topology.figures[0] = (struct sv_node_figures){80, 90, 200000, 100000};
+	m->config.topology.figures[1] = (struct sv_node_figures){130, 140, 40000, 20000};
+	t = acpi_find(m, acpi_build(m), "HMAT");
+	cr_assert_not_null(t);
+	for (unsigned at = 40, end = get32(t + 4); at < end; at += get32(t + at + 4)) {
+		const uint8_t *s = t + at, *e = s + 32 + 16;
+		unsigned first = e[0] | e[1] << 8, off = e[2] | e[3] << 8, last = e[6] | e[7] << 8;
+
+		if (s[0] == 0)
+			continue;
+		tables++;
+		cr_expect_eq(off, 0, "between nodes nothing is said");
+		if (s[9] == 1) {
+			cr_expect(get64(s + 24) == 1000 && first == 80 && last == 130);
+		} else if (s[9] == 4) {
+			cr_expect_eq(get64(s + 24), 4);
+			cr_expect(first == 50000 && last == 10000);
+		}
+	}
+	cr_expect_eq(tables, 4);
+	by_hand_free(m);
+}
+
 Test(acpi, tables_of_1024_vcpus_on_64_nodes_fit)
 {
 	struct by_hand *m = by_hand_new(64 * MIB, 0, 1);
@@ -124,7 +185,7 @@ Test(acpi, apic_ids_have_a_field_for_every_level)
 	struct sv_apic_widths w = sv_apic_widths(&t);
 	uint32_t last = 0;
 
-	cr_assert(w.thread == 1 && w.core == 3 && w.die == 2);
+	cr_assert(w.thread == 1 && !w.core && w.l2 == 3 && !w.l3 && w.die == 2);
 	for (unsigned i = 0; i < 60; i++) {
 		uint32_t id = sv_apic_id(&t, i);
 

@@ -47,15 +47,16 @@ static void judge(const struct by_hand *m, const uint8_t *rsdp, const char *name
 
 static void judge_all(struct by_hand *m)
 {
-	static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "SRAT", "SLIT", "XSDT"};
+	static const char *const names[] = {"DSDT", "FACP", "APIC", "MCFG", "SRAT", "SLIT", "HMAT"};
 	const uint8_t *r = acpi_build(m);
 
 	if (system("iasl -v >/dev/null 2>&1") != 0) {
 		printf("SKIPPED BECAUSE iasl is not installed (acpica-tools)\n");
 		cr_skip_test("no iasl");
 	}
-	for (unsigned i = 0; i < 6; i++)
-		judge(m, r, names[i]);
+	for (unsigned i = 0; i < 7; i++)
+		if (i < 6 || acpi_find(m, r, names[i]))
+			judge(m, r, names[i]);
 }
 
 Test(acpi, iasl_disassembles_and_recompiles_without_complaint)
@@ -74,5 +75,17 @@ Test(acpi, iasl_has_no_complaint_about_a_large_machine)
 	m->config.rtc = false;
 	m->config.irqchip = SV_IRQCHIP_FULL;
 	judge_all(m);
+	by_hand_free(m);
+}
+
+Test(acpi, iasl_has_no_complaint_about_an_asymmetric_machine_with_figures)
+{
+	struct by_hand *m = by_hand_new(3072 * MIB, 5120 * MIB, 1);
+
+	by_hand_asymmetric(m);
+	for (unsigned i = 0; i < 2; i++)
+		m->config.topology.figures[i] = (struct sv_node_figures){80 + i, 90, 204800, 102400};
+	judge_all(m);
+	cr_expect_not_null(acpi_find(m, acpi_build(m), "HMAT"));
 	by_hand_free(m);
 }

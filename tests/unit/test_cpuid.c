@@ -192,7 +192,7 @@ Test(cpuid, amd_levels_and_caches_follow_the_topology)
 	cr_assert_eq(leaf(t, 0x8000001d, 3)->eax >> 14 & 0xfff, 7);
 	cr_assert_eq(leaf(t, 0x8000001e, 0)->eax, id);
 	cr_assert_eq(leaf(t, 0x8000001e, 0)->ebx, 2u | 1u << 8);
-	cr_assert_eq(leaf(t, 0x8000001e, 0)->ecx, 1);
+	cr_assert_eq(leaf(t, 0x8000001e, 0)->ecx, 2u | 1u << 8); /* die 2, two to a package */
 	cr_assert(leaf(t, 0x80000001, 0)->ecx & 1u << 22);
 	cr_assert_eq(leaf(t, 0xb, 1)->ebx, 16);
 	cr_assert(leaf(t, 0x1f, 0) == NULL && leaf(t, 0x15, 0) == NULL);
@@ -273,5 +273,133 @@ Test(cpuid, a_full_table_is_refused_with_a_sentence)
 	cr_assert(strstr(err.text, "leaves"));
 	t->nent = 0;
 	cr_assert_lt(sv_cpuid_edit(&m->vm, 0, t, CAPACITY, &err), 0);
+	by_hand_free(m);
+}
+
+/* --- a machine that is not symmetric -------------------------------------------------------------- */
+
+static struct by_hand *asymmetric(void)
+{
+	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
+
+	by_hand_asymmetric(m);
+	return m;
+}
+
+Test(cpuid, apic_ids_of_an_asymmetric_machine_have_gaps_and_nothing_twice)
+{
+	/* thread 1 bit, core 2, L3 1, package above */
+	static const uint32_t ids[] = {0, 2, 4, 8, 10, 16, 18, 20, 24, 26, 28, 29};
+	struct by_hand *m = asymmetric();
+
+	cr_assert_eq(m->vm.nvcpus, N(ids));
+	for (unsigned i = 0; i < N(ids); i++) {
+		cr_expect_eq(sv_apic_id(&m->config.topology, i), ids[i], "vCPU %u", i);
+		cr_expect_eq(leaf(edit(m, intel, N(intel), i), 0xb, 0)->edx, ids[i]);
+		cr_expect_eq(leaf(edit(m, amd, N(amd), i), 0x8000001e, 0)->eax, ids[i]);
+	}
+	cr_expect_eq(sv_max_apic_id(&m->config.topology, m->vm.nvcpus), 29);
+	by_hand_free(m);
+}
+
+Test(cpuid, levels_of_an_asymmetric_machine_name_its_widest_parts)
+{
+	struct by_hand *m = asymmetric();
+	struct kvm_cpuid2 *t = edit(m, amd, N(amd), 6); /* core 1 of package 1 */
+
+	cr_expect(leaf(t, 0xb, 0)->eax == 1 && leaf(t, 0xb, 0)->ebx == 2);
+	cr_expect(leaf(t, 0xb, 1)->eax == 4 && leaf(t, 0xb, 1)->ebx == 7);
+	cr_expect_eq(leaf(t, 0x80000008, 0)->ecx, 6u | 4u << 12);
+	cr_expect_eq(leaf(t, 0x8000001d, 0)->eax >> 14 & 0xfff, 1);
+	cr_expect_eq(leaf(t, 0x8000001d, 3)->eax >> 14 & 0xfff, 7);
+	cr_expect_eq(leaf(t, 0x8000001e, 0)->ebx, 1u | 1u << 8);
+	cr_expect_eq(leaf(t, 0x8000001e, 0)->ecx, 1);
+	cr_expect_eq(leaf(t, 1, 0)->ebx >> 16, 18u << 8 | 16u);
+	cr_expect_null(leaf(t, 0x80000026, 0), "one die to a package");
+	t = edit(m, intel, N(intel), 6);
+	cr_expect_eq(leaf(t, 4, 3)->eax >> 14 & 0xfff, 7);
+	cr_expect_eq(leaf(t, 4, 3)->eax >> 26, 7);
+	cr_expect_null(leaf(t, 0x1f, 0));
+	by_hand_free(m);
+}
+
+/* Two dies in package 0, one in package 1, two cores to each L2. */
+Test(cpuid, dies_and_shared_l2s_are_told)
+{
+	static const struct sv_place places[] = {{.core = 0}, {.core = 1}, {.die = 1}, {.die = 1, .l2 = 1},
+		{.package = 1}, {.package = 1, .l2 = 1, .core = 1}};
+	struct by_hand *m = by_hand_new(16 * MIB, 0, 1);
+	struct kvm_cpuid2 *t;
+
+	memcpy(m->config.topology.place, places, sizeof(places));
+	m->config.topology.placed = m->vm.nvcpus = N(places);
+	t = edit(m, amd, N(amd), 3); /* no thread bit, core 1, L2 2 (three below an L3), die 1 */
+	cr_expect_eq(sv_apic_id(&m->config.topology, 3), 8 + 2);
+	cr_expect_eq(leaf(t, 0x8000001d, 0)->eax >> 14 & 0xfff, 0);
+	cr_expect_eq(leaf(t, 0x8000001d, 2)->eax >> 14 & 0xfff, 1);
+	cr_expect_eq(leaf(t, 0x8000001d, 3)->eax >> 14 & 0xfff, 7);
+	cr_expect_eq(leaf(t, 0x8000001e, 0)->ecx, 1u | 1u << 8);
+	cr_expect_eq(leaf(t, 0x80000000, 0)->eax, 0x80000026);
+	cr_expect(leaf(t, 0x80000026, 0)->eax == 0 && leaf(t, 0x80000026, 0)->ecx == 0x100);
+	cr_expect(leaf(t, 0x80000026, 1)->eax == 3 && leaf(t, 0x80000026, 1)->ebx == 2);
+	cr_expect(leaf(t, 0x80000026, 2)->eax == 3 && leaf(t, 0x80000026, 2)->ecx == 0x302);
+	cr_expect(leaf(t, 0x80000026, 3)->eax == 4 && leaf(t, 0x80000026, 3)->ebx == 4);
+	cr_expect_eq(leaf(t, 0x80000026, 3)->edx, 10);
+	t = edit(m, intel, N(intel), 4);
+	cr_expect(leaf(t, 0x1f, 1)->eax == 3 && leaf(t, 0x1f, 1)->ebx == 2);
+	cr_expect(leaf(t, 0x1f, 2)->eax == 4 && leaf(t, 0x1f, 2)->ebx == 4);
+	cr_expect_eq(leaf(t, 4, 2)->eax >> 14 & 0xfff, 1);
+	by_hand_free(m);
+}
+
+Test(cpuid, caches_are_those_that_were_given)
+{
+	static const struct sv_caches small = {
+		.n = 2,
+		.cache = {{.bytes = 48 << 10, .level = 1, .type = 1, .line = 64, .ways = 12},
+			{.bytes = 3 << 20, .level = 2, .type = 3, .line = 64, .ways = 12}}};
+	struct by_hand *m = asymmetric();
+	struct kvm_cpuid_entry2 *c;
+	struct kvm_cpuid2 *t;
+
+	m->config.topology.caches[1] = small;
+	m->config.topology.place[3].caches = 1;
+	t = edit(m, intel, N(intel), 2);
+	cr_expect_neq(leaf(t, 4, 3)->eax, 0, "vCPU 2 has those of KVM");
+	t = edit(m, intel, N(intel), 3);
+	c = leaf(t, 4, 0);
+	cr_expect_eq(c->eax & 0xff, 0x21);
+	cr_expect_eq(c->ebx, 63u | 11u << 22);
+	cr_expect_eq(c->ecx, 63);
+	c = leaf(t, 4, 1);
+	cr_expect_eq(c->eax & 0xff, 0x43);
+	cr_expect_eq((c->ebx >> 22) + 1, 12);
+	cr_expect_eq(c->ecx + 1, (3u << 20) / 64 / 12);
+	cr_expect_eq(leaf(t, 4, 2)->eax, 0, "and no third");
+	cr_expect_null(leaf(t, 4, 3));
+	by_hand_free(m);
+}
+
+Test(cpuid, instruction_caches_that_nobody_looked_at_stay)
+{
+	static const struct sv_caches given = {
+		.n = 2,
+		.cache = {{.bytes = 32 << 10, .level = 1, .type = 1, .line = 64, .ways = 8},
+			{.bytes = 512 << 10, .level = 2, .type = 3, .line = 64, .ways = 8}}};
+	static const struct kvm_cpuid_entry2 l1i = {
+		.function = 0x8000001d, .index = 1, .flags = INDEXED, .eax = 0x4122, .ebx = 0x00c0003f, .ecx = 255};
+	struct kvm_cpuid_entry2 table[N(amd) + 1];
+	struct by_hand *m = asymmetric();
+	struct kvm_cpuid2 *t;
+
+	memcpy(table, amd, sizeof(amd));
+	table[N(amd)] = l1i;
+	m->config.topology.caches[0] = given;
+	t = edit(m, table, N(table), 0);
+	cr_expect_eq(leaf(t, 0x8000001d, 0)->eax & 0xff, 0x21);
+	cr_expect_eq(leaf(t, 0x8000001d, 1)->eax & 0xff, 0x22);
+	cr_expect_eq(leaf(t, 0x8000001d, 1)->ecx, 255);
+	cr_expect_eq(leaf(t, 0x8000001d, 2)->eax & 0xff, 0x43);
+	cr_expect_eq(leaf(t, 0x8000001d, 3)->eax, 0);
 	by_hand_free(m);
 }

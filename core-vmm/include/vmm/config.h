@@ -9,6 +9,8 @@
 #define SV_MAX_VCPUS 1024u
 #define SV_MAX_DISKS 16u
 #define SV_MAX_NODES 64u
+#define SV_MAX_CACHES 6u
+#define SV_MAX_CACHE_SETS 8u
 
 enum sv_irqchip { SV_IRQCHIP_SPLIT = 0, SV_IRQCHIP_FULL = 1 };
 
@@ -25,11 +27,44 @@ struct sv_disk_config {
 	int sidecore_cpu; /* given: the CPU of the sidecore that polls it; else vCPU 0's does */
 };
 
-/* Guest topology: vcpu = ((socket * dies + die) * cores + core) * threads + thread. */
+/* Where a vCPU is in the guest's machine: each number counts from 0 within the one before it. */
+struct sv_place {
+	uint16_t package, die, l3, l2, core, thread;
+	uint16_t node;	 /* NUMA node of the guest */
+	uint16_t caches; /* index into sv_topology.caches */
+};
+
+/* A cache of a core, as CPUID tells it. */
+struct sv_cache {
+	uint64_t bytes;
+	uint8_t level, type; /* type: 1 data, 2 instructions, 3 both */
+	uint16_t line, ways; /* bytes; ways of associativity; 0: not known */
+};
+
+struct sv_caches {
+	unsigned n; /* 0: those that KVM reports. By level, data before instructions */
+	struct sv_cache cache[SV_MAX_CACHES];
+};
+
+/* What the memory of a node does for the node's own CPUs. 0: not known. */
+struct sv_node_figures {
+	uint32_t read_latency_ns, write_latency_ns, read_mb_s, write_mb_s;
+};
+
+/*
+ * Guest topology. Either vCPU i is at place[i], or, with `placed` 0, the machine is symmetric:
+ * vcpu = ((socket * dies + die) * cores + core) * threads + thread, an L3 for each die, an L2 for
+ * each core, vCPUs split evenly over the nodes. vCPU 0 is at the first place of each level.
+ */
 struct sv_topology {
 	unsigned sockets, dies, cores, threads; /* product = vCPUs */
-	unsigned nodes;				/* NUMA nodes; vCPUs and memory split evenly */
+	unsigned nodes;				/* NUMA nodes of the guest */
 	uint8_t distance[SV_MAX_NODES][SV_MAX_NODES]; /* 0: default 10 local, 20 remote */
+	uint64_t node_bytes[SV_MAX_NODES]; /* memory; the last has the rest; all 0: split evenly */
+	struct sv_node_figures figures[SV_MAX_NODES];
+	unsigned placed; /* vCPUs that place[] knows */
+	struct sv_place place[SV_MAX_VCPUS];
+	struct sv_caches caches[SV_MAX_CACHE_SETS];
 };
 
 struct sv_vm_config {
