@@ -14,6 +14,7 @@
 #include <vmm/vmm.h>
 
 #include "node_process.h"
+#include "paging.h"
 #include "place.h"
 #include "run_options.h"
 
@@ -108,6 +109,7 @@ int cli_run(int argc, char **argv)
 		free(o);
 		return rc;
 	}
+	sv_vmm_set_paging(&cli_paging_hooks);
 	sigfd = make_signalfd();
 	rc = join_node(o, &np, &err);
 	if (rc == 0)

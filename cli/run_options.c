@@ -46,6 +46,7 @@ static const char help[] =
 	"      --no-populate         do not populate guest memory before the start\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
+	"      --direct-paging       page tables that belong to the sidecore (lightweight kernel)\n"
 	"  -q, --quiet               say nothing when the VM ends well\n"
 	"  -j, --json                how the VM ended, as JSON on standard error\n"
 	"  -h, --help\n"
@@ -56,7 +57,7 @@ static const char help[] =
 enum {
 	OPT_TOPOLOGY = 256, OPT_NUMA, OPT_CONSOLE, OPT_CPUS, OPT_SIDECORE, OPT_SMT, OPT_OVERCOMMIT,
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
-	OPT_NO_POPULATE, OPT_RING, OPT_BENCH,
+	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING,
 };
 
 static const struct option options[] = {
@@ -84,6 +85,7 @@ static const struct option options[] = {
 	{"no-populate", no_argument, NULL, OPT_NO_POPULATE},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"direct-paging", no_argument, NULL, OPT_PAGING},
 	{"quiet", no_argument, NULL, 'q'},
 	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
@@ -373,6 +375,9 @@ static int take(struct run_options *o, int c, struct sv_error *err)
 		if (rc == 0 && (n & (n - 1)))
 			rc = sv_fail(err, EINVAL, "--ring-entries %s: give a power of two", optarg);
 		o->vm.ring_entries = (uint32_t)n;
+		break;
+	case OPT_PAGING:
+		o->vm.direct_paging = true;
 		break;
 	case OPT_BENCH:
 		o->allow_bench = true;

@@ -13,6 +13,7 @@
 #include <sidecore/placement.h>
 
 #include "cli.h"
+#include "paging.h"
 
 #define DEFAULT_IDLE_US 2000
 #define DISKS 64u
@@ -189,6 +190,7 @@ int cli_serve(int argc, char **argv)
 		c.control_cpu = c.cpu[0];
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
+	c.service[c.services++] = &cli_paging_class;
 	if (c.private_fd < 0)
 		fprintf(stderr, "sidevisor serve: %u sidecore%s, the first on CPU %d; VMs attach at %s\n",
 			c.sidecores, c.sidecores == 1 ? "" : "s", c.cpu[0], c.socket);

@@ -9,7 +9,8 @@
  *   0xfec00000   I/O APIC
  *   0xfee00000   local APIC
  *   4 GiB        the rest of RAM
- *   window       channel window, the first 1 GiB boundary after RAM; then doorbells, 64-bit PCI
+ *   window       channel window, the first 1 GiB boundary after RAM; then doorbells, page tables
+ *                (paging.h), 64-bit PCI
  */
 #ifndef CORE_VMM_LAYOUT_H
 #define CORE_VMM_LAYOUT_H

@@ -67,6 +67,9 @@ static void write_boot(struct sv_load *l)
 		.channel_gpa = vm->window_gpa,
 		.channel_stride = sv_memory_channel_stride(vm),
 		.tsc_hz = vm->tsc_hz,
+		.tables_gpa = vm->tables_gpa,
+		.tables_bytes = vm->tables_bytes,
+		.trap_gpa = vm->trap_gpa,
 		.flags = vm->config->overcommit ? SV_BOOT_F_OVERCOMMIT : 0,
 	};
 	if (vm->config->cmdline)

@@ -18,6 +18,7 @@
 
 #include "layout.h"
 #include "topology.h"
+#include "paging.h"
 
 #define MIB (1ull << 20)
 #define HUGE_2M (2 * MIB)
@@ -47,6 +48,11 @@ static void decide_map(struct sv_vm *vm)
 	vm->window_gpa = end;
 	vm->window_bytes = round_up(sv_memory_channel_stride(vm) * vm->nvcpus, HUGE_2M);
 	vm->doorbell_gpa = round_up(end + vm->window_bytes, LAYOUT_GIB);
+	if (vm->lwk && vm->config->direct_paging) {
+		vm->tables_bytes = PAGING_WINDOW_BYTES;
+		vm->tables_gpa = vm->doorbell_gpa + PAGING_TABLES_OFFSET;
+		vm->trap_gpa = vm->doorbell_gpa + PAGING_TRAP_OFFSET;
+	}
 	vm->pci64_gpa = round_up(vm->doorbell_gpa + LAYOUT_GIB, LAYOUT_PCI64_BYTES);
 }
 
@@ -186,12 +192,16 @@ static int give_to_kvm(struct sv_vm *vm, struct sv_error *err)
 			.memory_size = r->size,
 			.userspace_addr = (uintptr_t)r->host};
 
+		/* Where processors walk the tables themselves, their walks write: paging.md. */
+		if (vm->tables_bytes && r->gpa == vm->tables_gpa && sv_paging_shadowed(vm))
+			slot.flags = KVM_MEM_READONLY;
+
 		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
 			return sv_fail(err, errno, "KVM refuses memory at %#llx, %llu MiB: %s",
 				(unsigned long long)r->gpa, (unsigned long long)(r->size / MIB),
 				strerror(errno));
 	}
-	return 0;
+	return vm->tables_bytes ? sv_paging_add_trap_slot(vm, err) : 0;
 }
 
 static void init_channels(struct sv_vm *vm, uint8_t *window)
@@ -260,6 +270,22 @@ static int make_window(struct sv_vm *vm, struct sv_error *err)
 	return 0;
 }
 
+static int make_tables(struct sv_vm *vm, struct sv_error *err)
+{
+	int fd = make_memfd("sidevisor-tables", vm->tables_bytes, 0, err);
+	uint8_t *tables;
+
+	if (fd < 0)
+		return fd;
+	tables = map_fd(fd, vm->tables_bytes);
+	if (!tables) {
+		close(fd);
+		return sv_fail(err, ENOMEM, "cannot map the window of page tables");
+	}
+	add_region(vm, vm->tables_gpa, vm->tables_bytes, tables, fd, 0);
+	return 0;
+}
+
 int sv_memory_create(struct sv_vm *vm, struct sv_error *err)
 {
 	int rc = check_size(vm, err);
@@ -271,6 +297,8 @@ int sv_memory_create(struct sv_vm *vm, struct sv_error *err)
 	rc = make_ram(vm, err);
 	if (rc == 0)
 		rc = make_window(vm, err);
+	if (rc == 0 && vm->tables_bytes)
+		rc = make_tables(vm, err);
 	if (rc == 0)
 		rc = give_to_kvm(vm, err);
 	if (rc < 0)

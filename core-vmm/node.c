@@ -186,6 +186,17 @@ int sv_node_channels(int sock, struct sv_vm *vm, int *doorbells, struct sv_error
 	return 0;
 }
 
+int sv_node_service(int sock, uint32_t id, const uint64_t *arg, const int *fds, unsigned nfds,
+	struct sv_error *err)
+{
+	struct sv_control_request req = request(SV_CONTROL_SERVICE);
+	struct sv_control_reply reply;
+
+	req.u.service.id = id;
+	memcpy(req.u.service.arg, arg, sizeof(req.u.service.arg));
+	return exchange(sock, &req, fds, nfds, &reply, NULL, err);
+}
+
 int sv_node_start(int sock, struct sv_error *err)
 {
 	struct sv_control_request req = request(SV_CONTROL_START);

@@ -15,6 +15,9 @@ int sv_node_console(int sock, int fd, struct sv_error *err);
  * eventfds, vm->nvcpus of them, the caller's.
  */
 int sv_node_channels(int sock, struct sv_vm *vm, int *doorbells, struct sv_error *err);
+/* An instance of a service (channels/service_class.h). @fds: sent, stay the caller's. */
+int sv_node_service(int sock, uint32_t id, const uint64_t *arg, const int *fds, unsigned nfds,
+	struct sv_error *err);
 int sv_node_start(int sock, struct sv_error *err);
 
 /* sv_device_link over a control connection; ctx: pointer to the socket. */

@@ -51,6 +51,10 @@ struct sv_vm {
 	uint64_t ram_high_bytes; /* [4 GiB, 4 GiB + ram_high_bytes) */
 	uint64_t window_gpa, window_bytes; /* channel window, 0 bytes: none */
 	uint64_t doorbell_gpa;
+	/* Direct paging (paging.h), 0 bytes: none. */
+	uint64_t tables_gpa, tables_bytes, trap_gpa;
+	void *paging;	       /* this process's instance */
+	uint64_t table_stores; /* of the guest, past the service: dropped (relaxed) */
 	uint64_t pci64_gpa; /* LAYOUT_PCI64_BYTES of 64-bit BAR space */
 	uint64_t tsc_hz;
 

@@ -28,6 +28,7 @@
 #include "loader.h"
 #include "memory.h"
 #include "node.h"
+#include "paging.h"
 #include "steps.h"
 #include "vcpu.h"
 
@@ -224,6 +225,21 @@ static int up_kernel(void *ctx, struct sv_error *err)
 	return rc < 0 ? rc : sv_vcpus_set_up(&r->vm, &r->entry, err);
 }
 
+static int up_paging(void *ctx, struct sv_error *err)
+{
+	struct run *r = ctx;
+
+	return r->vm.tables_bytes ? sv_paging_start(&r->vm, r->node_sock, err) : 0;
+}
+
+static void down_paging(void *ctx)
+{
+	struct run *r = ctx;
+
+	if (r->vm.paging)
+		sv_paging_stop(&r->vm);
+}
+
 static int up_channels(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
@@ -291,6 +307,7 @@ static const struct sv_step steps[] = {
 	{"node", up_node, NULL},
 	{"devices", up_devices, down_devices},
 	{"kernel", up_kernel, NULL},
+	{"paging", up_paging, down_paging},
 	{"channels", up_channels, down_channels},
 	{"start", up_start, NULL},
 	{"run", up_run, down_run},

@@ -106,7 +106,7 @@ static uint32_t decode_lost(struct sv_paging *p, struct change *c)
 static uint32_t decode_child(struct sv_paging *p, uint64_t entry, struct change *c)
 {
 	struct table *t = c->table, *child = table_at(p, entry);
-	uint32_t at = (uint32_t)(t - p->table);
+	uint32_t at = (uint32_t)(t - p->table) + 1;
 	const struct page_count *count;
 
 	if (!child)
@@ -115,7 +115,7 @@ static uint32_t decode_child(struct sv_paging *p, uint64_t entry, struct change 
 		return SV_STATUS_DENIED;
 	if (p->config.shadowed) {
 		if (!place_allows(p, c->old, entry, t->level) ||
-			(child->parent != NO_PARENT && (child->parent != at || child->slot != c->index)))
+			(child->parent && (child->parent != at || child->slot != c->index)))
 			return SV_STATUS_DENIED;
 	} else {
 		count = frames_count(p, entry, 1);

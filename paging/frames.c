@@ -35,20 +35,34 @@ static bool region_create(struct frame_region *r, const struct sv_gmem_region *g
 	return r->frame && r->block[0] && r->block[1];
 }
 
+static int add_region(struct sv_paging *p, const struct sv_gmem_region *g, struct sv_error *err)
+{
+	if (g->gpa % PAGE_BYTES || g->size < PAGE_BYTES || g->size % PAGE_BYTES ||
+		g->gpa + g->size > SV_PTE_FRAME)
+		return sv_fail(err, EINVAL, "paging: the VM's memory at %#llx is not whole pages",
+			(unsigned long long)g->gpa);
+	for (unsigned i = 0; i < p->regions; i++)
+		if (g->gpa < p->region[i].gpa + p->region[i].size &&
+			p->region[i].gpa < g->gpa + g->size)
+			return sv_fail(err, EINVAL, "paging: two kinds of memory at %#llx",
+				(unsigned long long)g->gpa);
+	if (!region_create(&p->region[p->regions++], g))
+		return sv_fail(err, ENOMEM, "paging: out of memory for the frame table");
+	return 0;
+}
+
 int frames_create(struct sv_paging *p, struct sv_error *err)
 {
 	const struct sv_gmem *gm = p->config.gmem;
 
-	for (unsigned i = 0; i < gm->n; i++) {
-		if (gm->region[i].gpa % PAGE_BYTES || gm->region[i].size < PAGE_BYTES ||
-			gm->region[i].size % PAGE_BYTES)
-			return sv_fail(err, EINVAL, "paging: the VM's memory at %#llx is not whole pages",
-				(unsigned long long)gm->region[i].gpa);
-		p->regions++;
-		if (!region_create(&p->region[i], &gm->region[i]))
-			return sv_fail(err, ENOMEM, "paging: out of memory for the frame table");
-	}
-	return 0;
+	int rc = 0;
+
+	for (unsigned i = 0; i < gm->n && rc == 0; i++)
+		rc = add_region(p, &gm->region[i], err);
+	for (unsigned i = 0; i < p->config.devices && rc == 0; i++)
+		rc = add_region(p, &(struct sv_gmem_region){.gpa = p->config.device[i].gpa,
+			.size = p->config.device[i].bytes}, err);
+	return rc;
 }
 
 static void drop(void *at, uint64_t bytes)

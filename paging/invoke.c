@@ -74,7 +74,7 @@ static void invoke_merge(struct sv_paging *p, const struct change *c)
 static void attach(struct sv_paging *p, const struct change *c)
 {
 	c->child->linked = c->child->used = true;
-	c->child->parent = (uint32_t)(c->table - p->table);
+	c->child->parent = (uint32_t)(c->table - p->table) + 1;
 	c->child->slot = (uint16_t)c->index;
 	for (unsigned i = 0; c->op == SV_PAGING_LINK && i < ENTRIES; i++)
 		sv_store_relaxed(&c->child->shared[i], 0);

@@ -14,6 +14,7 @@
 #define BLOCK3_SHIFT 30u
 #define ENTRIES 512u
 #define LEVELS_MAX 5u
+#define REGIONS_MAX (SV_GMEM_REGIONS + SV_PAGING_DEVICES)
 #define LEAF_FLAGS (SV_PTE_PRESENT | SV_PTE_WRITE | SV_PTE_USER | SV_PTE_ACCESSED | SV_PTE_DIRTY | \
 	SV_PTE_LARGE | SV_PTE_SOFT | SV_PTE_NX)
 /* Every entry that refers to a table: what is forbidden is forbidden at the page. */
@@ -60,20 +61,18 @@ struct block {
 /* Frames of one region of guest memory. */
 struct frame_region {
 	uint64_t gpa, size;
-	uint8_t *host;
+	uint8_t *host; /* NULL: a device's */
 	struct frame *frame;
 	struct block *block[2]; /* of 2 MiB, of 1 GiB: by address, from that of the region's start */
 	uint64_t mapped_bytes[3];
 };
-
-#define NO_PARENT (~0u)
 
 /* A table's private entries. Those of what is no table now are remembered (see `parent`). */
 struct table {
 	uint64_t entry[ENTRIES];
 	uint64_t *shared; /* its frame in guest memory: written only */
 	uint64_t gpa;
-	uint32_t parent; /* index of the table that refers to it, or did last; NO_PARENT: never */
+	uint32_t parent; /* 1 + index of the table that refers to it, or did last; 0: never */
 	uint16_t slot;	 /* the entry there */
 	uint16_t present; /* entries */
 	uint8_t level;	 /* 0: no table */
@@ -89,7 +88,7 @@ struct sv_paging {
 	struct sv_paging_config config;
 	uint32_t lock;
 	unsigned regions;
-	struct frame_region region[SV_GMEM_REGIONS];
+	struct frame_region region[REGIONS_MAX];
 	struct table *table; /* one per frame of the pool */
 	uint64_t tables, table_bytes;
 	uint64_t *active; /* by vCPU: the root it runs on, or 0 */

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #define RESERVE_MAX (16ull << 20)
+#define DEVICE_MAX (4ull << 30)
 
 /*
  * A table that was taken out of the tree may still be known to a processor's walker: it is not used
@@ -41,7 +42,7 @@ uint32_t table_pin(struct sv_paging *p, uint64_t gpa, uint64_t level)
 	frames_set_type(r, gpa, (uint8_t)(FRAME_TABLE + level));
 	t->level = (uint8_t)level;
 	t->used = false;
-	t->parent = NO_PARENT;
+	t->parent = 0;
 	t->gpa = gpa;
 	t->shared = (uint64_t *)(void *)(r->host + (gpa - r->gpa));
 	memset(t->entry, 0, sizeof(t->entry));
@@ -130,7 +131,7 @@ static int check_config(const struct sv_paging_config *c, struct sv_error *err)
 	if (c->levels != 4 && c->levels != 5)
 		return sv_fail(err, EINVAL, "paging: %u levels; 4 or 5", c->levels);
 	if (!c->vcpus || c->pool_gpa % PAGE_BYTES || c->pool_bytes % PAGE_BYTES || !c->pool_bytes ||
-		c->pool_bytes >> PAGE_SHIFT >= NO_PARENT ||
+		c->pool_bytes >> PAGE_SHIFT >= ~0u || c->devices > SV_PAGING_DEVICES ||
 		!sv_gmem_ptr(c->gmem, sv_gpa(c->pool_gpa), c->pool_bytes))
 		return sv_fail(err, EINVAL,
 			"paging: the pool of tables at %#llx, %llu bytes, is not whole pages of the VM's "
@@ -143,6 +144,9 @@ static int check_config(const struct sv_paging_config *c, struct sv_error *err)
 		c->pool_gpa < c->page_gpa + SV_PAGING_PAGE_BYTES)
 		return sv_fail(err, EINVAL, "paging: the page at %#llx lies in the pool of tables",
 			(unsigned long long)c->page_gpa);
+	for (unsigned i = 0; i < c->devices; i++)
+		if (c->device[i].bytes > DEVICE_MAX || c->device[i].gpa > SV_PTE_FRAME - DEVICE_MAX)
+			return sv_fail(err, EINVAL, "paging: a device of more than 4 GiB");
 	return 0;
 }
 
@@ -178,8 +182,6 @@ static int fill(struct sv_paging *p, struct sv_error *err)
 		p->table = NULL;
 	if (!p->table || !p->active)
 		return sv_fail(err, ENOMEM, "paging: out of memory");
-	for (uint64_t i = 0; i < p->tables; i++)
-		p->table[i].parent = NO_PARENT;
 	p->epoch = 1;
 	rc = close_frames(p, c->closed_gpa, c->closed_bytes, err);
 	if (rc == 0 && c->page_gpa) {

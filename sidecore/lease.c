@@ -140,6 +140,8 @@ void sv_lease_close(struct sv_lease *l)
 			sv_reactor_detach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
 		close(l->endpoint[i].doorbell);
 	}
+	while (l->services--)
+		l->service[l->services].class->close(l->service[l->services].ctx);
 	for (unsigned i = 0; i < l->gmem.n; i++) {
 		munmap(l->gmem.region[i].host, l->gmem.region[i].size);
 		sv_memtrap_remove(l->trap[i]);

@@ -90,6 +90,8 @@ static struct sv_service_table *make_services(struct sv_lease *l, struct sv_shar
 	sv_service_table_add(t, &sv_console_service_ops, console ? console : &l->no_console);
 	if (l->node->config.allow_bench)
 		sv_service_table_add(t, &sv_bench_service_ops, &share->bench);
+	for (unsigned i = 0; i < l->services; i++)
+		sv_service_table_add(t, l->service[i].class->ops, l->service[i].ctx);
 	return t;
 }
 
@@ -384,6 +386,43 @@ static int do_device(struct sv_lease *l, struct sv_message *m, struct sv_error *
 	return 0;
 }
 
+static const struct sv_service_class *find_service(const struct sv_node *n, uint32_t id)
+{
+	for (unsigned i = 0; i < n->config.services; i++)
+		if (n->config.service[i]->ops->id == id)
+			return n->config.service[i];
+	return NULL;
+}
+
+static int do_service(struct sv_lease *l, struct sv_message *m, struct sv_error *err)
+{
+	const struct sv_control_service *s = &m->req.u.service;
+	const struct sv_service_class *class = find_service(l->node, s->id);
+	struct sv_service_request req = {.arg = s->arg,
+		.fds = m->fd,
+		.nfds = m->nfds,
+		.gmem = &l->gmem,
+		.vcpus = l->channels_max,
+		.vm = l->vm};
+	void *ctx = NULL;
+	int rc;
+
+	if (!class)
+		return sv_fail(err, ENOTSUP, "SERVICE: this node has no service %u", s->id);
+	if (!l->gmem.n || l->channels || l->service_mask & 1ull << s->id)
+		return sv_fail(err, EPROTO, "SERVICE %u: said twice, before MEMORY, or after CHANNEL",
+			s->id);
+	rc = class->open(&req, &ctx, err);
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < m->nfds; i++)
+		take_fd(m, i);
+	l->service[l->services].class = class;
+	l->service[l->services++].ctx = ctx;
+	l->service_mask |= 1ull << s->id;
+	return 0;
+}
+
 static int do_start(struct sv_lease *l, struct sv_error *err)
 {
 	if (l->attached)
@@ -422,6 +461,8 @@ int sv_lease_serve(struct sv_lease *l, struct sv_message *m, struct sv_control_r
 		return do_device(l, m, err);
 	case SV_CONTROL_CONSOLE:
 		return do_console(l, m, err);
+	case SV_CONTROL_SERVICE:
+		return do_service(l, m, err);
 	case SV_CONTROL_STATS:
 		return 0;
 	case SV_CONTROL_START:

@@ -59,6 +59,11 @@ struct sv_lease {
 		char name[SV_CONTROL_NAME];
 	} device[SV_NODE_DEVICES];
 	unsigned devices;
+	struct {
+		const struct sv_service_class *class;
+		void *ctx;
+	} service[SV_NODE_CLASSES]; /* instances */
+	unsigned services;
 	struct sv_lease *next;
 };
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The lightweight kernel on this machine's KVM, one group of checks per call.
-# Usage: lwk.sh SIDEVISOR LWK apps|crashes|scale|sidecores|exits|guest_core|bench|refuse
+# Usage: lwk.sh SIDEVISOR LWK paging|paging_exits|apps|crashes|scale|sidecores|exits|guest_core|bench|refuse
 set -u
 sv=$1
 lwk=$2
@@ -93,23 +93,43 @@ sidecores() {
 	vm=
 }
 
-# A million requests, and the vCPU has not once come out to the VM process.
-exits() {
+# quiet_on PATTERN CMDLINE [OPTION...]: it says so, and the vCPU has not once come out to the VM process.
+quiet_on() {
+	pattern=$1 cmdline=$2
+	shift 2
 	"$sv" run --private --kernel "$lwk" --memory 64M --name "exits-$$" \
-		--cmdline "app=stress n=1000000 stay" >"$dir/out" 2>&1 </dev/null &
+		--cmdline "$cmdline stay" "$@" >"$dir/out" 2>&1 </dev/null &
 	vm=$!
 	for i in $(seq 600); do
 		grep -q " errors" "$dir/out" && break
 		kill -0 "$vm" 2>/dev/null || break
 		sleep 0.1
 	done
-	grep -q "1000000 requests on 1 vCPUs in .*, 0 errors" "$dir/out" || failed=1
+	grep -qE "$pattern" "$dir/out" || failed=1
 	timeout 20 "$sv" stats "exits-$$" --json >"$dir/stats" 2>&1 || failed=1
 	grep -q '"exits_to_us": 0,' "$dir/stats" || failed=1
 	[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/stats"
 	timeout 20 "$sv" stop "exits-$$" >"$dir/stop" 2>&1 || failed=1
 	wait "$vm"
 	vm=
+}
+
+# A million requests; a million page-table updates.
+exits() {
+	quiet_on "1000000 requests on 1 vCPUs in .*, 0 errors" "app=stress n=1000000"
+}
+
+paging_exits() {
+	quiet_on "1000000 updates in .*, 0 errors" "app=paging n=1000000" --direct-paging
+}
+
+# Mapped is there, unmapped is gone (for another vCPU, too), what is not allowed is refused.
+paging() {
+	check 0 "100000 updates in .*, 0 errors" "app=paging n=100000" --direct-paging
+	check 0 "20000 updates in .*, 0 errors" "app=paging n=20000 batch=512" --direct-paging --memory 4G --no-populate
+	check 0 "2000 updates in .*, 0 errors" "app=paging n=2000 via=port" --direct-paging
+	check 0 "20000 updates in .*, 0 errors" "app=paging n=20000" --direct-paging --vcpus 2 --overcommit
+	check 1 "no direct paging: the machine has none" "app=paging"
 }
 
 # contains LIST CPU: is the CPU in a list such as 0-3,8?
@@ -167,7 +187,7 @@ refuse() {
 }
 
 case $group in
-apps | crashes | scale | sidecores | exits | guest_core | bench | refuse) $group ;;
+paging | paging_exits | apps | crashes | scale | sidecores | exits | guest_core | bench | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2

@@ -109,6 +109,13 @@ struct sv_paging_page {
 	uint64_t root[SV_PAGING_PAGE_VCPUS]; /* by vCPU: what ACTIVATE said last; 0: none */
 };
 
+/* For SV_PORT_PAGING: 64-byte aligned, below 256 GiB. req.tag: number of the vCPU. */
+struct sv_paging_call {
+	struct sv_req req;
+	struct sv_cpl cpl;
+};
+
+SV_ABI_ASSERT(sizeof(struct sv_paging_call) == 128, "ABI");
 SV_ABI_ASSERT(sizeof(struct sv_paging_op) == 16, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_paging_op, entry) == 8, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_paging_page, root) == 64, "ABI");

@@ -37,7 +37,8 @@
  * bytes, the number of the vCPU whose struct sv_crash in struct sv_boot is filled in. EARLY: one
  * byte of early console. NOP: 1, 2 or 4 bytes, no effect: an exit to the VM process and back.
  * BENCH: for the measurements in bench/ alone. YIELD: any size: the vCPU's thread gives its core to
- * another that waits for it.
+ * another that waits for it. PAGING: 4 bytes, the address / 64 of a struct sv_paging_call: the request
+ * to the paging service (sidevisor/paging.h) is served in the exit.
  */
 #define SV_PORT_EXIT 0x5e0u
 #define SV_PORT_CRASH 0x5e4u
@@ -45,6 +46,7 @@
 #define SV_PORT_NOP 0x5ecu
 #define SV_PORT_BENCH 0x5f0u
 #define SV_PORT_YIELD 0x5f4u
+#define SV_PORT_PAGING 0x5f8u
 
 /* A page of MMIO without effect: reads give zero, writes vanish; an exit to the VM process. */
 #define SV_MMIO_NOP_GPA 0xfe000000ull
@@ -74,7 +76,13 @@ struct sv_boot {
 	uint64_t channel_stride; /* bytes from one vCPU's channel to the next */
 	uint64_t tsc_hz;
 	uint64_t flags; /* SV_BOOT_F_* */
-	uint64_t reserved[4];
+	/*
+	 * Direct paging, 0: none. Tables lie in [tables_gpa, tables_gpa + tables_bytes), multiples of 2 MiB,
+	 * which begins with struct sv_paging_page. A store of 8 bytes at trap_gpa + X is a request to
+	 * store them at tables_gpa + X.
+	 */
+	uint64_t tables_gpa, tables_bytes, trap_gpa;
+	uint64_t reserved;
 	struct sv_crash crash;
 	char cmdline[SV_BOOT_CMDLINE_BYTES];
 };
@@ -86,6 +94,7 @@ SV_ABI_ASSERT(offsetof(struct sv_boot, vcpus) == 12, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, initrd_gpa) == 40, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, channel_gpa) == 56, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, tsc_hz) == 72, "ABI");
+SV_ABI_ASSERT(offsetof(struct sv_boot, tables_gpa) == 88, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, crash) == 120, "ABI");
 SV_ABI_ASSERT(sizeof(struct sv_crash) == 120, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, cmdline) == 240, "ABI");

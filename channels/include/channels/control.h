@@ -14,6 +14,8 @@
  *              (SV_DEVICE_BLK: the image; SV_DEVICE_CONSOLE: input, output).
  *   CONSOLE    where the console service of the VM's channels goes, from now on. fds: input,
  *              output: Unix stream sockets, which may be the same.
+ *   SERVICE    an instance of a service that some VMs have (paging), before the first CHANNEL. What
+ *              the arguments and descriptors are is the service's matter (channels/service_class.h).
  *   STATS      reply text: JSON. Works before HELLO too: the reply tells the node's sidecores.
  *   START      everything is attached: serve.
  *
@@ -42,6 +44,7 @@ enum sv_control_op {
 	SV_CONTROL_CONSOLE = 5,
 	SV_CONTROL_STATS = 6,
 	SV_CONTROL_START = 7,
+	SV_CONTROL_SERVICE = 8,
 };
 
 struct sv_control_region {
@@ -84,6 +87,13 @@ struct sv_control_device {
 	char name[SV_CONTROL_NAME]; /* for accounting and messages */
 };
 
+#define SV_CONTROL_SERVICE_ARGS 16u
+struct sv_control_service {
+	uint32_t id; /* SV_SERVICE_* */
+	uint32_t reserved0;
+	uint64_t arg[SV_CONTROL_SERVICE_ARGS];
+};
+
 struct sv_control_hello {
 	char vm[SV_CONTROL_NAME]; /* NUL-terminated */
 	uint32_t vcpus;
@@ -99,6 +109,7 @@ struct sv_control_request {
 		struct sv_control_memory memory;
 		struct sv_control_channel channel;
 		struct sv_control_device device;
+		struct sv_control_service service;
 	} u;
 };
 

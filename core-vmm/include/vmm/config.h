@@ -94,6 +94,7 @@ struct sv_vm_config {
 	bool pit, rtc;	/* rtc is on by default */
 	bool boot32;	/* bzImage: enter by the 32-bit protocol */
 
+	bool direct_paging; /* a lightweight kernel's page tables belong to the sidecore */
 	uint32_t ring_entries; /* of each channel, both ways; 0: 64 */
 };
 

@@ -17,6 +17,7 @@ static const struct {
 	{"timer", app_timer},
 	{"wake", app_wake},
 	{"memory", app_memory},
+	{"paging", app_paging},
 	{"bench", app_bench},
 };
 

@@ -11,6 +11,7 @@ int app_hostile(void);
 int app_timer(void);
 int app_bench(void);
 int app_memory(void);
+int app_paging(void);
 int app_wake(void);
 
 #endif

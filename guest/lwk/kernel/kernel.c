@@ -10,6 +10,9 @@
 #define CR4_OSXMMEXCPT (1ull << 10)
 #define CR4_OSXSAVE (1ull << 18)
 #define CPUID_XSAVE (1u << 26)
+#define CPUID_NX (1u << 20)
+#define MSR_EFER 0xc0000080u
+#define EFER_NXE (1ull << 11)
 #define XCR0_VECTORS 0xe7u /* x87, SSE, AVX, AVX-512 */
 
 /* The 64-bit task state segment: only the kernel's stack matters. */
@@ -89,6 +92,16 @@ static void enable_apic(uint64_t vcpu)
 	__atomic_store_n(&apic_ids[vcpu], (uint32_t)rdmsr(MSR_X2APIC_ID) + 1, __ATOMIC_RELEASE);
 }
 
+/* Pages from which nothing is executed: the applications' choice (lwk/paging.h). */
+static void enable_no_execute(void)
+{
+	uint32_t a = 0x80000001, b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (d & CPUID_NX)
+		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+}
+
 /* SSE, and what else of AVX and AVX-512 there is: the applications' alone, nothing here uses it. */
 static void enable_vectors(void)
 {
@@ -158,6 +171,7 @@ void kernel_main(const struct sv_boot *boot, uint64_t vcpu)
 	load_gdt((unsigned)vcpu);
 	kernel_load_idt();
 	__asm__ volatile("mov %0, %%cr3" : : "r"(cr3) : "memory");
+	enable_no_execute();
 	enable_vectors();
 	enable_apic(vcpu);
 	kernel_enter_user((uint64_t)lwk_user_start, lwk_stacks() + (vcpu + 1) * LWK_STACK_BYTES - 8,

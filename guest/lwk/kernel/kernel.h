@@ -20,6 +20,7 @@
 #define VECTORS 64u
 #define TIMER_VECTOR 0x30u
 #define WAKE_VECTOR 0x31u
+#define FLUSH_VECTOR 0x32u
 #define SPURIOUS_VECTOR 0x3fu
 
 /* What the entry of traps.c finds on the kernel stack. */
@@ -55,6 +56,8 @@ __attribute__((noreturn)) void kernel_enter_user(uint64_t rip, uint64_t rsp, uin
 
 /* the application's side (lib/start.c) */
 extern uint64_t lwk_timer_count[];
+extern uint64_t lwk_flush_wanted, lwk_flush_done[];
+extern char lwk_probe_read_at[], lwk_probe_write_at[], lwk_probe_failed[];
 void lwk_user_start(unsigned vcpu);
 
 static inline void out32(uint16_t port, uint32_t v)

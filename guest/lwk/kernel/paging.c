@@ -2,7 +2,8 @@
 /*
  * Page tables: one to one, 2 MiB pages and larger. The first 4 MiB (boot structures, kernel) are the
  * supervisor's; the applications' text is read-only; the lowest 4 KiB of every stack are not there;
- * the rest of RAM, the channels, the doorbells and the GiB of MMIO below 4 GiB are the user's.
+ * the rest of RAM, the channels, the doorbells and the GiB of MMIO below 4 GiB are the user's. The window
+ * of page tables is read-only.
  */
 #include "kernel.h"
 
@@ -110,6 +111,8 @@ uint64_t kernel_build_page_tables(const struct sv_boot *boot)
 	map(pdpt, HIGH, high, W | U, gib_pages);
 	map(pdpt, boot->channel_gpa, boot->channel_gpa + channels, W | U, false);
 	map(pdpt, doorbells, doorbells + 3 * PAGE_2M, W | U, false);
+	map(pdpt, boot->tables_gpa, boot->tables_gpa + boot->tables_bytes, U, false);
+	map(pdpt, boot->trap_gpa, boot->trap_gpa + boot->tables_bytes, W | U, false);
 	guard_stacks(pdpt, boot->vcpus);
 	return (uint64_t)pml4;
 }

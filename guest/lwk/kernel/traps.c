@@ -8,6 +8,7 @@
 #include "kernel.h"
 
 #include <lwk/lwk.h>
+#include <sidevisor/paging.h>
 
 #define LWK_CALL_MAGIC 0x4c574b43u /* "LWKC" */
 #define VECTOR_UD 6u
@@ -129,6 +130,41 @@ static void halt(unsigned vcpu)
 	__atomic_store_n(&woken[vcpu], 0, __ATOMIC_RELEASE);
 }
 
+/* Order: what this vCPU reports as flushed was asked for before it flushed. */
+static void flush_here(unsigned vcpu)
+{
+	uint64_t wanted = __atomic_load_n(&lwk_flush_wanted, __ATOMIC_ACQUIRE), cr3;
+
+	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=&r"(cr3) : : "memory");
+	__atomic_store_n(&lwk_flush_done[vcpu], wanted, __ATOMIC_RELEASE);
+}
+
+static void flush_everywhere(void)
+{
+	unsigned me = kernel_vcpu();
+
+	for (uint64_t i = 0; i < lwk_boot.vcpus; i++)
+		if (i != me && kernel_apic_id(i) != ~0u)
+			wrmsr(MSR_X2APIC_ICR, (uint64_t)kernel_apic_id(i) << 32 | FLUSH_VECTOR);
+	flush_here(me);
+}
+
+/* The root that the host wrote down for us: no word of the application's. */
+static uint64_t load_root(void)
+{
+	const struct sv_paging_page *page = (const struct sv_paging_page *)lwk_boot.tables_gpa;
+	unsigned me = kernel_vcpu();
+	uint64_t root;
+
+	if (!lwk_boot.tables_bytes || me >= SV_PAGING_PAGE_VCPUS)
+		return ~0ull;
+	root = __atomic_load_n(&page->root[me], __ATOMIC_ACQUIRE);
+	if (!root)
+		return ~0ull;
+	__asm__ volatile("mov %0, %%cr3" : : "r"(root) : "memory");
+	return 0;
+}
+
 static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
 {
 	switch (nr) {
@@ -153,6 +189,11 @@ static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
 		if (kernel_apic_id(rdi) != ~0u)
 			wrmsr(MSR_X2APIC_ICR, (uint64_t)kernel_apic_id(rdi) << 32 | WAKE_VECTOR);
 		return 0;
+	case LWK_KCALL_ROOT:
+		return load_root();
+	case LWK_KCALL_FLUSH:
+		flush_everywhere();
+		return 0;
 	}
 	return ~0ull;
 }
@@ -168,6 +209,16 @@ static bool skip_msr_fault(struct trap_frame *f)
 	return true;
 }
 
+/* A page fault of lwk_probe_read() or lwk_probe_write(): that is their answer. */
+static bool answer_probe(struct trap_frame *f)
+{
+	if (f->vector != VECTOR_PF || !(f->cs & 3) ||
+		(f->rip != (uint64_t)lwk_probe_read_at && f->rip != (uint64_t)lwk_probe_write_at))
+		return false;
+	f->rip = (uint64_t)lwk_probe_failed;
+	return true;
+}
+
 void kernel_trap(struct trap_frame *f)
 {
 	if (f->vector == VECTOR_UD && (f->cs & 3) && f->rax >> 32 == LWK_CALL_MAGIC) {
@@ -178,9 +229,11 @@ void kernel_trap(struct trap_frame *f)
 
 		woken[vcpu] = 1;
 		lwk_timer_count[vcpu] += f->vector == TIMER_VECTOR;
+		if (f->vector == FLUSH_VECTOR)
+			flush_here(vcpu);
 		if (f->vector != SPURIOUS_VECTOR)
 			wrmsr(MSR_X2APIC_EOI, 0);
-	} else if (!skip_msr_fault(f)) {
+	} else if (!skip_msr_fault(f) && !answer_probe(f)) {
 		const char *cause = f->vector == VECTOR_PF ? page_fault_cause(f->error_code, read_cr2())
 				    : f->vector < 20	   ? causes[f->vector]
 							   : NULL;

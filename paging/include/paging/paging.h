@@ -17,9 +17,16 @@
 
 struct sv_paging;
 
+#define SV_PAGING_DEVICES 4u
+
 struct sv_paging_config {
 	/* The VM's memory: constant and mapped as long as the instance lives. Not owned. */
 	const struct sv_gmem *gmem;
+	/* Guest-physical ranges that are no memory and may be mapped all the same: doorbells, MMIO. */
+	struct {
+		uint64_t gpa, bytes;
+	} device[SV_PAGING_DEVICES];
+	unsigned devices;
 	/* Frames that may become tables, whole pages. */
 	uint64_t pool_gpa, pool_bytes;
 	/* Frames that nobody maps writable, the pool among them or not; 0 bytes: none. */

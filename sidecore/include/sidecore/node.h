@@ -9,6 +9,7 @@
 
 #include <base/error.h>
 #include <channels/device_class.h>
+#include <channels/service_class.h>
 #include <sidecore/reactor.h>
 
 #define SV_NODE_SIDECORES SV_CONTROL_SIDECORES
@@ -26,6 +27,8 @@ struct sv_node_config {
 	bool allow_bench;
 	const struct sv_device_class *class[SV_NODE_CLASSES];
 	unsigned classes;
+	const struct sv_service_class *service[SV_NODE_CLASSES];
+	unsigned services;
 	/*
 	 * The node's own devices, or NULL: opened on the first sidecore before the node is confined,
 	 * closed (even when opening failed half-way) while the sidecores still run. Control thread.

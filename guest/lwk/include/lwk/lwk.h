@@ -137,6 +137,8 @@ enum lwk_kcall {
 	LWK_KCALL_PRIVILEGED = 4, /* hostile tests only: rdi = 0 WRMSR, 1 RDMSR; rsi = which */
 	LWK_KCALL_HALT = 5,	/* until an interrupt */
 	LWK_KCALL_WAKE = 6,	/* rdi = vCPU */
+	LWK_KCALL_ROOT = 16,	/* run on the root that this vCPU has activated (lwk/paging.h) */
+	LWK_KCALL_FLUSH = 17,	/* flush the TLB here, and have all other vCPUs do it */
 };
 uint64_t lwk_kcall(enum lwk_kcall nr, uint64_t rdi, uint64_t rsi);
 /* Timer interrupts this vCPU has taken. */
