@@ -81,6 +81,8 @@ static int seam(const char *what, const char *path, bool done)
 	if (done) {
 		if (!strcmp(what, "mkdir") && strstr(path, "cgroup"))
 			fill_cgroup(path);
+		if (!strcmp(what, "write") && strstr(path, "cgroup.subtree_control"))
+			host_put(path, host_get(path)[0] == '+' ? "cpuset memory\n" : "memory\n");
 		if (operations - 1 == fail_at && fail_errnum == -1)
 			_exit(0);
 		return 0;
@@ -95,9 +97,6 @@ static int seam(const char *what, const char *path, bool done)
 		return -refuse_errnum;
 	if (!strcmp(what, "rmdir"))
 		empty_cgroup(path);
-	/* The kernel's own form of what is written there. */
-	if (!strcmp(what, "write") && strstr(path, "cgroup.subtree_control"))
-		return 0;
 	return 0;
 }
 
@@ -233,7 +232,6 @@ static int print_one(const char *path, const struct stat *st, int flag, struct F
 	(void)at;
 	if (!strncmp(below, "/run", 4) || strstr(below, "/stat") || strstr(below, "/dev/"))
 		return 0;
-	/* Which of +cpuset and nothing is there is what counts; a made-up file keeps the last write. */
 	fprintf(snapshot_to, "%s %s\n", below, flag == FTW_F ? host_get(below) : "/");
 	return 0;
 }
@@ -259,8 +257,6 @@ char *host_snapshot(void)
 	for (size_t i = 0; i < n; i++) {
 		char *value = strchr(line[i], ' ') + 1;
 
-		if (strstr(line[i], "subtree_control"))
-			strcpy(value, strstr(value, "+cpuset") ? "+" : "-");
 		while (*value == '0' && value[1] && strchr("0f", value[1])) /* a mask's zeros */
 			memmove(value, value + 1, strlen(value));
 		sprintf(out + strlen(out), "%s\n", line[i]);

@@ -36,7 +36,7 @@ Test(isolate, everything_a_v2_host_has)
 	cr_expect_str_eq(host_get("/sys/fs/cgroup/sidevisor.1001/cpuset.cpus"), "2-4");
 	cr_expect_str_eq(host_get("/sys/fs/cgroup/sidevisor.1001/cpuset.cpus.partition"), "isolated");
 	cr_expect_str_eq(host_get("/sys/fs/cgroup/sidevisor.1001/cgroup.type"), "threaded");
-	cr_expect_str_eq(host_get("/sys/fs/cgroup/cgroup.subtree_control"), "+cpuset");
+	cr_expect_str_eq(host_get("/sys/fs/cgroup/cgroup.subtree_control"), "cpuset memory");
 	cr_expect_eq(iso.irqs_moved, 3);
 	cr_expect_eq(iso.irqs_refused, 0);
 	cr_expect_eq(iso.cpuset, SV_CPUSET_V2);
@@ -284,7 +284,7 @@ static void two_owners(int first_out, int second_out)
 	cr_expect_str_eq(host_get("/proc/irq/24/smp_affinity_list"),
 		first_out == OWNER_A ? "0-2,4-7" : "0-1,3-7");
 	cr_expect_str_eq(host_get("/proc/irq/26/smp_affinity_list"), first_out == OWNER_A ? "2" : "3");
-	cr_expect_str_eq(host_get("/sys/fs/cgroup/cgroup.subtree_control"), "+cpuset");
+	cr_expect_str_eq(host_get("/sys/fs/cgroup/cgroup.subtree_control"), "cpuset memory");
 	cr_assert_eq(sv_isolation_undo(out2, &err), 0, "%s", err.text);
 	host_expect_unchanged(before, "after both");
 	host_remove();
