@@ -68,7 +68,7 @@ static void pci(struct sv_table_area *a, const struct sv_vm *vm)
 		aml_name(a, "_PXM");
 		aml_integer(a, 0);
 	}
-	aml_bus_window(&r, 0, 255);
+	aml_bus_window(&r, 0, 0);
 	aml_io(&r, PORT_PCI_ADDRESS, 8);
 	aml_io_window(&r, 0, PORT_PCI_ADDRESS - 1);
 	aml_io_window(&r, PORT_PCI_ADDRESS + 8, 0xffff);

@@ -4,7 +4,7 @@
  *
  *   0            RAM, at most to 3 GiB
  *   3 GiB        32-bit PCI window (BARs)
- *   0xe0000000   PCI configuration space (ECAM), 256 buses
+ *   0xe0000000   PCI configuration space (ECAM) of the one bus there is
  *   0xfe000000   MMIO pages of platform.h (no-op, kick)
  *   0xfec00000   I/O APIC
  *   0xfee00000   local APIC
@@ -21,7 +21,7 @@
 #define LAYOUT_PCI32 0xc0000000ull
 #define LAYOUT_PCI32_BYTES 0x20000000ull
 #define LAYOUT_ECAM 0xe0000000ull
-#define LAYOUT_ECAM_BYTES 0x10000000ull
+#define LAYOUT_ECAM_BYTES 0x100000ull /* guests probe every slot of every bus that this names */
 #define LAYOUT_IOAPIC 0xfec00000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 #define LAYOUT_HIGH 0x100000000ull

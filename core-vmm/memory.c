@@ -23,6 +23,10 @@
 #define MIB (1ull << 20)
 #define HUGE_2M (2 * MIB)
 
+#ifndef MADV_COLLAPSE /* since Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
+
 static uint64_t round_up(uint64_t v, uint64_t to)
 {
 	return (v + to - 1) & ~(to - 1);
@@ -169,12 +173,27 @@ static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 	return 0;
 }
 
+/*
+ * Huge pages for a memfd where the administrator reserved none and shmem_enabled says never: each
+ * extent gets one page, by the memory policy, and the kernel makes a huge page of it on that node.
+ * Best effort: what it cannot do is populated in small pages.
+ */
+static void make_huge(uint8_t *ram, uint64_t bytes)
+{
+	for (uint64_t at = 0; at + HUGE_2M <= bytes; at += HUGE_2M)
+		if (madvise(ram + at, 1, MADV_POPULATE_WRITE) < 0 ||
+			(madvise(ram + at, HUGE_2M, MADV_COLLAPSE) < 0 && errno != EAGAIN &&
+				errno != EBUSY))
+			return;
+}
+
 static int populate(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 {
 	uint64_t bytes = vm->config->memory_bytes;
 
 	if (vm->config->no_populate)
 		return 0;
+	make_huge(ram, bytes);
 	if (madvise(ram, bytes, MADV_POPULATE_WRITE) == 0)
 		return 0;
 	if (errno == EINVAL) /* before 5.14: touched by the guest instead */

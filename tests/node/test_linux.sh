@@ -10,6 +10,10 @@ topology=$nodes:1:$((vcpus / nodes)):1
 cpus=$((vcpus + 1))
 [ $cpus -gt 2 ] || cpus=2
 cat >"$test_dir/inside.sh" <<EOF
+(
+	until sidevisor stats linux >/dev/null 2>&1; do usleep 200000; done
+	awk '\$1 == "ShmemPmdMapped:" { print "huge pages behind the guest: " \$2 / 1024 " MiB" }' /proc/meminfo
+) &
 sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory 768M \
 	--vcpus $vcpus --topology $topology --numa $nodes --overcommit \
 	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside"
@@ -36,6 +40,7 @@ expect '^userspace up after'
 expect "^processors: $vcpus\$"
 expect "^nodes: $nodes\$"
 expect '^data: same$'
+expect '^huge pages behind the guest: [1-9]'
 expect 'powered off' "$test_dir/err"
 expect 'sv.run ended with status 0'
 # What the emulated CPU and its speed make the kernel say is not about us.

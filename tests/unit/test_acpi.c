@@ -34,6 +34,17 @@ Test(acpi, every_table_is_there_with_right_checksums)
 	by_hand_free(m);
 }
 
+Test(acpi, mcfg_names_no_bus_that_is_not_there)
+{
+	struct by_hand *m = by_hand_new(64 * MIB, 0, 1);
+	const uint8_t *t = acpi_find(m, acpi_build(m), "MCFG");
+
+	cr_assert_eq(get64(t + 44), LAYOUT_ECAM);
+	cr_assert_eq(t[54], 0, "first bus");
+	cr_assert_eq(t[55], 0, "last bus: Linux probes 32 slots of each, with an exit for each");
+	by_hand_free(m);
+}
+
 Test(acpi, fadt_is_hardware_reduced_with_sleep_and_reset_registers)
 {
 	struct by_hand *m = by_hand_new(64 * MIB, 0, 1);
