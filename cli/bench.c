@@ -6,9 +6,10 @@
 
 #include "cli.h"
 
-static const char help[] = "usage: sidevisor bench channel|exit|start [OPTION...]\n\n"
+static const char help[] = "usage: sidevisor bench channel|exit|paging|start [OPTION...]\n\n"
 			   "  channel  the ring against other queues, and against the bare cache line\n"
 			   "  exit     what an exit costs here, and what a round trip of the ring costs\n"
+			   "  paging   a page-table update by request, by exit, by trap\n"
 			   "  start    from `run` to the first guest instruction, and the VM process's memory\n"
 			   "\n`sidevisor bench NAME --help` says more.\n";
 
@@ -19,7 +20,7 @@ int cli_bench(int argc, char **argv)
 		.sidecore_cpu = cli_run_sidecore_cpu};
 
 	if (argc < 2)
-		return cli_usage_error("bench", "which one: channel, exit or start?");
+		return cli_usage_error("bench", "which one: channel, exit, paging or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
@@ -28,6 +29,8 @@ int cli_bench(int argc, char **argv)
 		return sv_bench_channel(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "exit"))
 		return sv_bench_exit(argc - 1, argv + 1, &vm);
+	if (!strcmp(argv[1], "paging"))
+		return sv_bench_paging(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "start"))
 		return sv_bench_start(argc - 1, argv + 1);
 	return cli_usage_error("bench", "unknown measurement '%s'", argv[1]);

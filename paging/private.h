@@ -99,7 +99,6 @@ struct sv_paging {
 	unsigned runs, notes;
 	struct forget_run run[SV_PAGING_BATCH_MAX];
 	struct page_count *noted[SV_PAGING_BATCH_MAX];
-	struct sv_paging_op ops[SV_PAGING_BATCH_MAX]; /* the private copy of a batch */
 	struct sv_paging_stats stats;
 };
 
@@ -192,6 +191,13 @@ unsigned decode_store(uint64_t old, uint64_t value, unsigned level);
 /* --- invoke.c: only stores, cannot fail ------------------------------------------------------ */
 
 void invoke(struct sv_paging *p, const struct change *c);
+
+/* --- fast.c: runs of the most common operation; what they leave goes the long way ------------- */
+
+#define SV_PAGING_LEVEL_BITS 7ull /* in walk.tag */
+/* @ops: in guest memory, each word read once. Return: how many of them were done, from the first. */
+uint64_t fast_maps(struct sv_paging *p, const struct walk *w, const uint64_t *ops, uint64_t n);
+uint64_t fast_range(struct sv_paging *p, struct table *t, unsigned index, uint64_t entry, uint64_t n);
 
 /* --- tlb.c ----------------------------------------------------------------------------------- */
 

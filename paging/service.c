@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define OPS_PER_LINE (SV_CACHE_LINE / sizeof(struct sv_paging_op))
+
 static void take_lock(struct sv_paging *p)
 {
 	while (__atomic_exchange_n(&p->lock, 1, __ATOMIC_ACQUIRE))
@@ -64,7 +66,7 @@ static void finish(struct sv_paging *p, uint64_t flags, uint64_t done, struct sv
 static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_cpl *cpl)
 {
 	uint64_t where = req->arg[1], entry = req->arg[2], count = req->arg[4] ? req->arg[4] : 1;
-	unsigned op = where & SV_PAGING_OP_MASK, level = (where & SV_PAGING_LEVEL_MASK) >> 4, index;
+	unsigned op = where & SV_PAGING_OP_MASK, level = (where & SV_PAGING_LEVEL_MASK) >> 4, index = 0;
 	uint64_t step, done = 0;
 	struct walk w;
 
@@ -77,6 +79,10 @@ static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_c
 		cpl->status = SV_STATUS_INVALID;
 	if (cpl->status == SV_STATUS_OK) {
 		step = level ? page_bytes(level) : 0;
+		if (op == SV_PAGING_MAP && count > 1)
+			done = fast_range(p, w.table, index, entry, count);
+		where += done * step;
+		entry += done * step;
 		for (; done < count && cpl->status == SV_STATUS_OK; done++) {
 			cpl->status = do_one(p, &w, where, entry);
 			where += step;
@@ -87,35 +93,43 @@ static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_c
 	finish(p, req->arg[3], done, cpl);
 }
 
-/* The guest may write while we read: each word once, into private memory. */
-static void copy_ops(struct sv_paging_op *to, const uint64_t *from, uint64_t n)
+/* Each word of an operation is read once: the guest may write to it at any moment. */
+static uint64_t do_ops(struct sv_paging *p, struct walk *w, const uint64_t *ops, uint64_t n,
+	uint32_t *status)
 {
-	for (uint64_t i = 0; i < n; i++) {
-		to[i].where = sv_load_relaxed(&from[2 * i]);
-		to[i].entry = sv_load_relaxed(&from[2 * i + 1]);
+	uint64_t done = 0;
+
+	for (uint64_t i = 0; i < n; i += OPS_PER_LINE)
+		sv_prefetch_read(&ops[2 * i]);
+	while (done < n) {
+		done += fast_maps(p, w, &ops[2 * done], n - done);
+		if (done == n)
+			break;
+		*status = do_one(p, w, sv_load_relaxed(&ops[2 * done]),
+			sv_load_relaxed(&ops[2 * done + 1]));
+		if (*status != SV_STATUS_OK)
+			break;
+		done++;
 	}
+	return done;
 }
 
 static void do_batch(struct sv_paging *p, const struct sv_req *req, struct sv_cpl *cpl)
 {
-	uint64_t n = req->arg[2], done = 0;
-	const uint64_t *ops;
+	uint64_t n = req->arg[2], bytes = sizeof(struct sv_paging_op), done = 0;
+	const uint64_t *ops = NULL;
 	struct walk w;
 
 	cpl->status = begin(p, req->arg[0], req->arg[3], &w);
 	if (cpl->status == SV_STATUS_OK &&
-		(!n || n > SV_PAGING_BATCH_MAX || req->arg[1] % sizeof(p->ops[0]) || req->arg[4]))
+		(!n || n > SV_PAGING_BATCH_MAX || req->arg[1] % bytes || req->arg[4]))
 		cpl->status = SV_STATUS_INVALID;
 	if (cpl->status == SV_STATUS_OK) {
-		ops = sv_gmem_ptr(p->config.gmem, sv_gpa(req->arg[1]), n * sizeof(p->ops[0]));
+		ops = sv_gmem_ptr(p->config.gmem, sv_gpa(req->arg[1]), n * bytes);
 		cpl->status = ops ? SV_STATUS_OK : SV_STATUS_BAD_ADDRESS;
 	}
-	if (cpl->status == SV_STATUS_OK) {
-		copy_ops(p->ops, ops, n);
-		for (; done < n && cpl->status == SV_STATUS_OK; done++)
-			cpl->status = do_one(p, &w, p->ops[done].where, p->ops[done].entry);
-		done -= cpl->status != SV_STATUS_OK;
-	}
+	if (cpl->status == SV_STATUS_OK)
+		done = do_ops(p, &w, ops, n, &cpl->status);
 	finish(p, req->arg[3], done, cpl);
 }
 

@@ -66,5 +66,7 @@ char *sv_vmm_list(void);
 typedef void (*sv_bench_hook)(void *(*gpa_to_host)(void *vm, uint64_t gpa, uint64_t len), void *vm,
 	uint32_t value);
 void sv_vmm_set_bench_hook(sv_bench_hook hook);
+/* Exits to this process so far, of all vCPUs. @vm: what the hook was given. */
+uint64_t sv_vmm_exits(const void *vm);
 
 #endif

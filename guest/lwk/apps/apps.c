@@ -18,6 +18,7 @@ static const struct {
 	{"wake", app_wake},
 	{"memory", app_memory},
 	{"paging", app_paging},
+	{"pagingbench", app_paging_bench},
 	{"bench", app_bench},
 };
 

@@ -12,6 +12,7 @@ int app_timer(void);
 int app_bench(void);
 int app_memory(void);
 int app_paging(void);
+int app_paging_bench(void);
 int app_wake(void);
 
 #endif

@@ -29,11 +29,16 @@ static uint32_t call_by_port(uint16_t opcode, const uint64_t arg[5], struct sv_c
 	return cpl->status;
 }
 
+uint32_t lwk_paging_call_via(enum lwk_paging_via via, uint16_t opcode, const uint64_t arg[5],
+	struct sv_cpl *cpl)
+{
+	return via == LWK_VIA_PORT ? call_by_port(opcode, arg, cpl)
+				   : lwk_call(SV_SERVICE_PAGING, opcode, arg, cpl);
+}
+
 uint32_t lwk_paging_call(uint16_t opcode, const uint64_t arg[5], struct sv_cpl *cpl)
 {
-	if (paging_state.via == LWK_VIA_PORT)
-		return call_by_port(opcode, arg, cpl);
-	return lwk_call(SV_SERVICE_PAGING, opcode, arg, cpl);
+	return lwk_paging_call_via(paging_state.via, opcode, arg, cpl);
 }
 
 bool lwk_paging_shadowed(void)

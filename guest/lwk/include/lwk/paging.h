@@ -50,6 +50,8 @@ uint32_t lwk_paging_tables(uint64_t va, uint64_t bytes);
 uint64_t lwk_paging_entry(uint64_t va);
 /* One request as it is; for tests. */
 uint32_t lwk_paging_call(uint16_t opcode, const uint64_t arg[5], struct sv_cpl *cpl);
+uint32_t lwk_paging_call_via(enum lwk_paging_via via, uint16_t opcode, const uint64_t arg[5],
+	struct sv_cpl *cpl);
 
 /* --- on top: memory as in C libraries -------------------------------------------------------- */
 

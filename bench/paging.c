@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sidevisor bench paging: what a validated page-table update costs, by request and by exit.
+ *
+ * One VM of the lightweight kernel on one pair of cores; its pagingbench application goes round all
+ * items (guest/lwk/apps/paging_bench.c). Samples are TSC ticks of single requests, read from guest
+ * memory at the end and divided by the updates that a request carries.
+ */
+#include <bench/bench.h>
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lwk/paging_bench.h>
+#include <sidevisor/platform.h>
+#include <vmm/vmm.h>
+
+#include "paging_host.h"
+
+static const char help[] =
+	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU] [--sidecore CPU]\n"
+	"                              [--json]\n"
+	"\n"
+	"In one VM on one pair of cores, going round all methods so that drift hits all alike: page-table\n"
+	"updates by request through the ring (one at a time; 8, 64 and 512 in a request; a stream of\n"
+	"requests), by an exit through a port, and by a store into read-only memory. The same validation\n"
+	"serves all. Then, without a guest, validated updates against plain stores into the same tables.\n"
+	"\n"
+	"  --rounds N   rounds (default 20)\n"
+	"  --count N    requests of one update per round; an eighth of that of each batch (default 1000)\n"
+	"  --exits N    exits and settled unmaps of each kind per round (default 40)\n"
+	"\n"
+	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max), updates_per_s (from\n"
+	"the mean), exits (to the VM process) per update or null; map_over_ring: one map against an empty\n"
+	"request; ring_over_exit: against the better exit; settle_over_exit: an unmap that nobody may use\n"
+	"afterwards, against the better exit for one that nobody used.\n";
+
+struct item {
+	const char *key, *what;
+	unsigned updates;
+	int counted; /* the item whose exits were counted for this one; -1: none */
+};
+
+static const struct item items[LWK_PB_ITEMS] = {
+	[LWK_PB_EMPTY] = {"ring_empty", "an empty request through the ring", 1, LWK_PB_RING_MAP},
+	[LWK_PB_RING_MAP] = {"ring_map", "map, one per request", 1, LWK_PB_RING_MAP},
+	[LWK_PB_RING_UNMAP] = {"ring_unmap", "unmap, one per request, page not used", 1,
+		LWK_PB_RING_MAP},
+	[LWK_PB_BATCH_8] = {"ring_batch_8", "map, 8 per request", 8, LWK_PB_STREAM_64},
+	[LWK_PB_BATCH_64] = {"ring_batch_64", "map, 64 per request", 64, LWK_PB_STREAM_64},
+	[LWK_PB_BATCH_512] = {"ring_batch_512", "map, 512 per request", 512, LWK_PB_STREAM_64},
+	[LWK_PB_STREAM_64] = {"ring_stream_64", "map, 64 per request, 16 in flight", 1024,
+		LWK_PB_STREAM_64},
+	[LWK_PB_RANGE_512] = {"ring_range_512", "map, a range of 512 per request", 512,
+		LWK_PB_STREAM_64},
+	[LWK_PB_RING_SETTLE] = {"ring_settle", "unmap of a used page, settled", 1, LWK_PB_RING_SETTLE},
+	[LWK_PB_SETTLE_64] = {"ring_settle_64", "unmap of 64 used pages, settled", 64,
+		LWK_PB_SETTLE_64},
+	[LWK_PB_PORT_MAP] = {"port_map", "map by exit (port)", 1, LWK_PB_PORT_MAP},
+	[LWK_PB_PORT_SETTLE] = {"port_settle", "unmap by exit (port), unused page", 1, LWK_PB_PORT_MAP},
+	[LWK_PB_TRAP_MAP] = {"trap_map", "map by trapped store", 1, -1},
+};
+
+struct summary {
+	uint64_t n;
+	double p50, p90, p99, max, mean; /* ns per update */
+	double exits;			 /* per update; < 0: not counted */
+};
+
+static struct {
+	struct lwk_paging_bench *shared;
+	struct summary of[LWK_PB_ITEMS];
+	uint64_t exits_at, exits[LWK_PB_ITEMS];
+	bool marked, done, shadowed;
+	uint64_t error;
+} run;
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void summarise(struct summary *s, uint64_t *v, uint64_t n, double ns_per_tick)
+{
+	double sum = 0;
+
+	s->n = n;
+	if (!n)
+		return;
+	qsort(v, n, sizeof(*v), by_value);
+	for (uint64_t i = 0; i < n; i++)
+		sum += (double)v[i];
+	s->p50 = (double)v[n / 2] * ns_per_tick;
+	s->p90 = (double)v[n * 90 / 100] * ns_per_tick;
+	s->p99 = (double)v[n * 99 / 100] * ns_per_tick;
+	s->max = (double)v[n - 1] * ns_per_tick;
+	s->mean = sum / (double)n * ns_per_tick;
+}
+
+/*
+ * Exits between two marks, less the mark's own, per update. By port an unmap goes with each map, by trap
+ * an unmap by port goes with each map.
+ */
+static double exits_per_update(unsigned item)
+{
+	unsigned counted = items[item].counted < 0 ? item : (unsigned)items[item].counted;
+	double exits = (double)run.exits[counted] - 1, samples = LWK_PB_COUNTED;
+
+	if (item == LWK_PB_PORT_MAP || item == LWK_PB_PORT_SETTLE || item == LWK_PB_TRAP_MAP)
+		return exits / (2 * samples);
+	return exits / (samples * items[item].updates);
+}
+
+static void finish(void *(*ptr)(void *vm, uint64_t gpa, uint64_t len), void *vm)
+{
+	const struct sv_boot *boot = ptr(vm, SV_BOOT_INFO_GPA, sizeof(*boot));
+	struct lwk_paging_bench *b = run.shared;
+
+	run.error = b->error;
+	run.shadowed = b->shadowed;
+	for (unsigned i = 0; boot && boot->tsc_hz && i < LWK_PB_ITEMS; i++) {
+		uint64_t n = b->n[i];
+		uint64_t *v = n <= b->room ? ptr(vm, b->samples[i], n * sizeof(*v)) : NULL;
+
+		if (v)
+			summarise(&run.of[i], v, n,
+				1e9 / (double)boot->tsc_hz / items[i].updates);
+		run.of[i].exits = exits_per_update(i);
+	}
+	run.done = true;
+}
+
+static void hook(void *(*ptr)(void *vm, uint64_t gpa, uint64_t len), void *vm, uint32_t value)
+{
+	if (value >= 4096) {
+		run.shared = ptr(vm, value, sizeof(*run.shared));
+	} else if (run.shared && value == LWK_PB_DONE) {
+		finish(ptr, vm);
+	} else if (value >= LWK_PB_MARK && value < LWK_PB_MARK + LWK_PB_ITEMS) {
+		if (run.marked)
+			run.exits[value - LWK_PB_MARK] = sv_vmm_exits(vm) - run.exits_at;
+		run.exits_at = sv_vmm_exits(vm);
+		run.marked = !run.marked;
+	}
+}
+
+/* --- report ---------------------------------------------------------------------------------- */
+
+static double ratio(double a, double b)
+{
+	return b > 0 ? a / b : 0;
+}
+
+static double better(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+static double best_exit(void)
+{
+	return better(run.of[LWK_PB_PORT_MAP].p50, run.of[LWK_PB_TRAP_MAP].p50);
+}
+
+static double per_second(const struct summary *s)
+{
+	return s->mean > 0 ? 1e9 / s->mean : 0;
+}
+
+static json_t *method_json(unsigned i)
+{
+	const struct summary *s = &run.of[i];
+
+	return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)s->n, "updates",
+		items[i].updates, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max", s->max,
+		"updates_per_s", per_second(s), "exits", s->exits);
+}
+
+static void print_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
+{
+	const struct summary *of = run.of;
+	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:{s:i, s:i}}", "bench", "paging", "substrate",
+		sv_vmm_substrate(), "emulated", sv_vmm_emulated(), "tables",
+		run.shadowed ? "shadowed" : "nested", "cpus", "guest", vm->guest_cpu(), "sidecore",
+		vm->sidecore_cpu());
+	json_t *methods = json_object();
+	char *text;
+
+	for (unsigned i = 0; i < LWK_PB_ITEMS; i++)
+		json_object_set_new(methods, items[i].key, method_json(i));
+	json_object_set_new(o, "methods", methods);
+	json_object_set_new(o, "map_over_ring",
+		json_real(ratio(of[LWK_PB_RING_MAP].p50, of[LWK_PB_EMPTY].p50)));
+	json_object_set_new(o, "ring_over_exit",
+		json_real(ratio(of[LWK_PB_RING_MAP].p50, best_exit())));
+	json_object_set_new(o, "settle_over_exit",
+		json_real(ratio(of[LWK_PB_RING_SETTLE].p50, of[LWK_PB_PORT_SETTLE].p50)));
+	json_object_set_new(o, "in_process",
+		json_pack("{s:f, s:f, s:f, s:f, s:f}", "validated_ns", h->validated_ns,
+			"plain_store_ns", h->plain_ns, "ratio", ratio(h->validated_ns, h->plain_ns),
+			"plain_books_ns", h->books_ns, "ratio_books",
+			ratio(h->validated_ns, h->books_ns)));
+	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	puts(text);
+	free(text);
+	json_decref(o);
+}
+
+static void print_text(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
+{
+	const struct summary *of = run.of;
+
+	printf("substrate %s%s, tables %s, guest on CPU %d, sidecore on CPU %d; ns per update\n\n",
+		sv_vmm_substrate(), sv_vmm_emulated() ? " (emulated)" : "",
+		run.shadowed ? "shadowed by KVM" : "walked by the processor", vm->guest_cpu(),
+		vm->sidecore_cpu());
+	printf("%-40s %8s %9s %9s %9s %10s %8s\n", "", "n", "p50", "p90", "p99", "M/s", "exits");
+	for (unsigned i = 0; i < LWK_PB_ITEMS; i++)
+		printf("%-40s %8llu %9.1f %9.1f %9.1f %10.3f %8.2f\n", items[i].what,
+			(unsigned long long)of[i].n, of[i].p50, of[i].p90, of[i].p99,
+			per_second(&of[i]) / 1e6, of[i].exits);
+	printf("\nmap over empty request: %.2f; ring over the better exit: 1/%.0f; settled unmap over that "
+	       "of the exit: 1/%.1f (p50)\nin one process: %.2f ns per validated update, %.2f ns per "
+	       "plain store, ratio %.2f; %.2f ns per plain store of entry, private entry and count, "
+	       "ratio %.2f\n",
+		ratio(of[LWK_PB_RING_MAP].p50, of[LWK_PB_EMPTY].p50),
+		ratio(best_exit(), of[LWK_PB_RING_MAP].p50),
+		ratio(of[LWK_PB_PORT_SETTLE].p50, of[LWK_PB_RING_SETTLE].p50), h->validated_ns,
+		h->plain_ns, ratio(h->validated_ns, h->plain_ns), h->books_ns,
+		ratio(h->validated_ns, h->books_ns));
+}
+
+/* --- options --------------------------------------------------------------------------------- */
+
+struct options {
+	unsigned rounds, count, exits;
+	const char *cpus, *sidecore;
+	bool json;
+};
+
+static int parse(struct options *o, int argc, char **argv)
+{
+	static const struct option options[] = {{"rounds", required_argument, NULL, 'r'},
+		{"count", required_argument, NULL, 'n'}, {"exits", required_argument, NULL, 'e'},
+		{"cpus", required_argument, NULL, 'c'}, {"sidecore", required_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
+	int c;
+
+	*o = (struct options){.rounds = 20, .count = 1000, .exits = 40};
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "r:n:e:c:s:jh", options, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return 0;
+		}
+		if (c == '?')
+			return 2;
+		if (c == 'r')
+			o->rounds = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'n')
+			o->count = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'e')
+			o->exits = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'c')
+			o->cpus = optarg;
+		else if (c == 's')
+			o->sidecore = optarg;
+		else
+			o->json = true;
+	}
+	if (!o->rounds || o->count < 8 || !o->exits ||
+		(uint64_t)o->rounds * (o->count > o->exits ? o->count : o->exits) > 200000) {
+		fputs("sidevisor bench paging: --rounds and --exits are from 1, --count from 8, rounds "
+		      "times the larger at most 200000\n", stderr);
+		return 2;
+	}
+	return -1;
+}
+
+static int run_guest(const struct options *o, const struct sv_bench_vm *vm)
+{
+	char cmdline[128];
+	const char *a[] = {"run", "--private", "--quiet", "--direct-paging", "--idle=never",
+		"--memory=128M", "--kernel", sv_bench_lwk_path(), "--cmdline", cmdline, NULL, NULL, NULL,
+		NULL, NULL};
+	int n = 10;
+
+	snprintf(cmdline, sizeof(cmdline), "app=pagingbench rounds=%u count=%u exits=%u", o->rounds,
+		o->count, o->exits);
+	if (o->cpus) {
+		a[n++] = "--cpus";
+		a[n++] = o->cpus;
+	}
+	if (o->sidecore) {
+		a[n++] = "--sidecore";
+		a[n++] = o->sidecore;
+	}
+	sv_vmm_set_bench_hook(hook);
+	return vm->run(n, (char **)(uintptr_t)a);
+}
+
+int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
+{
+	struct bench_paging_host host;
+	struct options o;
+	int rc = parse(&o, argc, argv);
+
+	if (rc >= 0)
+		return rc;
+	rc = run_guest(&o, vm);
+	if (rc != 0 || !run.done || run.error) {
+		fprintf(stderr,
+			"sidevisor bench paging: the measurement did not come to its end (service status "
+			"%llu)\n", (unsigned long long)run.error);
+		return rc ? rc : 1;
+	}
+	if (!bench_paging_host(&host)) {
+		fputs("sidevisor bench paging: no memory for the measurement without a guest\n", stderr);
+		return 1;
+	}
+	if (o.json)
+		print_json(vm, &host);
+	else
+		print_text(vm, &host);
+	return 0;
+}
