@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Each key: its form, and what documentation says of it. docs/profiles.md is tested against this. */
+#include "rules.h"
+
+#define RULE(f, name, expected, what, text) \
+	{.key = {name, expected, what, text}, .form = FORM_##f}
+#define BOUND(f, least, most, name, expected, what, text) \
+	{.key = {name, expected, what, text}, .form = FORM_##f, .min = least, .max = most}
+#define OWN(f, most, name, expected, what) \
+	{.key = {name, expected, what, NULL}, .form = FORM_##f, .max = most, .own = true}
+#define SWITCH(name, what, text) \
+	{.key = {name, "on or off (also yes, no, true, false)", what, text}, .form = FORM_BOOL}
+
+#define DISK_RULES \
+	RULE(PATH, "path", "the path of a raw image or block device", \
+		"the image; relative to the profile", NULL), \
+	SWITCH("readonly", "the guest cannot write", "off"), \
+	SWITCH("direct", "open with O_DIRECT, past the host's page cache", "off"), \
+	SWITCH("writethrough", "every write is durable when it completes", "off"), \
+	BOUND(NUMBER, 1, 64, "queues", "a whole number from 1 to 64", "virtqueues", \
+		"min(vCPUs, 8)"), \
+	BOUND(TEXT, 0, 20, "serial", "one line of at most 20 characters", \
+		"the serial number that the guest sees", NULL)
+#define COMMON_RULES \
+	RULE(INHERITS, "inherits", "the name of a profile, or the path of its file", \
+		"the profile whose keys count where this one is silent", NULL), \
+	OWN(TEXT, 255, "description", "one line of text", "for people; not inherited")
+
+const struct rule rules_guest_disk[] = {
+	DISK_RULES,
+	SWITCH("nodiscard", "do not offer discard and write-zeroes", "off"),
+};
+const size_t n_rules_guest_disk = sizeof(rules_guest_disk) / sizeof(rules_guest_disk[0]);
+
+const struct rule rules_node_disk[] = {
+	DISK_RULES,
+	RULE(PATH, "socket", "the path of a socket, 107 characters at most",
+		"where the front end connects", NULL),
+	SWITCH("discard", "offer discard and write-zeroes", "off"),
+};
+const size_t n_rules_node_disk = sizeof(rules_node_disk) / sizeof(rules_node_disk[0]);
+
+const struct rule rules_guest[] = {
+	RULE(CHOICE, "kind", "guest or node", "what the file describes", "guest"),
+	COMMON_RULES,
+	OWN(NAME, 0, "name", "1 to 31 letters, digits, '.', '_' or '-'",
+		"of the VM; not inherited (default: the file's name without .yaml)"),
+	RULE(PATH, "kernel", "the path of a file", "the kernel; relative to the profile", NULL),
+	RULE(PATH, "initrd", "the path of a file",
+		"its initial RAM disk; relative to the profile", NULL),
+	BOUND(TEXT, 0, 4095, "cmdline", "one line of text", "the kernel's command line", NULL),
+	RULE(SIZE, "memory", "a size such as 512M or 4G", "guest memory", "256M"),
+	BOUND(NUMBER, 1, 1024, "vcpus", "a whole number from 1 to 1024", "virtual CPUs", "1"),
+	RULE(TOPOLOGY, "topology", "sockets:dies:cores:threads, such as 2:1:8:2",
+		"what the guest sees; a die has an L3 of its own (default 1:1:vcpus:1)", NULL),
+	BOUND(NUMBER, 1, 64, "numa", "a whole number from 1 to 64", "NUMA nodes of the guest",
+		"1"),
+	RULE(LIST, "disks", "a list of at most 16 disks",
+		"virtio-blk disks, in order; a list replaces the inherited one", NULL),
+	RULE(CHOICE, "console", "stdio, serial or none", "what descriptors 0 and 1 are", "stdio"),
+	BOUND(CPUS, 0, 1024, "cpus", "a list of host CPUs such as 2,3,6-9",
+		"host CPUs of the vCPUs, in order (default: chosen)", NULL),
+	BOUND(NUMBER, 0, 65535, "sidecore", "a CPU number",
+		"host CPU of a private sidecore (default: chosen)", NULL),
+	SWITCH("smt_sibling", "a sidecore may be the SMT sibling of a guest core", "off"),
+	SWITCH("overcommit", "more vCPUs than guest cores: they share cores", "off"),
+	RULE(PATH, "node", "the path of a socket",
+		"the node service to use; relative to the profile", NULL),
+	SWITCH("private", "a sidecore of its own even if a node service is there", "off"),
+	RULE(IDLE, "idle", "microseconds, or never",
+		"a private sidecore sleeps after so long without work", NULL),
+	RULE(CHOICE, "irqchip", "split or full", "full: PIC, PIT and IOAPIC in the kernel",
+		"split"),
+	SWITCH("exit_port", "port 0xf4 ends the VM", "off"),
+	SWITCH("fw_cfg", "a minimal fw_cfg at 0x510", "off"),
+	SWITCH("boot32", "enter a bzImage by the 32-bit protocol", "off"),
+	SWITCH("populate", "populate guest memory before the start", "on"),
+	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
+		"of each channel", "64"),
+	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),
+	SWITCH("quiet", "say nothing when the VM ends well", "off"),
+	SWITCH("json", "how the VM ended, as JSON on standard error", "off"),
+	SWITCH("smt", "vCPUs fill all threads of a core; else one vCPU per core", "off"),
+	RULE(DEVICE, "near", "a PCI address such as 0000:41:00.0 or a network interface",
+		"place the guest near this device", NULL),
+	SWITCH("share_cores", "its cores may be shared with a VM whose profile says so too",
+		"off"),
+	SWITCH("untrusted", "nothing else on the SMT siblings of its cores", "off"),
+	BOUND(AUTO_NUMBER, 1, 1024, "sidecores", "auto or a whole number from 1 to 1024",
+		"sidecores that serve this guest", "auto"),
+	RULE(CHOICE, "sidecore_policy", "locality, spread or smt-sibling",
+		"for this guest (default: the node's)", NULL),
+};
+const size_t n_rules_guest = sizeof(rules_guest) / sizeof(rules_guest[0]);
+
+const struct rule rules_node[] = {
+	RULE(CHOICE, "kind", "guest or node", "what the file describes", "node"),
+	COMMON_RULES,
+	BOUND(AUTO_NUMBER, 1, 1024, "sidecores", "auto or a whole number from 1 to 1024",
+		"how many sidecores the node has", "auto"),
+	BOUND(NUMBER, 1, 1024, "guest_cores_per_sidecore", "a whole number from 1 to 1024",
+		"that one sidecore serves (default: as many as suit)", NULL),
+	RULE(CHOICE, "policy", "locality, spread or smt-sibling",
+		"where sidecores and guests go", "locality"),
+	RULE(DEVICE, "near", "a PCI address such as 0000:41:00.0 or a network interface",
+		"place sidecores near this device", NULL),
+	BOUND(HOUSEKEEPING, 0, 1024, "housekeeping",
+		"auto, a number of cores, or a list of CPUs such as 0,1 or 0-1",
+		"cores that keep house; one CPU alone is written 0-0", "auto"),
+	BOUND(CPUS, 0, 65536, "exclude", "a list of host CPUs such as 2,3,6-9",
+		"CPUs that are not to be used", NULL),
+	BOUND(CPUS, 0, 1024, "cpus", "a list of host CPUs such as 2,3,6-9",
+		"these are the sidecores (default: chosen)", NULL),
+	BOUND(NUMBER, 0, 65535, "control_cpu", "a CPU number",
+		"of the service's control thread (default: chosen)", NULL),
+	RULE(PATH, "socket", "the path of a socket, 107 characters at most", "where VMs attach",
+		"/run/sidevisor/node.sock"),
+	RULE(IDLE, "idle", "microseconds, or never",
+		"a sidecore sleeps after so long without work", "2000"),
+	SWITCH("allow_bench", "guests may occupy a sidecore for measurements", "off"),
+	RULE(LIST, "disks", "a list of at most 64 disks",
+		"disks exported over vhost-user; a list replaces the inherited one", NULL),
+};
+const size_t n_rules_node = sizeof(rules_node) / sizeof(rules_node[0]);
