@@ -106,6 +106,7 @@ int cli_run(int argc, char **argv)
 		return EXIT_FAILED;
 	rc = run_options_parse(o, argc, argv);
 	if (rc >= 0) {
+		sv_profile_free(o->profile);
 		free(o);
 		return rc;
 	}
@@ -128,6 +129,7 @@ int cli_run(int argc, char **argv)
 		rc = res.ok ? EXIT_DONE : EXIT_FAILED;
 	if (sigfd >= 0)
 		close(sigfd);
+	sv_profile_free(o->profile);
 	free(o);
 	return rc;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "run_options.h"
+#include "run_profile.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -9,16 +10,20 @@
 #include <unistd.h>
 
 static const char help[] =
-	"usage: sidevisor run --kernel FILE [OPTION...]\n"
+	"usage: sidevisor run [PROFILE] [OPTION...]\n"
 	"\n"
-	"Run a guest. The kernel is a Linux bzImage, an ELF with a PVH note, a multiboot 1 image or\n"
-	"a lightweight kernel with the sidevisor note. With no node service (`sidevisor serve`)\n"
-	"there, a private sidecore is started and ends with the VM.\n"
+	"Run a guest, as its profile and the options say; an option overrides the profile. PROFILE is a\n"
+	"YAML file, or NAME for " SV_PROFILE_GUESTS "/NAME.yaml; `sidevisor profile keys` lists\n"
+	"what it may say. Options without a value take one to that end: --quiet=off.\n"
+	"\n"
+	"The kernel is a Linux bzImage, an ELF with a PVH note, a multiboot 1 image or a lightweight\n"
+	"kernel with the sidevisor note. With no node service (`sidevisor serve`) there, a private\n"
+	"sidecore is started and ends with the VM.\n"
 	"\n"
 	"  -k, --kernel FILE         the kernel\n"
 	"  -i, --initrd FILE         its initial RAM disk\n"
 	"  -c, --cmdline TEXT        its command line\n"
-	"  -n, --name NAME           of the VM (default: guest-PID)\n"
+	"  -n, --name NAME           of the VM (default: the profile's, or guest-PID)\n"
 	"  -m, --memory SIZE         such as 512M or 4G (default 256M)\n"
 	"  -p, --vcpus N             (default 1)\n"
 	"      --topology S:D:C:T    sockets, dies (an L3 each), cores, threads (default 1:1:N:1)\n"
@@ -73,21 +78,21 @@ static const struct option options[] = {
 	{"console", required_argument, NULL, OPT_CONSOLE},
 	{"cpus", required_argument, NULL, OPT_CPUS},
 	{"sidecore", required_argument, NULL, OPT_SIDECORE},
-	{"smt-sibling", no_argument, NULL, OPT_SMT},
-	{"overcommit", no_argument, NULL, OPT_OVERCOMMIT},
+	{"smt-sibling", optional_argument, NULL, OPT_SMT},
+	{"overcommit", optional_argument, NULL, OPT_OVERCOMMIT},
 	{"node", required_argument, NULL, OPT_NODE},
-	{"private", no_argument, NULL, OPT_PRIVATE},
+	{"private", optional_argument, NULL, OPT_PRIVATE},
 	{"idle", required_argument, NULL, OPT_IDLE},
 	{"irqchip", required_argument, NULL, OPT_IRQCHIP},
-	{"exit-port", no_argument, NULL, OPT_EXIT_PORT},
-	{"fw-cfg", no_argument, NULL, OPT_FW_CFG},
-	{"boot32", no_argument, NULL, OPT_BOOT32},
-	{"no-populate", no_argument, NULL, OPT_NO_POPULATE},
+	{"exit-port", optional_argument, NULL, OPT_EXIT_PORT},
+	{"fw-cfg", optional_argument, NULL, OPT_FW_CFG},
+	{"boot32", optional_argument, NULL, OPT_BOOT32},
+	{"no-populate", optional_argument, NULL, OPT_NO_POPULATE},
 	{"ring-entries", required_argument, NULL, OPT_RING},
-	{"allow-bench", no_argument, NULL, OPT_BENCH},
-	{"direct-paging", no_argument, NULL, OPT_PAGING},
-	{"quiet", no_argument, NULL, 'q'},
-	{"json", no_argument, NULL, 'j'},
+	{"allow-bench", optional_argument, NULL, OPT_BENCH},
+	{"direct-paging", optional_argument, NULL, OPT_PAGING},
+	{"quiet", optional_argument, NULL, 'q'},
+	{"json", optional_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
 };
@@ -287,7 +292,21 @@ static int parse_name(struct run_options *o, const char *text, struct sv_error *
 	return 0;
 }
 
-static int take(struct run_options *o, int c, struct sv_error *err)
+/* --flag, or --flag=off where a profile says on. */
+static int parse_flag(const char *text, bool *value, struct sv_error *err)
+{
+	static const char *const words[] = {"off", "on", "no", "yes", "false", "true"};
+
+	*value = true;
+	for (unsigned i = 0; text && i < 6; i++)
+		if (!strcmp(text, words[i])) {
+			*value = i & 1;
+			return 0;
+		}
+	return text ? sv_fail(err, EINVAL, "'%s' is neither on nor off", text) : 0;
+}
+
+static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 {
 	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
 	static const char *const irqchips[] = {"split", "full", NULL};
@@ -297,96 +316,96 @@ static int take(struct run_options *o, int c, struct sv_error *err)
 
 	switch (c) {
 	case 'k':
-		o->vm.kernel = optarg;
+		o->vm.kernel = arg;
 		break;
 	case 'i':
-		o->vm.initrd = optarg;
+		o->vm.initrd = arg;
 		break;
 	case 'c':
-		o->vm.cmdline = optarg;
+		o->vm.cmdline = arg;
 		break;
 	case 'n':
-		rc = parse_name(o, optarg, err);
+		rc = parse_name(o, arg, err);
 		break;
 	case 'm':
-		rc = cli_parse_size("--memory", optarg, &o->vm.memory_bytes, err);
+		rc = cli_parse_size("--memory", arg, &o->vm.memory_bytes, err);
 		if (rc == 0 && !o->vm.memory_bytes)
 			rc = sv_fail(err, EINVAL, "--memory 0: a guest needs memory, such as 256M");
 		break;
 	case 'p':
-		rc = cli_parse_number("--vcpus", optarg, 1, SV_MAX_VCPUS, &n, err);
+		rc = cli_parse_number("--vcpus", arg, 1, SV_MAX_VCPUS, &n, err);
 		o->vm.vcpus = (unsigned)n;
 		break;
 	case 'd':
-		rc = parse_disk(o, optarg, err);
+		rc = parse_disk(o, arg, err);
 		break;
 	case OPT_TOPOLOGY:
-		rc = parse_topology(o, optarg, err);
+		rc = parse_topology(o, arg, err);
 		break;
 	case OPT_NUMA:
-		rc = cli_parse_number("--numa", optarg, 1, SV_MAX_NODES, &n, err);
+		rc = cli_parse_number("--numa", arg, 1, SV_MAX_NODES, &n, err);
 		o->vm.topology.nodes = (unsigned)n;
 		break;
 	case OPT_CONSOLE:
-		rc = parse_choice("--console", optarg, consoles, &choice, err);
+		rc = parse_choice("--console", arg, consoles, &choice, err);
 		o->vm.console = (enum sv_console)choice;
 		break;
 	case OPT_CPUS:
-		rc = parse_cpus(o, optarg, err);
+		rc = parse_cpus(o, arg, err);
 		break;
 	case OPT_SIDECORE:
-		rc = parse_sidecores(o, optarg, err);
+		rc = parse_sidecores(o, arg, err);
 		break;
 	case OPT_SMT:
-		o->smt_sibling = true;
+		rc = parse_flag(arg, &o->smt_sibling, err);
 		break;
 	case OPT_OVERCOMMIT:
-		o->vm.overcommit = true;
+		rc = parse_flag(arg, &o->vm.overcommit, err);
 		break;
 	case OPT_NODE:
-		o->node = optarg;
+		o->node = arg;
 		break;
 	case OPT_PRIVATE:
-		o->private_node = true;
+		rc = parse_flag(arg, &o->private_node, err);
 		break;
 	case OPT_IDLE:
-		if (strcmp(optarg, "never") != 0)
-			rc = cli_parse_number("--idle", optarg, 0, 1000000000, &n, err);
-		o->idle = optarg;
+		if (strcmp(arg, "never") != 0)
+			rc = cli_parse_number("--idle", arg, 0, 1000000000, &n, err);
+		o->idle = arg;
 		break;
 	case OPT_IRQCHIP:
-		rc = parse_choice("--irqchip", optarg, irqchips, &choice, err);
+		rc = parse_choice("--irqchip", arg, irqchips, &choice, err);
 		o->vm.irqchip = (enum sv_irqchip)choice;
 		break;
 	case OPT_EXIT_PORT:
-		o->vm.exit_port = true;
+		rc = parse_flag(arg, &o->vm.exit_port, err);
 		break;
 	case OPT_FW_CFG:
-		o->vm.fw_cfg = true;
+		rc = parse_flag(arg, &o->vm.fw_cfg, err);
 		break;
 	case OPT_BOOT32:
-		o->vm.boot32 = true;
+		rc = parse_flag(arg, &o->vm.boot32, err);
 		break;
 	case OPT_NO_POPULATE:
-		o->vm.no_populate = true;
+		rc = parse_flag(arg, &o->vm.no_populate, err);
 		break;
 	case OPT_RING:
-		rc = cli_parse_number("--ring-entries", optarg, 2, 4096, &n, err);
+		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);
 		if (rc == 0 && (n & (n - 1)))
-			rc = sv_fail(err, EINVAL, "--ring-entries %s: give a power of two", optarg);
+			rc = sv_fail(err, EINVAL, "--ring-entries %s: give a power of two", arg);
 		o->vm.ring_entries = (uint32_t)n;
 		break;
 	case OPT_PAGING:
-		o->vm.direct_paging = true;
+		rc = parse_flag(arg, &o->vm.direct_paging, err);
 		break;
 	case OPT_BENCH:
-		o->allow_bench = true;
+		rc = parse_flag(arg, &o->allow_bench, err);
 		break;
 	case 'q':
-		o->quiet = true;
+		rc = parse_flag(arg, &o->quiet, err);
 		break;
 	case 'j':
-		o->json = true;
+		rc = parse_flag(arg, &o->json, err);
 		break;
 	}
 	return rc;
@@ -413,11 +432,8 @@ static int check_topology(struct run_options *o, struct sv_error *err)
 	return 0;
 }
 
-int run_options_parse(struct run_options *o, int argc, char **argv)
+static void set_defaults(struct run_options *o)
 {
-	struct sv_error err;
-	int c, rc;
-
 	memset(o, 0, sizeof(*o));
 	o->vm.memory_bytes = 256ull << 20;
 	o->vm.vcpus = 1;
@@ -429,9 +445,47 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 		o->vm.vcpu_cpu[i] = o->vm.vcpu_sidecore_cpu[i] = -1;
 	snprintf(o->name, sizeof(o->name), "guest-%d", (int)getpid());
 	o->vm.name = o->name;
-	optind = 1;
+}
+
+const struct option *run_options_table(void)
+{
+	return options;
+}
+
+int run_options_set(struct run_options *o, const char *name, char *value, struct sv_error *err)
+{
+	for (const struct option *p = options; p->name; p++)
+		if (!strcmp(p->name, name))
+			return take(o, p->val, value, err);
+	return -ENOENT;
+}
+
+/* What may be given several times replaces the profile's, and then adds up. */
+static void forget_profile(struct run_options *o, int c)
+{
+	if (c == 'd' && !o->disks_given) {
+		o->disks_given = true;
+		memset(o->vm.disk, 0, sizeof(o->vm.disk));
+		o->vm.ndisks = 0;
+	}
+	if (c == OPT_SIDECORE && !o->sidecores_given) {
+		o->sidecores_given = true;
+		o->sidecores = 0;
+		for (unsigned i = 0; i < SV_MAX_VCPUS; i++)
+			o->vm.vcpu_sidecore_cpu[i] = -1;
+	}
+}
+
+#define SHORT_OPTIONS "-:k:i:c:n:m:p:d:qjh" /* '-': operands may stand anywhere */
+
+/* Wrong usage and --help come before anything is read. Return: -1 go on, else the exit status. */
+static int scan(int argc, char **argv, const char **profile)
+{
+	int c;
+
+	optind = 0;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:k:i:c:n:m:p:d:qjh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, SHORT_OPTIONS, options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return EXIT_DONE;
@@ -440,14 +494,41 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 			return cli_usage_error("run", "unknown option '%s'", argv[optind - 1]);
 		if (c == ':')
 			return cli_usage_error("run", "option '%s' needs a value", argv[optind - 1]);
-		rc = take(o, c, &err);
-		if (rc < 0)
-			return cli_fail(&err, rc);
+		if (c == 1 && *profile)
+			return cli_usage_error("run", "unexpected operand '%s'", optarg);
+		if (c == 1)
+			*profile = optarg;
 	}
 	if (optind < argc)
 		return cli_usage_error("run", "unexpected operand '%s'", argv[optind]);
+	return -1;
+}
+
+int run_options_parse(struct run_options *o, int argc, char **argv)
+{
+	const char *profile = NULL;
+	struct sv_error err;
+	int c, rc;
+
+	set_defaults(o);
+	rc = scan(argc, argv, &profile);
+	if (rc >= 0)
+		return rc;
+	if (profile && run_profile_apply(o, profile, &err) < 0) {
+		fprintf(stderr, "sidevisor: %s\n", err.text);
+		return EXIT_FAILED;
+	}
+	optind = 0; /* from the start, in this mode */
+	while ((c = getopt_long(argc, argv, SHORT_OPTIONS, options, NULL)) != -1) {
+		forget_profile(o, c);
+		rc = take(o, c, optarg, &err);
+		if (rc < 0)
+			return cli_fail(&err, rc);
+	}
 	if (!o->vm.kernel)
-		return cli_usage_error("run", "--kernel FILE is missing");
+		return cli_usage_error("run", profile
+			? "no kernel: the profile has none, and --kernel FILE is missing"
+			: "--kernel FILE is missing");
 	rc = check_topology(o, &err);
 	if (rc == 0 && o->vm.irqchip == SV_IRQCHIP_FULL)
 		o->vm.pit = true;

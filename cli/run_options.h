@@ -3,7 +3,10 @@
 #ifndef CLI_RUN_OPTIONS_H
 #define CLI_RUN_OPTIONS_H
 
+#include <getopt.h>
+
 #include <channels/control.h>
+#include <profiles/profile.h>
 #include <vmm/config.h>
 
 #include "cli.h"
@@ -26,9 +29,23 @@ struct run_options {
 	bool allow_bench;	/* the sidecore's measurement service */
 	const char *idle;	/* idle policy of a private sidecore */
 	char name[32];
+	bool disks_given, sidecores_given; /* on the command line, not by the profile */
+	struct sv_profile *profile; /* what strings above may belong to; NULL: none */
 };
 
-/* Return: -1 go on, else the exit status (help, or a sentence on stderr). */
+/*
+ * The profile that the command line names, and then its options. Return: -1 go on, else the exit
+ * status (help, or a sentence on stderr). Either way @o->profile is to be freed.
+ */
 int run_options_parse(struct run_options *o, int argc, char **argv);
+
+/*
+ * One option by its long name. @value: NULL for a flag without one; it must live as long as @o.
+ * Return: 0; -ENOENT: there is no such option; else -errno with a sentence.
+ */
+int run_options_set(struct run_options *o, const char *name, char *value, struct sv_error *err);
+
+/* All long options; the last has no name. */
+const struct option *run_options_table(void);
 
 #endif

@@ -81,6 +81,32 @@ int form_cpus(const char *text, int *cpu, unsigned max)
 	}
 }
 
+/* Parts with commas between: a CPU, or one vCPU or a range of them, a colon and a CPU. */
+static bool is_sidecores(const char *text)
+{
+	unsigned first, last;
+
+	for (;;) {
+		if (!take_cpu(&text, &first))
+			return false;
+		last = first;
+		if (*text == '-') {
+			text++;
+			if (!take_cpu(&text, &last) || *text != ':')
+				return false;
+		}
+		if (*text == ':') {
+			text++;
+			if (last < first || last >= SV_PROFILE_VCPUS || !take_cpu(&text, &first))
+				return false;
+		}
+		if (!*text)
+			return true;
+		if (*text++ != ',')
+			return false;
+	}
+}
+
 int form_bool(const char *text)
 {
 	static const char *const words[] = {"off", "on", "no", "yes", "false", "true"};
@@ -158,6 +184,8 @@ static bool has_form(const struct rule *rule, const char *text)
 	case FORM_CPUS:
 		n = (unsigned)form_cpus(text, NULL, 0);
 		return n >= 1 && n <= rule->max;
+	case FORM_SIDECORES:
+		return is_sidecores(text);
 	case FORM_IDLE:
 		return !strcmp(text, "never") || form_number(text, 0, 999999999, &n);
 	case FORM_AUTO_NUMBER:

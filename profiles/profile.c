@@ -164,6 +164,10 @@ static struct sv_profile_value *add_value(struct sv_profile *p, const struct lay
 		v->text = form_bool(n->text) ? "true" : "false";
 	else if (!v->is_list)
 		v->text = n->text;
+	if (v->is_list) {
+		v->line = n->key->line;
+		v->column = n->key->column;
+	}
 	v->given = n->given ? n->given : v->text;
 	return v;
 }
@@ -239,9 +243,10 @@ static int check_together(const struct sv_profile *p, struct sv_profile_report *
 	if (*p->merged.guest.numa > have)
 		report_at(r, EINVAL, numa->file, numa->line, numa->column,
 			"numa: %s nodes are more than the vCPUs, %u", numa->text, have);
-	if (cpus && (unsigned)form_cpus(cpus->text, NULL, 0) != have)
+	if (cpus && !*p->merged.guest.overcommit &&
+		(unsigned)form_cpus(cpus->text, NULL, 0) < have)
 		report_at(r, EINVAL, cpus->file, cpus->line, cpus->column,
-			"cpus: %s names %d CPUs, and vcpus is %u; name one for each", cpus->text,
+			"cpus: %s names %d CPUs, and vcpus is %u; name one for each vCPU, or say overcommit", cpus->text,
 			form_cpus(cpus->text, NULL, 0), have);
 	return r->problems == before ? 0 : -EINVAL;
 }

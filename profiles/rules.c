@@ -29,6 +29,7 @@
 const struct rule rules_guest_disk[] = {
 	DISK_RULES,
 	SWITCH("nodiscard", "do not offer discard and write-zeroes", "off"),
+	BOUND(NUMBER, 0, 65535, "sidecore", "a CPU number", "the sidecore that serves it", NULL),
 };
 const size_t n_rules_guest_disk = sizeof(rules_guest_disk) / sizeof(rules_guest_disk[0]);
 
@@ -60,8 +61,8 @@ const struct rule rules_guest[] = {
 	RULE(CHOICE, "console", "stdio, serial or none", "what descriptors 0 and 1 are", "stdio"),
 	BOUND(CPUS, 0, 1024, "cpus", "a list of host CPUs such as 2,3,6-9",
 		"host CPUs of the vCPUs, in order (default: chosen)", NULL),
-	BOUND(NUMBER, 0, 65535, "sidecore", "a CPU number",
-		"host CPU of a private sidecore (default: chosen)", NULL),
+	RULE(SIDECORES, "sidecore", "CPUs such as 7 or 7,15, or VCPU:CPU such as 0-6:7,7-13:15",
+		"host CPUs of the sidecores (default: one, chosen)", NULL),
 	SWITCH("smt_sibling", "a sidecore may be the SMT sibling of a guest core", "off"),
 	SWITCH("overcommit", "more vCPUs than guest cores: they share cores", "off"),
 	RULE(PATH, "node", "the path of a socket",
@@ -78,6 +79,7 @@ const struct rule rules_guest[] = {
 	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
 		"of each channel", "64"),
 	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),
+	SWITCH("direct_paging", "page tables that belong to the sidecore (lightweight kernel)", "off"),
 	SWITCH("quiet", "say nothing when the VM ends well", "off"),
 	SWITCH("json", "how the VM ended, as JSON on standard error", "off"),
 	SWITCH("smt", "vCPUs fill all threads of a core; else one vCPU per core", "off"),

@@ -25,7 +25,7 @@ static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", 
 static const cyaml_schema_field_t guest_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, writethrough), BOOL(D, nodiscard),
-	NUMBER(D, queues), TEXT(D, serial), CYAML_FIELD_END};
+	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, guest_disk_fields)};
 
@@ -42,10 +42,11 @@ static const cyaml_schema_field_t guest_fields[] = {
 	TEXT(G, kernel), TEXT(G, initrd), TEXT(G, cmdline), TEXT(G, memory), NUMBER(G, vcpus),
 	TEXT(G, topology), NUMBER(G, numa),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, G, disks, &guest_disk, 0, SV_PROFILE_GUEST_DISKS),
-	CHOICE(G, console, consoles), TEXT(G, cpus), NUMBER(G, sidecore), BOOL(G, smt_sibling),
+	CHOICE(G, console, consoles), TEXT(G, cpus), TEXT(G, sidecore), BOOL(G, smt_sibling),
 	BOOL(G, overcommit), TEXT(G, node), BOOL(G, private), TEXT(G, idle),
 	CHOICE(G, irqchip, irqchips), BOOL(G, exit_port), BOOL(G, fw_cfg), BOOL(G, boot32),
-	BOOL(G, populate), NUMBER(G, ring_entries), BOOL(G, allow_bench), BOOL(G, quiet),
+	BOOL(G, populate), NUMBER(G, ring_entries), BOOL(G, allow_bench),
+	BOOL(G, direct_paging), BOOL(G, quiet),
 	BOOL(G, json), BOOL(G, smt), TEXT(G, near), BOOL(G, share_cores), BOOL(G, untrusted),
 	TEXT(G, sidecores), CHOICE(G, sidecore_policy, policies), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_schema = {

@@ -15,6 +15,7 @@ enum form {
 	FORM_SIZE,
 	FORM_TOPOLOGY,
 	FORM_CPUS,	   /* 2,3,6-9 */
+	FORM_SIDECORES,	   /* 7,15 or 0-6:7,7-13:15 */
 	FORM_IDLE,	   /* microseconds or never */
 	FORM_AUTO_NUMBER,  /* auto or min to max */
 	FORM_HOUSEKEEPING, /* auto, a number, or CPUs */

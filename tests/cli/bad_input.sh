@@ -38,7 +38,9 @@ expect "unknown verb" 2 "unknown verb 'fly'" "$sv" fly
 expect "no kernel" 2 "--kernel" "$sv" run
 expect "unknown option" 2 "unknown option '--frobnicate'" "$sv" run --frobnicate
 expect "option without value" 2 "needs a value" "$sv" run --kernel
-run "operand" 2 "unexpected operand" --kernel "$dir/zeros" extra
+run "operand" 2 "unexpected operand 'more'" --kernel "$dir/zeros" extra more
+run "no such profile" 1 "extra: no such file, and there is no guest profile" --kernel "$dir/zeros" extra
+run "flag" 2 "'maybe' is neither on nor off" --kernel "$dir/zeros" --quiet=maybe
 run "memory 0" 2 "--memory 0" --kernel "$dir/zeros" --memory 0
 run "memory nonsense" 2 "--memory 12Q" --kernel "$dir/zeros" --memory 12Q
 run "memory negative" 2 "--memory -1" --kernel "$dir/zeros" --memory -1

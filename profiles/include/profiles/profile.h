@@ -44,7 +44,7 @@ struct sv_profile_disk {
 	char *path;
 	char *socket; /* node profiles: where a front end connects */
 	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
-	unsigned *queues;
+	unsigned *queues, *sidecore;
 	char *serial;
 };
 
@@ -60,10 +60,10 @@ struct sv_profile_guest {
 	unsigned disks_count;
 	enum sv_profile_console *console;
 	enum sv_profile_irqchip *irqchip;
-	char *cpus, *idle, *node;
-	unsigned *sidecore, *ring_entries;
+	char *cpus, *sidecore, *idle, *node;
+	unsigned *ring_entries;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate, *allow_bench,
-		*quiet, *json;
+		*direct_paging, *quiet, *json;
 	/* placement */
 	bool *smt, *share_cores, *untrusted;
 	char *near, *sidecores;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Profiles as verbs find and load them. */
+#ifndef CLI_PROFILE_H
+#define CLI_PROFILE_H
+
+#include <profiles/profile.h>
+
+#define PROFILE_PATH 4096u
+
+/*
+ * The path of the profile that the user means with @operand: a file, or the name of a guest of this
+ * node. Return: @path.
+ */
+const char *profile_path(const char *operand, char path[PROFILE_PATH]);
+
+/*
+ * Load it. @want: a kind or -1. Return: 0, or -errno with one sentence: the first problem, and how
+ * many there are.
+ */
+int profile_load_one(const char *operand, int want, char path[PROFILE_PATH], struct sv_profile **p,
+	struct sv_error *err);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A key of a guest profile is the long option of its name, with '_' for '-', but for the two below. */
+#include "run_profile.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "profile.h"
+
+_Static_assert(SV_PROFILE_VCPUS == SV_MAX_VCPUS && SV_PROFILE_GUEST_DISKS == SV_MAX_DISKS,
+	"profiles allow what the VM allows");
+
+const char *run_profile_option(const char *key, bool *inverted, char name[32])
+{
+	*inverted = !strcmp(key, "populate");
+	if (*inverted)
+		key = "no_populate";
+	else if (!strcmp(key, "disks"))
+		key = "disk";
+	snprintf(name, 32, "%s", key);
+	for (char *s = name; *s; s++)
+		if (*s == '_')
+			*s = '-';
+	return name;
+}
+
+static bool is_on(const bool *value)
+{
+	return value && *value;
+}
+
+/* Not through --disk: a path may have commas. */
+static void take_disks(struct run_options *o, const struct sv_profile_guest *g)
+{
+	for (unsigned i = 0; i < g->disks_count; i++) {
+		const struct sv_profile_disk *from = &g->disks[i];
+
+		o->vm.disk[i] = (struct sv_disk_config){.path = from->path,
+			.serial = from->serial,
+			.readonly = is_on(from->readonly),
+			.direct = is_on(from->direct),
+			.writethrough = is_on(from->writethrough),
+			.no_discard = is_on(from->nodiscard),
+			.queues = from->queues ? *from->queues : 0,
+			.sidecore_given = from->sidecore != NULL,
+			.sidecore_cpu = from->sidecore ? (int)*from->sidecore : 0};
+	}
+	o->vm.ndisks = g->disks_count;
+}
+
+static int take_value(struct run_options *o, const struct sv_profile_value *v, struct sv_error *err)
+{
+	struct sv_error why = {""};
+	bool inverted;
+	char name[32];
+	/* Options keep their values, and none of those that keys reach writes into them. */
+	char *text = (char *)(uintptr_t)v->text;
+	int rc;
+
+	run_profile_option(v->key, &inverted, name);
+	if (inverted)
+		text = (char *)(uintptr_t)(strcmp(v->text, "true") ? "true" : "false");
+	rc = run_options_set(o, name, text, &why);
+	if (rc == -ENOENT)
+		return 0;
+	return rc < 0 ? sv_fail(err, -rc, "%.200s:%u:%u: %s: %.200s", v->file, v->line, v->column, v->key,
+				why.text)
+		      : 0;
+}
+
+/* The VM is named like its file, when that is a name. */
+static void take_name(struct run_options *o, const char *path)
+{
+	const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	const char *end = strrchr(base, '.');
+	struct sv_error ignored;
+	char name[sizeof(o->name)];
+
+	if (!end)
+		end = base + strlen(base);
+	if (end == base || (size_t)(end - base) >= sizeof(name))
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)(end - base), base);
+	run_options_set(o, "name", name, &ignored);
+}
+
+int run_profile_apply(struct run_options *o, const char *operand, struct sv_error *err)
+{
+	const struct sv_profile_value *v;
+	char path[PROFILE_PATH];
+	size_t n;
+	int rc = profile_load_one(operand, SV_PROFILE_GUEST, path, &o->profile, err);
+
+	if (rc < 0)
+		return rc;
+	take_name(o, path);
+	v = sv_profile_values(o->profile, &n);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		if (v[i].file && !v[i].list && !v[i].is_list)
+			rc = take_value(o, &v[i], err);
+	take_disks(o, sv_profile_guest(o->profile));
+	return rc;
+}
