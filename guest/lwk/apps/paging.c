@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The application changes its own page tables: what it maps is there, what it unmaps is gone, what is
- * not allowed is refused; then n= updates in batches. via=port makes the same requests by exit.
+ * not allowed is refused; then n= updates in batches. via=port makes the same requests by exit, via=trap
+ * by stores.
  */
 #include "apps.h"
 
@@ -162,7 +163,9 @@ static void churn(uint64_t n, unsigned batch, uint8_t *frames)
 
 int app_paging(void)
 {
-	const char *why = lwk_paging_start(lwk_arg_is("via", "port") ? LWK_VIA_PORT : LWK_VIA_RING);
+	const char *why = lwk_paging_start(lwk_arg_is("via", "port")   ? LWK_VIA_PORT
+					   : lwk_arg_is("via", "trap") ? LWK_VIA_TRAP
+									  : LWK_VIA_RING);
 	uint64_t batch = lwk_arg_u64("batch", 64);
 	uint8_t *frames;
 

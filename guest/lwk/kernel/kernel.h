@@ -21,6 +21,7 @@
 #define TIMER_VECTOR 0x30u
 #define WAKE_VECTOR 0x31u
 #define FLUSH_VECTOR 0x32u
+#define FLUSH_CALL_VECTOR 0x33u /* INT from CPL 3, where that works: lib/paging.c */
 #define SPURIOUS_VECTOR 0x3fu
 
 /* What the entry of traps.c finds on the kernel stack. */

@@ -13,6 +13,7 @@
 #define LWK_CALL_MAGIC 0x4c574b43u /* "LWKC" */
 #define VECTOR_UD 6u
 #define VECTOR_PF 14u
+#define INVLPG_MAX 64u
 
 #define MSR_X2APIC_EOI 0x80bu
 #define MSR_X2APIC_ICR 0x830u
@@ -31,6 +32,8 @@ void kernel_build_idt(void)
 		/* present, interrupt gate, from any privilege level below */
 		idt[v][0] = (at & 0xffff) | (uint64_t)KERNEL_CS << 16 | 0x8eull << 40 |
 			    (at >> 16 & 0xffff) << 48;
+		if (v == FLUSH_CALL_VECTOR)
+			idt[v][0] |= 3ull << 45; /* from CPL 3, too */
 		idt[v][1] = at >> 32;
 	}
 }
@@ -139,6 +142,17 @@ static void flush_here(unsigned vcpu)
 	__atomic_store_n(&lwk_flush_done[vcpu], wanted, __ATOMIC_RELEASE);
 }
 
+/* RDI = address, RSI = how many pages of 4 KiB from there; 0 or many: everything. This vCPU alone. */
+static void flush_range(uint64_t va, uint64_t pages)
+{
+	if (!pages || pages > INVLPG_MAX) {
+		flush_here(kernel_vcpu());
+		return;
+	}
+	for (; pages; pages--, va += 4096)
+		__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
 static void flush_everywhere(void)
 {
 	unsigned me = kernel_vcpu();
@@ -224,6 +238,8 @@ void kernel_trap(struct trap_frame *f)
 	if (f->vector == VECTOR_UD && (f->cs & 3) && f->rax >> 32 == LWK_CALL_MAGIC) {
 		f->rip += 2;
 		f->rax = kernel_call((uint32_t)f->rax, f->rdi, f->rsi);
+	} else if (f->vector == FLUSH_CALL_VECTOR) {
+		flush_range(f->rdi, f->rsi);
 	} else if (f->vector >= 32) {
 		unsigned vcpu = kernel_vcpu();
 

@@ -4,12 +4,15 @@
 
 #define PAGE 4096ull
 #define FRAME(e) ((e) & SV_PTE_FRAME)
+#define FLUSH_CALL 0x33 /* FLUSH_CALL_VECTOR of kernel/kernel.h */
 
 struct paging_state paging_state;
 
 /* Written by whoever wants a flush and by each vCPU's kernel (kernel/traps.c). */
 uint64_t lwk_flush_wanted;
 uint64_t lwk_flush_done[LWK_MAX_VCPUS];
+
+static uint64_t flushed_epoch; /* every vCPU has flushed since it was closed; 0: the service knows */
 
 static struct sv_paging_call port_calls[LWK_MAX_VCPUS] __attribute__((aligned(64)));
 /* One batch per vCPU: the service copies it before it answers. */
@@ -32,7 +35,7 @@ static uint32_t call_by_port(uint16_t opcode, const uint64_t arg[5], struct sv_c
 uint32_t lwk_paging_call_via(enum lwk_paging_via via, uint16_t opcode, const uint64_t arg[5],
 	struct sv_cpl *cpl)
 {
-	return via == LWK_VIA_PORT ? call_by_port(opcode, arg, cpl)
+	return via != LWK_VIA_RING ? call_by_port(opcode, arg, cpl)
 				   : lwk_call(SV_SERVICE_PAGING, opcode, arg, cpl);
 }
 
@@ -58,42 +61,109 @@ static uint64_t settling(bool settle)
 	return !settle ? 0 : paging_state.shadowed ? SV_PAGING_F_FORGET : SV_PAGING_F_EPOCH;
 }
 
-/* All vCPUs flush, and only then the service hears of it. */
-void paging_flush(uint64_t epoch)
+/*
+ * All vCPUs flush. The service hears of it when that matters to it: see tell_flushed(). INT causes no exit
+ * where the processor walks the tables; elsewhere it may not work, and a kernel call is an exception.
+ */
+void paging_flush(uint64_t epoch, uint64_t va, uint64_t pages)
 {
-	uint64_t mine = __atomic_add_fetch(&lwk_flush_wanted, 1, __ATOMIC_ACQ_REL);
+	uint64_t before = __atomic_load_n(&flushed_epoch, __ATOMIC_RELAXED), mine;
 	unsigned turns = 0;
+
+	if (lwk_vcpus() == 1 && paging_state.tried && !paging_state.shadowed) {
+		__asm__ volatile("int %0" : : "i"(FLUSH_CALL), "D"(va), "S"(pages) : "memory");
+	} else {
+		mine = __atomic_add_fetch(&lwk_flush_wanted, 1, __ATOMIC_ACQ_REL);
+		lwk_kcall(LWK_KCALL_FLUSH, 0, 0);
+		for (unsigned i = 0; i < lwk_vcpus(); i++)
+			while (__atomic_load_n(&lwk_flush_done[i], __ATOMIC_ACQUIRE) < mine)
+				lwk_relax(&turns);
+	}
+	while (before < epoch && !__atomic_compare_exchange_n(&flushed_epoch, &before, epoch, false,
+		__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+}
+
+/* Before a frame becomes a table, which is refused as long as someone may still use it as a page. */
+static void tell_flushed(void)
+{
+	uint64_t epoch = __atomic_exchange_n(&flushed_epoch, 0, __ATOMIC_ACQ_REL);
 	struct sv_cpl cpl;
 
-	lwk_kcall(LWK_KCALL_FLUSH, 0, 0);
-	for (unsigned i = 0; i < lwk_vcpus(); i++)
-		while (__atomic_load_n(&lwk_flush_done[i], __ATOMIC_ACQUIRE) < mine)
-			lwk_relax(&turns);
 	if (epoch)
 		lwk_paging_call(SV_PAGING_FLUSHED, (uint64_t[5]){epoch}, &cpl);
 }
 
-static uint32_t settled(bool settle, const struct sv_cpl *cpl)
+static uint32_t settled(bool settle, const struct sv_cpl *cpl, uint64_t va, uint64_t pages)
 {
 	if (settle && !paging_state.shadowed && cpl->value[0])
-		paging_flush(cpl->value[1]);
+		paging_flush(cpl->value[1], va, pages);
 	return cpl->status;
+}
+
+/*
+ * A store into the trap window. Nobody answers: look at what is in the table afterwards. Where nobody
+ * forgets for us, an epoch is closed by a request that does nothing else.
+ */
+static uint32_t store(uint64_t va, uint64_t entry)
+{
+	const uint64_t set = SV_PTE_ACCESSED | SV_PTE_DIRTY;
+	unsigned level = 1;
+	uint64_t *t = paging_find_table(va, &level), *at = &t[va >> 12 & 511];
+
+	if (level != 1)
+		return SV_STATUS_ABSENT;
+	*(volatile uint64_t *)((uint64_t)at + (lwk_boot.trap_gpa - lwk_boot.tables_gpa)) = entry;
+	return (*(volatile uint64_t *)at & ~set) == (entry & ~set) ? SV_STATUS_OK : SV_STATUS_DENIED;
+}
+
+static uint32_t store_op(uint64_t where, uint64_t entry)
+{
+	uint64_t va = where & ~0xfffull, old = lwk_paging_entry(va);
+
+	switch (where & SV_PAGING_OP_MASK) {
+	case SV_PAGING_MAP:
+		return old ? SV_STATUS_EXISTS : store(va, entry);
+	case SV_PAGING_UNMAP:
+		return old ? store(va, 0) : SV_STATUS_ABSENT;
+	case SV_PAGING_PROTECT:
+		return old ? store(va, entry | FRAME(old)) : SV_STATUS_ABSENT;
+	default:
+		return old ? store(va, entry) : SV_STATUS_ABSENT;
+	}
+}
+
+static uint32_t stores(const struct sv_paging_op *ops, unsigned n, bool settle, uint64_t *done)
+{
+	uint32_t status = SV_STATUS_OK;
+	struct sv_cpl cpl;
+
+	for (*done = 0; *done < n && status == SV_STATUS_OK; ++*done)
+		status = store_op(ops[*done].where, ops[*done].entry);
+	*done -= status != SV_STATUS_OK;
+	if (settle && !paging_state.shadowed && *done) {
+		lwk_paging_call(SV_PAGING_UPDATE,
+			(uint64_t[5]){paging_state.root, 0, 0, SV_PAGING_F_EPOCH}, &cpl);
+		paging_flush(cpl.value[1], 0, 0);
+	}
+	return status;
 }
 
 uint32_t lwk_paging_batch(const struct sv_paging_op *ops, unsigned n, bool settle, uint64_t *done)
 {
 	struct sv_cpl cpl;
 
+	if (paging_state.via == LWK_VIA_TRAP)
+		return stores(ops, n, settle, done);
 	lwk_paging_call(SV_PAGING_BATCH,
 		(uint64_t[5]){paging_state.root, (uint64_t)ops, n, settling(settle)}, &cpl);
 	*done = cpl.value[0];
-	return settled(settle, &cpl);
+	return settled(settle, &cpl, ops[0].where & ~0xfffull, n == 1 ? 1 : 0);
 }
 
 /* --- tables ---------------------------------------------------------------------------------- */
 
-/* The table of @level that @va needs, as far as there is one: *level says how far. */
-static uint64_t *find_table(uint64_t va, unsigned *level)
+uint64_t *paging_find_table(uint64_t va, unsigned *level)
 {
 	uint64_t table = paging_state.root, e;
 	unsigned l = 4;
@@ -116,6 +186,7 @@ static uint32_t make_table(uint64_t va, unsigned level)
 
 	if (frame >= paging_state.pool_end)
 		return SV_STATUS_AGAIN;
+	tell_flushed();
 	status = lwk_paging_call(SV_PAGING_PIN, (uint64_t[5]){frame, level - 1}, &cpl);
 	if (status != SV_STATUS_OK)
 		return status;
@@ -132,12 +203,12 @@ uint32_t paging_make_tables(uint64_t va, unsigned level)
 	uint32_t status = SV_STATUS_OK;
 	unsigned at = level, turns = 0;
 
-	find_table(va, &at);
+	paging_find_table(va, &at);
 	if (at == level)
 		return SV_STATUS_OK;
 	while (__atomic_exchange_n(&tables_lock, 1, __ATOMIC_ACQUIRE))
 		lwk_relax(&turns);
-	for (at = level, find_table(va, &at); at > level && status == SV_STATUS_OK; at--)
+	for (at = level, paging_find_table(va, &at); at > level && status == SV_STATUS_OK; at--)
 		status = make_table(va, at);
 	__atomic_store_n(&tables_lock, 0, __ATOMIC_RELEASE);
 	return status;
@@ -155,12 +226,23 @@ uint32_t lwk_paging_tables(uint64_t va, uint64_t bytes)
 uint64_t lwk_paging_entry(uint64_t va)
 {
 	unsigned level = 1;
-	const volatile uint64_t *t = find_table(va, &level);
+	const volatile uint64_t *t = paging_find_table(va, &level);
 
 	return level == 1 ? t[va >> 12 & 511] : 0;
 }
 
 /* --- ranges ---------------------------------------------------------------------------------- */
+
+static uint32_t range_by_stores(uint64_t va, uint64_t entry, uint64_t n, uint64_t op, bool settle)
+{
+	uint64_t step = op == SV_PAGING_MAP || op == SV_PAGING_REMAP ? PAGE : 0, done;
+	uint32_t status = SV_STATUS_OK;
+
+	for (uint64_t i = 0; i < n && status == SV_STATUS_OK; i++)
+		status = stores(&(struct sv_paging_op){(va + i * PAGE) | op, entry + i * step}, 1,
+			settle && i + 1 == n, &done);
+	return status;
+}
 
 /* @op on every page of [va, va + bytes), one request per table. */
 static uint32_t range(uint64_t va, uint64_t entry, uint64_t bytes, uint64_t op, bool settle)
@@ -169,13 +251,15 @@ static uint32_t range(uint64_t va, uint64_t entry, uint64_t bytes, uint64_t op, 
 	uint32_t status = SV_STATUS_OK;
 	struct sv_cpl cpl;
 
+	if (paging_state.via == LWK_VIA_TRAP)
+		return range_by_stores(va, entry, bytes / PAGE, op, settle);
 	while (bytes && status == SV_STATUS_OK) {
 		uint64_t n = 512 - (va >> 12 & 511);
 
 		n = n < bytes / PAGE ? n : bytes / PAGE;
 		lwk_paging_call(SV_PAGING_UPDATE, (uint64_t[5]){paging_state.root,
 			va | op | SV_PAGING_LEVEL(1), entry, settling(settle), n}, &cpl);
-		status = settled(settle, &cpl);
+		status = settled(settle, &cpl, va, n);
 		va += n * PAGE;
 		entry += frames * n * PAGE;
 		bytes -= n * PAGE;

@@ -8,13 +8,18 @@
 
 struct paging_state {
 	enum lwk_paging_via via;
-	bool shadowed;
+	bool shadowed, tried; /* `shadowed` is what was found by trying */
 	uint64_t root, next_table, pool_end, info;
 };
 extern struct paging_state paging_state;
 
-/* Every vCPU flushes. @epoch: then the service is told; 0: it is not. */
-void paging_flush(uint64_t epoch);
+/*
+ * Every vCPU flushes @pages from @va on (0: everything). @epoch: closed before; the service is told in
+ * time. 0: none.
+ */
+void paging_flush(uint64_t epoch, uint64_t va, uint64_t pages);
+/* The table of @level that @va needs, as far as there is one: *level says how far. */
+uint64_t *paging_find_table(uint64_t va, unsigned *level);
 /* Tables for @va down to @level, made where they are missing. */
 uint32_t paging_make_tables(uint64_t va, unsigned level);
 

@@ -16,6 +16,7 @@
 enum lwk_paging_via {
 	LWK_VIA_RING, /* the sidecore */
 	LWK_VIA_PORT, /* an exit to the VM process, for comparison */
+	LWK_VIA_TRAP, /* a store that traps there, for comparison; tables are made by port */
 };
 
 /*
