@@ -6,6 +6,8 @@
 
 #include <sidecore/placement.h>
 
+#include "guest_topology.h"
+
 static int check_cpu(const char *option, int cpu, struct sv_error *err)
 {
 	cpu_set_t mine;
@@ -88,5 +90,7 @@ int place_guest(struct run_options *o, struct sv_error *err)
 		o->vm.vcpu_cpu[i] = p.vcpu_cpu[i];
 	if (o->vm.topology.nodes == 1 && !o->cpus_given)
 		o->vm.memory_node[0] = p.numa_node;
-	return rc < 0 ? rc : give_sidecores(o, err);
+	if (rc == 0)
+		rc = give_sidecores(o, err);
+	return rc < 0 ? rc : give_topology(o, err);
 }

@@ -26,8 +26,10 @@ static const char help[] =
 	"  -n, --name NAME           of the VM (default: the profile's, or guest-PID)\n"
 	"  -m, --memory SIZE         such as 512M or 4G (default 256M)\n"
 	"  -p, --vcpus N             (default 1)\n"
-	"      --topology S:D:C:T    sockets, dies (an L3 each), cores, threads (default 1:1:N:1)\n"
-	"      --numa N              NUMA nodes of the guest (default 1)\n"
+	"      --topology S:D:C:T    sockets, dies (an L3 each), cores, threads (default: that of the\n"
+	"                            CPUs the vCPUs are pinned to, caches, nodes and distances too;\n"
+	"                            flat when vCPUs share CPUs)\n"
+	"      --numa N              NUMA nodes of the guest, with memory and vCPUs split evenly\n"
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
 	"                            [,sidecore=CPU]\n"
 	"                            a virtio-blk disk: raw image or block device; repeat for more\n"
@@ -416,6 +418,7 @@ static int check_topology(struct run_options *o, struct sv_error *err)
 	struct sv_topology *t = &o->vm.topology;
 	uint64_t n;
 
+	o->topology_given = t->sockets || t->nodes;
 	if (!t->nodes)
 		t->nodes = 1;
 	if (!t->sockets)

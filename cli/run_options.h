@@ -23,6 +23,7 @@ struct run_options {
 	unsigned sidecores;
 	bool service;	/* they are a node service's: this process need not be allowed to run there */
 	bool cpus_given;
+	bool topology_given;	/* or the number of NUMA nodes; else the guest sees that of its CPUs */
 	bool smt_sibling;
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */

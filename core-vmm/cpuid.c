@@ -180,12 +180,14 @@ static uint32_t cache_span(const struct edit *e, uint32_t level)
 	return least((1u << bits) - 1, 0xfff);
 }
 
-/* The geometry that makes @c: as KVM has it where the size is the same. */
+/* As KVM has it where that agrees with what is known of @c. */
 static void set_geometry(struct kvm_cpuid_entry2 *out, const struct sv_cache *c)
 {
 	uint64_t line = c->line ? c->line : 64, ways = c->ways ? c->ways : 8, sets;
 
-	if (CACHE_TYPE(out->eax) && cache_bytes(out) == c->bytes)
+	if (CACHE_TYPE(out->eax) && cache_bytes(out) == c->bytes &&
+		(!c->line || c->line == (out->ebx & 0xfff) + 1) &&
+		(!c->ways || c->ways == (out->ebx >> 22) + 1))
 		return;
 	if (ways > 1024 || line > 4096 || c->bytes % (line * ways))
 		ways = 1;

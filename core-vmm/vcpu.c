@@ -118,8 +118,12 @@ static int create_one(struct sv_vm *vm, unsigned i, struct sv_error *err)
 
 int sv_vcpus_create(struct sv_vm *vm, struct sv_error *err)
 {
+	uint32_t boot = sv_apic_id(&vm->config->topology, 0);
 	int rc = 0, khz;
 
+	if (boot && ioctl(vm->vm_fd, KVM_SET_BOOT_CPU_ID, (unsigned long)boot) < 0)
+		return sv_fail(err, errno, "vCPU 0: KVM does not start the guest on it: %s",
+			strerror(errno));
 	vm->vcpu = calloc(vm->nvcpus, sizeof(vm->vcpu[0]));
 	if (!vm->vcpu)
 		return sv_fail(err, ENOMEM, "out of memory");

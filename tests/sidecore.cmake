@@ -29,3 +29,9 @@ sv_hosted(test_reactor_stress)
 add_test(NAME reactor_stress COMMAND test_reactor_stress)
 set_tests_properties(reactor_stress PROPERTIES TIMEOUT 300 LABELS stress RUN_SERIAL ON)
 sv_test(sidecore_step step/test_sidecore_step.c LIBS test_channel_by_hand LABELS step)
+sv_test(guest_topology topology/test_guest_topology.c LIBS sv_placement PkgConfig::HWLOC LABELS topology)
+
+# What a guest sees against what its CPUs are: run in virtual nodes (node/test_truth.sh).
+add_executable(compare_guest topology/compare_guest.c)
+target_link_libraries(compare_guest PRIVATE PkgConfig::HWLOC)
+sv_hosted(compare_guest)

@@ -54,7 +54,7 @@ struct sv_node_figures {
 /*
  * Guest topology. Either vCPU i is at place[i], or, with `placed` 0, the machine is symmetric:
  * vcpu = ((socket * dies + die) * cores + core) * threads + thread, an L3 for each die, an L2 for
- * each core, vCPUs split evenly over the nodes. vCPU 0 is at the first place of each level.
+ * each core, vCPUs split evenly over the nodes. The guest starts on vCPU 0, wherever it is.
  */
 struct sv_topology {
 	unsigned sockets, dies, cores, threads; /* product = vCPUs */
