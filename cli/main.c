@@ -15,6 +15,7 @@ static const struct {
 	{"bench", cli_bench, "measure: exit against ring, channel against its peers"},
 	{"stats", cli_stats, "what a running VM counts"},
 	{"ps", cli_ps, "the running VMs"},
+	{"restore-host", cli_restore, "undo what a crash left changed on this host"},
 	{"stop", cli_control, "stop a VM"},
 	{"pause", cli_control, "keep a VM's vCPUs out of the guest"},
 	{"resume", cli_control, "let them in again"},
@@ -27,7 +28,7 @@ static void usage(FILE *f)
 	fprintf(f, "usage: sidevisor VERB [OPTION...]\n\n"
 		   "A hypervisor that moves the work of exits to sidecores.\n\n");
 	for (size_t i = 0; i < VERBS; i++)
-		fprintf(f, "  %-8s %s\n", verbs[i].verb, verbs[i].what);
+		fprintf(f, "  %-12s %s\n", verbs[i].verb, verbs[i].what);
 	fprintf(f, "\n`sidevisor VERB --help` says more. Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 

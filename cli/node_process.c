@@ -17,6 +17,7 @@
 #include <channels/control.h>
 
 #define PRIVATE_FD 3
+#define JOIN_FD 4
 #define LEAVE_MS 2000
 
 int node_connect(struct node_process *np, const char *path, struct sv_error *err)
@@ -43,7 +44,7 @@ int node_connect(struct node_process *np, const char *path, struct sv_error *err
 	return rc;
 }
 
-static void child(int sock, char **argv, pid_t parent)
+static void child(int sock, int join_fd, char **argv, pid_t parent)
 {
 	sigset_t none;
 
@@ -54,18 +55,21 @@ static void child(int sock, char **argv, pid_t parent)
 		_exit(EXIT_FAILED);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (sock == PRIVATE_FD)
-		fcntl(sock, F_SETFD, 0);
-	else
-		dup2(sock, PRIVATE_FD);
+	/* Out of each other's way first. */
+	sock = fcntl(sock, F_DUPFD_CLOEXEC, JOIN_FD + 1);
+	if (join_fd > 0) {
+		join_fd = fcntl(join_fd, F_DUPFD_CLOEXEC, JOIN_FD + 1);
+		dup2(join_fd, JOIN_FD);
+	}
+	dup2(sock, PRIVATE_FD);
 	execv("/proc/self/exe", argv);
 	_exit(EXIT_FAILED);
 }
 
 int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
-	const char *idle, bool allow_bench, struct sv_error *err)
+	const char *idle, bool allow_bench, int join_fd, struct sv_error *err)
 {
-	char cpus[SV_CONTROL_SIDECORES * 8] = "", control_cpu[16], fd[16];
+	char cpus[SV_CONTROL_SIDECORES * 8] = "", control_cpu[16], fd[16], join[16];
 	char *argv[16];
 	int pair[2], n = 0, rc;
 	pid_t parent = getpid();
@@ -92,12 +96,17 @@ int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores,
 	}
 	if (allow_bench)
 		argv[n++] = (char *)(uintptr_t) "--allow-bench";
+	if (join_fd > 0) {
+		snprintf(join, sizeof(join), "%d", JOIN_FD);
+		argv[n++] = (char *)(uintptr_t) "--join-fd";
+		argv[n++] = join;
+	}
 	argv[n] = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return sv_fail(err, errno, "socketpair: %s", strerror(errno));
 	np->pid = fork();
 	if (np->pid == 0)
-		child(pair[1], argv, parent);
+		child(pair[1], join_fd, argv, parent);
 	close(pair[1]);
 	if (np->pid < 0) {
 		rc = sv_fail(err, errno, "cannot start the private sidecore: %s", strerror(errno));

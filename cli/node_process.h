@@ -20,10 +20,11 @@ int node_connect(struct node_process *np, const char *path, struct sv_error *err
 
 /*
  * Start `sidevisor serve` for this VM alone, a sidecore on each of @n CPUs, its control thread on
- * @control (-1: anywhere allowed). Return: 0, or -errno with a sentence.
+ * @control (-1: anywhere allowed), the sidecores in the cpuset of @join_fd (base/pin.h).
+ * Return: 0, or -errno with a sentence.
  */
 int node_spawn(struct node_process *np, const int *sidecore, unsigned n, int control,
-	const char *idle, bool allow_bench, struct sv_error *err);
+	const char *idle, bool allow_bench, int join_fd, struct sv_error *err);
 
 /* End the connection; a private process gets 2 s to go, then SIGKILL. */
 void node_leave(struct node_process *np);

@@ -84,6 +84,8 @@ int place_guest(struct run_options *o, struct sv_error *err)
 	if (!o->sidecores)
 		o->sidecore[o->sidecores++] = p.sidecore_cpu;
 	o->vm.control_cpu = p.control_cpu;
+	if (o->placement)
+		o->vm.control_cpu = o->placement_control;
 	if (o->cpus_given)
 		rc = check_given(o, err);
 	for (unsigned i = 0; i < o->vm.vcpus && !o->cpus_given; i++)

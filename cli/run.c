@@ -15,7 +15,7 @@
 
 #include "node_process.h"
 #include "paging.h"
-#include "place.h"
+#include "enforce.h"
 #include "run_options.h"
 
 static int make_signalfd(void)
@@ -32,13 +32,14 @@ static int make_signalfd(void)
 }
 
 /* The node's sidecores: those named, or the one that it gives us, and then where the vCPUs go. */
-static int join_service(struct run_options *o, struct node_process *np, struct sv_error *err)
+static int join_service(struct run_options *o, struct node_process *np, struct enforcement *e,
+	struct sv_error *err)
 {
 	int rc;
 
 	o->service = true;
 	if (o->sidecores) {
-		rc = place_guest(o, err);
+		rc = enforce_guest(e, o, false, err);
 		return rc < 0 ? rc : sv_node_hello(np->sock, o->name, o->vm.vcpus,
 						  o->vm.vcpu_sidecore_cpu[0], NULL, err);
 	}
@@ -46,27 +47,28 @@ static int join_service(struct run_options *o, struct node_process *np, struct s
 	if (rc < 0)
 		return rc;
 	o->sidecores = 1;
-	return place_guest(o, err);
+	return enforce_guest(e, o, false, err);
 }
 
 /* Where the sidecore comes from, and then where the vCPUs go. */
-static int join_node(struct run_options *o, struct node_process *np, struct sv_error *err)
+static int join_node(struct run_options *o, struct node_process *np, struct enforcement *e,
+	struct sv_error *err)
 {
 	int rc = -ENOENT;
 
 	if (!o->private_node)
 		rc = node_connect(np, o->node, err);
 	if (rc == 0)
-		return join_service(o, np, err);
+		return join_service(o, np, e, err);
 	if (rc != -ENOENT || o->node)
 		return rc;
-	rc = place_guest(o, err);
+	rc = enforce_guest(e, o, true, err);
 	if (rc < 0)
 		return rc;
 	/* It comes up while the VM is being made: the greeting waits until it is needed. */
 	o->vm.say_hello = true;
 	return node_spawn(np, o->sidecore, o->sidecores, o->vm.control_cpu, o->idle, o->allow_bench,
-		err);
+		enforce_join_fd(e, o->sidecore[0]), err);
 }
 
 static void print_json(const struct sv_vmm_result *res, const struct run_options *o)
@@ -99,6 +101,7 @@ int cli_run(int argc, char **argv)
 	struct node_process np = {.sock = -1};
 	struct sv_vmm_result res = {0};
 	struct run_options *o = malloc(sizeof(*o));
+	struct enforcement e;
 	struct sv_error err = {""};
 	int rc, sigfd;
 
@@ -112,10 +115,13 @@ int cli_run(int argc, char **argv)
 	}
 	sv_vmm_set_paging(&cli_paging_hooks);
 	sigfd = make_signalfd();
-	rc = join_node(o, &np, &err);
+	rc = enforce_open(&e, &err);
+	if (rc == 0)
+		rc = join_node(o, &np, &e, &err);
 	if (rc == 0)
 		rc = sv_vmm_run(&o->vm, np.sock, sigfd, &res, &err);
 	node_leave(&np);
+	enforce_close(&e);
 	last_guest_cpu = o->vm.vcpu_cpu[0];
 	last_sidecore_cpu = o->vm.vcpu_sidecore_cpu[0];
 	if (rc < 0) {

@@ -9,6 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <host/record.h>
+
+#include "enforce.h"
+
 static const char help[] =
 	"usage: sidevisor run [PROFILE] [OPTION...]\n"
 	"\n"
@@ -43,6 +47,12 @@ static const char help[] =
 	"                            7 or 7,15 or 0-6:7,7-13:15. A node service must have them\n"
 	"      --smt-sibling         a sidecore may be the SMT sibling of a guest core\n"
 	"      --overcommit          more vCPUs than guest cores: they share cores\n"
+	"      --share-cores         other VMs may have the same cores, if they say so too\n"
+	"      --isolate auto|require|none\n"
+	"                            keep interrupts and other threads off the guest cores: what this\n"
+	"                            host permits (default), all of it or an error, or nothing\n"
+	"      --placement FILE      the CPUs and NUMA nodes of a recorded run\n"
+	"      --keep-placement FILE record this run's there\n"
 	"      --node SOCKET         the node service to use\n"
 	"      --private             start a sidecore of our own even if a node service is there\n"
 	"      --idle MICROSECONDS   a private sidecore sleeps after so long without work; `never`\n"
@@ -64,7 +74,8 @@ static const char help[] =
 enum {
 	OPT_TOPOLOGY = 256, OPT_NUMA, OPT_CONSOLE, OPT_CPUS, OPT_SIDECORE, OPT_SMT, OPT_OVERCOMMIT,
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
-	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING,
+	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
+	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP,
 };
 
 static const struct option options[] = {
@@ -93,6 +104,10 @@ static const struct option options[] = {
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
+	{"share-cores", optional_argument, NULL, OPT_SHARE},
+	{"isolate", required_argument, NULL, OPT_ISOLATE},
+	{"placement", required_argument, NULL, OPT_PLACEMENT},
+	{"keep-placement", required_argument, NULL, OPT_KEEP},
 	{"quiet", optional_argument, NULL, 'q'},
 	{"json", optional_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
@@ -400,6 +415,19 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 	case OPT_PAGING:
 		rc = parse_flag(arg, &o->vm.direct_paging, err);
 		break;
+	case OPT_SHARE:
+		rc = parse_flag(arg, &o->share_cores, err);
+		break;
+	case OPT_ISOLATE:
+		o->isolate_given = true;
+		rc = enforce_parse(arg, &o->isolate, err);
+		break;
+	case OPT_PLACEMENT:
+		o->placement = arg;
+		break;
+	case OPT_KEEP:
+		o->keep_placement = arg;
+		break;
 	case OPT_BENCH:
 		rc = parse_flag(arg, &o->allow_bench, err);
 		break;
@@ -433,6 +461,35 @@ static int check_topology(struct run_options *o, struct sv_error *err)
 		return sv_fail(err, EINVAL, "--numa %u: more nodes than vCPUs (%u)", t->nodes,
 			o->vm.vcpus);
 	return 0;
+}
+
+/* A recorded placement stands for --cpus, --sidecore and --private. */
+static int take_placement(struct run_options *o, struct sv_error *err)
+{
+	struct sv_record *r;
+	int rc;
+
+	if (o->cpus_given || o->sidecores)
+		return sv_fail(err, EINVAL,
+			"--placement %s: it names the CPUs; leave --cpus and --sidecore out", o->placement);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return sv_fail(err, ENOMEM, "out of memory");
+	rc = sv_record_read(o->placement, r, err);
+	if (rc == 0 && r->vcpus != o->vm.vcpus)
+		rc = sv_fail(err, EINVAL, "--placement %s: it is of %u vCPUs, --vcpus says %u; make them "
+			"agree", o->placement, r->vcpus, o->vm.vcpus);
+	for (unsigned i = 0; i < r->sidecores && rc == 0; i++)
+		rc = add_sidecore(o, r->sidecore_cpu[i], err);
+	for (unsigned i = 0; i < r->vcpus && rc == 0; i++)
+		o->vm.vcpu_cpu[i] = r->vcpu_cpu[i];
+	for (unsigned i = 0; i < r->nodes && rc == 0; i++)
+		o->vm.memory_node[i] = r->memory_node[i];
+	o->cpus_given = true;
+	o->private_node |= r->private_sidecores;
+	o->placement_control = r->control_cpu;
+	free(r);
+	return rc;
 }
 
 static void set_defaults(struct run_options *o)
@@ -533,6 +590,10 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 			? "no kernel: the profile has none, and --kernel FILE is missing"
 			: "--kernel FILE is missing");
 	rc = check_topology(o, &err);
+	if (rc == 0 && !o->isolate_given)
+		rc = enforce_parse(NULL, &o->isolate, &err);
+	if (rc == 0 && o->placement)
+		rc = take_placement(o, &err);
 	if (rc == 0 && o->vm.irqchip == SV_IRQCHIP_FULL)
 		o->vm.pit = true;
 	return rc < 0 ? cli_fail(&err, rc) : -1;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 
 #include <channels/control.h>
+#include <host/isolate.h>
 #include <profiles/profile.h>
 #include <vmm/config.h>
 
@@ -24,6 +25,12 @@ struct run_options {
 	bool service;	/* they are a node service's: this process need not be allowed to run there */
 	bool cpus_given;
 	bool topology_given;	/* or the number of NUMA nodes; else the guest sees that of its CPUs */
+	bool share_cores;	  /* other VMs may have our cores too, if they say so as well */
+	enum sv_isolate isolate;
+	bool isolate_given;	  /* then what could not be done is said */
+	const char *placement;	  /* a placement file to repeat */
+	const char *keep_placement; /* write ours there */
+	int placement_control;	  /* what it says about the control thread's CPU */
 	bool smt_sibling;
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */

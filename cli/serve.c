@@ -13,6 +13,7 @@
 #include <sidecore/placement.h>
 
 #include "cli.h"
+#include "enforce.h"
 #include "paging.h"
 
 #define DEFAULT_IDLE_US 2000
@@ -31,10 +32,14 @@ static const char help[] =
 	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough]\n"
 	"                          [,queues=N][,serial=TEXT]: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
+	"      --isolate auto|require|none\n"
+	"                          keep interrupts and other threads off the sidecores: what this host\n"
+	"                          permits (default), all of it or an error, or nothing\n"
+	"      --share-cores       VMs that say so too may have these CPUs\n"
 	"      --allow-bench       let guests occupy a sidecore for measurements\n"
 	"  -h, --help\n";
 
-enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK };
+enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE };
 
 /* The disks of --blk: filled from the command line, open while the node serves. */
 struct disks {
@@ -77,6 +82,9 @@ static const struct option options[] = {
 	{"allow-bench", no_argument, NULL, OPT_BENCH},
 	{"blk", required_argument, NULL, OPT_BLK},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
+	{"join-fd", required_argument, NULL, OPT_JOIN},
+	{"isolate", required_argument, NULL, OPT_ISOLATE},
+	{"share-cores", no_argument, NULL, OPT_SHARE},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
 };
@@ -97,6 +105,10 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 	}
 	return c->sidecores ? 0 : sv_fail(err, EINVAL, "--cpus: name at least one CPU");
 }
+
+/* How the sidecores are kept to themselves. */
+static const char *isolate_text;
+static bool share_cores;
 
 static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 {
@@ -128,6 +140,16 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 	case OPT_BLK:
 		rc = parse_disk(c->devices, optarg, err);
 		break;
+	case OPT_ISOLATE:
+		isolate_text = optarg;
+		break;
+	case OPT_SHARE:
+		share_cores = true;
+		break;
+	case OPT_JOIN:
+		rc = cli_parse_number("--join-fd", optarg, 3, 1023, &n, err);
+		c->join_fd = (int)n;
+		break;
 	case OPT_PRIVATE:
 		rc = cli_parse_number("--private-fd", optarg, 3, 1023, &n, err);
 		c->private_fd = (int)n;
@@ -151,6 +173,23 @@ static int choose_cpu(struct sv_node_config *c, struct sv_error *err)
 	return 0;
 }
 
+/* A private one is placed and isolated by the VM process that started it. */
+static int enforce(struct enforcement *e, struct sv_node_config *c, struct sv_error *err)
+{
+	enum sv_isolate mode;
+	int rc = enforce_parse(isolate_text, &mode, err);
+
+	if (rc == 0)
+		rc = enforce_open(e, err);
+	if (rc == 0 && !c->sidecores)
+		rc = choose_cpu(c, err);
+	if (rc == 0)
+		rc = enforce_sidecores(e, c->cpu, c->sidecores, mode, share_cores, isolate_text, err);
+	if (rc == 0)
+		c->join_fd = enforce_join_fd(e, c->cpu[0]);
+	return rc;
+}
+
 int cli_serve(int argc, char **argv)
 {
 	static struct disks disks;
@@ -161,6 +200,7 @@ int cli_serve(int argc, char **argv)
 		.devices = &disks,
 		.control_cpu = -1,
 		.idle_spin_us = DEFAULT_IDLE_US};
+	static struct enforcement e;
 	struct sv_error err = {""};
 	int opt, rc;
 
@@ -181,10 +221,12 @@ int cli_serve(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage_error("serve", "unexpected operand '%s'", argv[optind]);
-	if (!c.sidecores) {
-		rc = choose_cpu(&c, &err);
-		if (rc < 0)
+	if (c.private_fd < 0) {
+		rc = enforce(&e, &c, &err);
+		if (rc < 0) {
+			enforce_close(&e);
 			return cli_fail(&err, rc);
+		}
 	}
 	if (c.control_cpu < 0)
 		c.control_cpu = c.cpu[0];
@@ -195,5 +237,7 @@ int cli_serve(int argc, char **argv)
 		fprintf(stderr, "sidevisor serve: %u sidecore%s, the first on CPU %d; VMs attach at %s\n",
 			c.sidecores, c.sidecores == 1 ? "" : "s", c.cpu[0], c.socket);
 	rc = sv_node_run(&c, &err);
+	if (c.private_fd < 0)
+		enforce_close(&e);
 	return rc < 0 ? cli_fail(&err, rc) : EXIT_DONE;
 }

@@ -107,6 +107,8 @@ char *sv_stats_json(struct sv_vm *vm)
 		json_integer((json_int_t)(sv_load_relaxed(&vm->pio.unassigned) +
 					  sv_load_relaxed(&vm->mmio.unassigned))));
 	json_object_set_new(o, "vcpus", vcpus);
+	if (vm->config->placement)
+		json_object_set_new(o, "placement", json_loads(vm->config->placement, 0, NULL));
 	json_object_set_new(o, "kvm", kvm_stats(sfd));
 	if (sfd >= 0)
 		close(sfd);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/pin.h>
 #include <channels/atomics.h>
 
 #include "acpi.h"
@@ -63,6 +64,24 @@ static void run_loop(struct sv_vcpu *vcpu)
 	}
 }
 
+/* The guest cores are a cpuset of their own: in first, then to the core. */
+static bool enter_core(struct sv_vcpu *vcpu)
+{
+	const struct sv_vm_config *config = vcpu->vm->config;
+	struct sv_error err;
+	int rc;
+
+	if (config->join_fd <= 0)
+		return true;
+	rc = sv_pin_self(config->join_fd, config->vcpu_cpu[vcpu->index]);
+	if (rc < 0) {
+		sv_fail(&err, -rc, "vCPU %u: cannot enter the cpuset and run on CPU %d: %s",
+			vcpu->index, config->vcpu_cpu[vcpu->index], strerror(-rc));
+		sv_vm_end(vcpu->vm, SV_END_ERROR, 0, &err);
+	}
+	return rc == 0;
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct sv_vcpu *vcpu = arg;
@@ -73,7 +92,8 @@ static void *vcpu_thread(void *arg)
 	sigemptyset(&kick);
 	sigaddset(&kick, KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
-	run_loop(vcpu);
+	if (enter_core(vcpu))
+		run_loop(vcpu);
 	this_run = NULL;
 	return NULL;
 }
@@ -178,7 +198,7 @@ static int start_one(struct sv_vcpu *vcpu, struct sv_error *err)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 128 * 1024);
-	if (cpu >= 0) {
+	if (cpu >= 0 && vcpu->vm->config->join_fd <= 0) {
 		CPU_ZERO(&set);
 		CPU_SET(cpu, &set);
 		pthread_attr_setaffinity_np(&attr, sizeof(set), &set);

@@ -10,10 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The kernel owns the affinity of managed interrupts; others may have no vector elsewhere, or be gone. */
+/*
+ * The kernel owns the affinity of managed interrupts (EIO, EPERM since 6.x); others may have no
+ * vector elsewhere, or be gone. Who may not write at all has failed at the default affinity before.
+ */
 static bool is_refusal(int rc)
 {
-	return rc == -EIO || rc == -EINVAL || rc == -ENOSPC || rc == -ENOENT;
+	return rc == -EIO || rc == -EPERM || rc == -EINVAL || rc == -ENOSPC || rc == -ENOENT;
 }
 
 static int stake_irq(struct making *m, const char *name, int *numbers, unsigned *n)

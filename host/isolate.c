@@ -162,10 +162,18 @@ static void close_fds(struct sv_isolation *iso)
 	iso->tasks_fd = iso->dma_fd = -1;
 }
 
+/* What a group that failed has opened is closed. */
+static void close_group_fd(const struct sv_isolation *iso, const struct sv_isolation *before)
+{
+	if (iso->tasks_fd != before->tasks_fd)
+		close(iso->tasks_fd);
+}
+
 static int make_groups(struct making *m, struct sv_error *err)
 {
 	for (size_t i = 0; i < GROUPS; i++) {
 		const struct group *g = &groups[i];
+		struct sv_isolation before = *m->iso;
 		struct sv_error why = {""};
 		int rc = g->make(m, &why);
 
@@ -173,6 +181,8 @@ static int make_groups(struct making *m, struct sv_error *err)
 			continue;
 		if (is_refusal(rc) && (m->req->mode == SV_ISOLATE_AUTO || !g->required)) {
 			leave(m->j, m->iso, g->kinds);
+			close_group_fd(m->iso, &before);
+			*m->iso = before;
 			making_note(m, "%s", why.text);
 			continue;
 		}
@@ -232,6 +242,7 @@ int sv_isolation_make(const struct sv_isolation_request *req, struct sv_isolatio
 		return rc;
 	journal_settle(&j, journal_owner_is_dead, &j, false, NULL);
 	choose_taken(&m);
+	iso->cpus = m.taken;
 	rc = sv_cpus_empty(&m.taken) ? 0 : make_groups(&m, err);
 	if (rc == 0) {
 		leave(&j, iso, 0); /* entries that came to nothing */

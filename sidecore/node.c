@@ -89,7 +89,9 @@ static int start_sidecores(struct sv_node *n, struct sv_error *err)
 {
 	for (unsigned i = 0; i < n->config.sidecores; i++) {
 		struct sv_reactor_config rc = {
-			.cpu = n->config.cpu[i], .idle_spin_us = n->config.idle_spin_us};
+			.cpu = n->config.cpu[i],
+			.join_fd = n->config.join_fd,
+			.idle_spin_us = n->config.idle_spin_us};
 		int ret;
 
 		n->sidecore[i] = (struct sv_sidecore){.host = {.attach = host_attach,

@@ -14,10 +14,12 @@
 #include <unistd.h>
 #include <urcu-qsbr.h>
 
+#include <base/pin.h>
 #include <channels/atomics.h>
 #include <channels/wait.h>
 
 #define SLEEP_DEADLINE_MS 1000
+#define ENTER_MS 5000
 #define DEFAULT_REST_US 50
 #define DEFAULT_BUDGET 64u
 #define RETIRED_MAX 64u /* snapshots that wait for the next grace period */
@@ -34,6 +36,7 @@ struct sv_reactor {
 	struct table *table; /* RCU */
 	pthread_t thread;
 	bool threaded;
+	int entered; /* 1: the thread is on its CPU; -errno: it cannot */
 	int stop;
 	int epoll_fd, wake_fd;
 	uint64_t rest_ticks, sleep_ticks; /* without work for so long: rest, sleep */
@@ -175,7 +178,11 @@ static void *reactor_thread(void *arg)
 {
 	struct sv_reactor *r = arg;
 	uint64_t quiet_since;
+	int rc = r->config.join_fd > 0 ? sv_pin_self(r->config.join_fd, r->config.cpu) : 0;
 
+	sv_store_release(&r->entered, rc < 0 ? rc : 1);
+	if (rc < 0)
+		return NULL;
 	rcu_register_thread();
 	quiet_since = r->attributed = sv_tsc();
 	while (!sv_load_acquire(&r->stop)) {
@@ -194,6 +201,24 @@ static void *reactor_thread(void *arg)
 	return NULL;
 }
 
+/* Has the thread reached its CPU? Return: 0, or -errno with a sentence and the thread is gone. */
+static int wait_entered(struct sv_reactor *r, struct sv_error *err)
+{
+	struct timespec slice = {.tv_nsec = 1000000};
+	int entered = 0;
+
+	for (int ms = 0; ms < ENTER_MS && !(entered = sv_load_acquire(&r->entered)); ms++)
+		nanosleep(&slice, NULL);
+	if (entered > 0)
+		return 0;
+	sv_store_release(&r->stop, 1);
+	pthread_join(r->thread, NULL);
+	r->threaded = false;
+	return sv_fail(err, entered ? -entered : ETIMEDOUT,
+		"a sidecore cannot enter its cpuset and run on CPU %d: %s", r->config.cpu,
+		strerror(entered ? -entered : ETIMEDOUT));
+}
+
 static int start_thread(struct sv_reactor *r, struct sv_error *err)
 {
 	pthread_attr_t attr;
@@ -205,7 +230,8 @@ static int start_thread(struct sv_reactor *r, struct sv_error *err)
 	CPU_ZERO(&set);
 	CPU_SET(r->config.cpu, &set);
 	pthread_attr_init(&attr);
-	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	if (r->config.join_fd <= 0)
+		pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS); /* base/memtrap.h */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -220,7 +246,7 @@ static int start_thread(struct sv_reactor *r, struct sv_error *err)
 	}
 	snprintf(name, sizeof(name), "sidecore-%d", r->config.cpu);
 	pthread_setname_np(r->thread, name);
-	return 0;
+	return r->config.join_fd > 0 ? wait_entered(r, err) : 0;
 }
 
 /* The longest rest of a CPU that needs no line to watch: our own line stands in for one. */

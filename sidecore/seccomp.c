@@ -16,7 +16,7 @@ static const char *const allowed[] = {
 	"brk", "munmap", "mremap", "madvise", "futex", "clone", "clone3", "exit",
 	"exit_group", "set_robust_list", "rseq", "sched_yield", "sched_setaffinity",
 	"sched_getaffinity", "set_tid_address", "gettid", "getpid", "membarrier", "prctl",
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "tgkill",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "tgkill", "wait4",
 	/* time */
 	"clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday",
 	/* descriptors */

@@ -77,6 +77,18 @@ expect "node is no socket" 1 "no sidevisor node service" "$sv" run --node "$dir/
 expect "stats of nobody" 1 "no VM of this name" "$sv" stats nobody-here
 expect "stop nobody" 1 "no VM of this name" "$sv" stop nobody-here
 expect "stats without a name" 2 "name one VM" "$sv" stats
+run "isolate" 2 "auto, require, none" --kernel "$dir/zeros" --isolate some
+expect "isolate in the environment" 2 "SIDEVISOR_ISOLATE=some" env SIDEVISOR_ISOLATE=some "$sv" run \
+	--kernel "$dir/zeros"
+run "placement missing" 2 "$dir/none" --kernel "$dir/zeros" --placement "$dir/none"
+run "placement is none" 2 "$dir/zeros.*placement" --kernel "$dir/zeros" --placement "$dir/zeros"
+run "placement and CPUs" 2 "leave --cpus" --kernel "$dir/zeros" --placement "$dir/zeros" --cpus 0
+expect "run directory" 1 "SIDEVISOR_RUN_DIR=$dir/zeros" env SIDEVISOR_RUN_DIR="$dir/zeros" "$sv" run \
+	--private --kernel "$dir/zeros"
+expect "restore-host operand" 2 "no operand" "$sv" restore-host all
+mkdir "$dir/run" && echo "not a journal" >"$dir/run/host.journal"
+expect "hostile journal" 1 "$dir/run/host.journal: not a journal of ours" \
+	env SIDEVISOR_RUN_DIR="$dir/run" "$sv" restore-host
 expect "serve on a foreign file" 1 "$dir/zeros" "$sv" serve --socket "$dir/zeros"
 
 if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
@@ -103,15 +115,18 @@ if [ -w /dev/kvm ] && found=$(sh "$(dirname "$0")/../node/fetch.sh" kernel 6.1 2
 	run "disk empty" 2 "$dir/empty" --kernel "$VMLINUZ" --disk "path=$dir/empty"
 	run "disk is a directory" 1 "$dir/dir" --kernel "$VMLINUZ" --disk "path=$dir/dir"
 	run "disk of an odd size" 2 "$dir/odd" --kernel "$VMLINUZ" --disk "path=$dir/odd"
-	"$sv" run --private --quiet --console none --name "holder-$$" --kernel "$VMLINUZ" \
+	"$sv" run --private --quiet --console none --name "holder-$$" --share-cores --kernel "$VMLINUZ" \
 		--disk "path=$dir/disk" </dev/null &
 	holder=$!
 	for n in $(seq 100); do
 		"$sv" stats "holder-$$" >/dev/null 2>&1 && break
 		sleep 0.1
 	done
-	run "disk locked by another VM" 1 "$dir/disk.*(in use|locked)" --kernel "$VMLINUZ" --disk "path=$dir/disk"
-	run "name taken" 1 "holder-$$.*running" --kernel "$VMLINUZ" --name "holder-$$"
+	run "core of another VM" 1 "CPU [0-9]+ .*of .holder-$$.*--share-cores" --kernel "$VMLINUZ" \
+		--cpus "$("$sv" ps --json | sed -n 's/^ *"cpu": \([0-9]*\),$/\1/p' | head -n 1)"
+	run "disk locked by another VM" 1 "$dir/disk.*(in use|locked)" --share-cores --kernel "$VMLINUZ" --disk "path=$dir/disk"
+	run "name taken" 1 "holder-$$.*running" --share-cores \
+		--kernel "$VMLINUZ" --name "holder-$$"
 	"$sv" stop "holder-$$"
 	wait "$holder"
 else

@@ -80,6 +80,8 @@ struct sv_vm_config {
 	/* CPU of the sidecore that serves vCPU i's channel; -1: vCPU 0's, or the node chooses. */
 	int vcpu_sidecore_cpu[SV_MAX_VCPUS];
 	int control_cpu;
+	int join_fd; /* the cpuset that vCPU threads enter (base/pin.h); 0: none */
+	const char *placement; /* a JSON object that `stats` shows; NULL: none */
 	int memory_node[SV_MAX_NODES]; /* host node of guest node i; -1: not bound */
 	bool no_populate;
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */

@@ -37,6 +37,7 @@ struct sv_isolation {
 	unsigned irqs_moved, irqs_refused; /* refused: the kernel manages them itself */
 	bool default_irq, workqueue, dma_latency, exclusive;
 	enum sv_cpuset_kind cpuset;
+	struct sv_cpus cpus;	/* the guest cores, and sidecores where there was room for that */
 	char cgroup[512];	/* the cpuset's directory, "" when there is none */
 	/*
 	 * A thread that writes "0" here becomes one of the cpuset's, and may then be pinned to its CPUs;

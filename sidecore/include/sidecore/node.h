@@ -20,6 +20,7 @@
 struct sv_node_config {
 	int cpu[SV_NODE_SIDECORES]; /* one sidecore on each */
 	unsigned sidecores;
+	int join_fd;	     /* sidecore threads enter this cpuset (base/pin.h); 0: none */
 	int control_cpu;     /* of the control thread; -1: where it is */
 	const char *socket;  /* listen there; NULL with private_fd */
 	int private_fd;      /* one connected client, the node ends with it; -1: none */

@@ -25,6 +25,7 @@ struct sv_reactor;
 
 struct sv_reactor_config {
 	int cpu;		/* pinned to it; -1: not pinned, and no thread: stepped by hand */
+	int join_fd;		/* a cpuset that the thread enters first (base/pin.h); 0: none */
 	uint64_t idle_spin_us;	/* without work for so long: sleep. SV_IDLE_NEVER: poll for ever */
 	uint64_t idle_rest_us;	/* without work for so long: rest between looks; 0: 50 */
 	unsigned budget;	/* units of work a poller gets per turn; 0: 64 */
