@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <host/cpus.h>
 #include <vmm/vmm.h>
 
 #include "cli.h"
@@ -66,6 +67,7 @@ static void print_stats(const json_t *o)
 		(long long)get_int(o, "pid"), get_text(o, "substrate"),
 		json_is_true(json_object_get(o, "emulated")) ? " (emulated)" : "",
 		get_text(o, "state"), (long long)(get_int(o, "memory_bytes") >> 20));
+	print_placement(json_object_get(o, "placement"));
 	printf("exits to sidevisor: %lld\n", (long long)get_int(o, "exits_to_us"));
 	json_array_foreach(json_object_get(o, "vcpus"), i, vcpu) {
 		printf("\nvCPU %lld on CPU %lld: %lld exits to sidevisor, %lld kicks\n",
@@ -75,6 +77,46 @@ static void print_stats(const json_t *o)
 		printf("  counted by KVM:\n");
 		print_object(json_object_get(vcpu, "kvm"), "    ");
 	}
+}
+
+/* A JSON list of CPUs or nodes as "2-3,6"; those that are not given (-1) as "any". */
+static const char *list_of(const json_t *placement, const char *key, char *text, size_t bytes)
+{
+	const json_t *a = json_object_get(placement, key);
+	struct sv_cpus set = {{0}};
+	bool any = false;
+
+	for (size_t i = 0; i < json_array_size(a); i++) {
+		int n = (int)json_integer_value(json_array_get(a, i));
+
+		any |= n < 0;
+		sv_cpus_set(&set, n);
+	}
+	if (!json_array_size(a) || any || sv_cpus_print_list(&set, text, bytes) < 0)
+		snprintf(text, bytes, "%s", any ? "any" : "?");
+	return text;
+}
+
+static void print_placement(const json_t *p)
+{
+	const json_t *iso = json_object_get(p, "isolation"), *notes = json_object_get(iso, "notes");
+	char guest[256], sidecore[256], nodes[256];
+	json_t *note;
+	size_t i;
+
+	if (!p)
+		return;
+	printf("guest cores %s, %s sidecore %s, control CPU %lld, memory on node %s (%s)\n",
+		list_of(p, "vcpu_cpus", guest, sizeof(guest)),
+		json_is_true(json_object_get(p, "private_sidecores")) ? "private" : "node's",
+		list_of(p, "sidecore_cpus", sidecore, sizeof(sidecore)),
+		(long long)get_int(p, "control_cpu"),
+		list_of(p, "memory_nodes", nodes, sizeof(nodes)), get_text(p, "policy"));
+	printf("on the host: %lld interrupts moved away, %lld refused; cpuset %s%s%s\n",
+		(long long)get_int(iso, "irqs_moved"), (long long)get_int(iso, "irqs_refused"),
+		get_text(iso, "cpuset"), *get_text(iso, "cgroup") ? " " : "", get_text(iso, "cgroup"));
+	json_array_foreach((json_t *)(uintptr_t)notes, i, note)
+		printf("    not isolated: %s\n", json_string_value(note));
 }
 
 int cli_stats(int argc, char **argv)
@@ -131,14 +173,21 @@ int cli_ps(int argc, char **argv)
 		puts(text);
 		free(text);
 	} else {
-		printf("%-20s %8s %6s %10s %-10s %s\n", "NAME", "PID", "VCPUS", "MEMORY", "STATE",
-			"SUBSTRATE");
-		json_array_foreach(all, i, name)
-			printf("%-20s %8lld %6zu %9lldM %-10s %s\n", get_text(name, "name"),
+		printf("%-20s %8s %6s %10s %-10s %-10s %-12s %-9s %s\n", "NAME", "PID", "VCPUS",
+			"MEMORY", "STATE", "SUBSTRATE", "GUEST-CORES", "SIDECORE", "NODES");
+		json_array_foreach(all, i, name) {
+			const json_t *p = json_object_get(name, "placement");
+			char guest[256], sidecore[256], nodes[256];
+
+			printf("%-20s %8lld %6zu %9lldM %-10s %-10s %-12s %-9s %s\n", get_text(name, "name"),
 				(long long)get_int(name, "pid"),
 				json_array_size(json_object_get(name, "vcpus")),
 				(long long)(get_int(name, "memory_bytes") >> 20),
-				get_text(name, "state"), get_text(name, "substrate"));
+				get_text(name, "state"), get_text(name, "substrate"),
+				list_of(p, "vcpu_cpus", guest, sizeof(guest)),
+				list_of(p, "sidecore_cpus", sidecore, sizeof(sidecore)),
+				list_of(p, "memory_nodes", nodes, sizeof(nodes)));
+		}
 	}
 	json_decref(list);
 	json_decref(all);
