@@ -212,19 +212,25 @@ static int write_record(struct enforcement *e, struct run_options *o, bool priva
 int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, struct sv_error *err)
 {
 	struct sv_isolation_request req = {.name = o->name, .mode = o->isolate, .shared = o->share_cores};
-	unsigned sidecores = o->sidecores;
+	struct run_options *asked = malloc(sizeof(*asked));
 	struct sv_cpus theirs;
 	int rc = -EBUSY;
 
+	if (!asked)
+		return sv_fail(err, ENOMEM, "out of memory");
+	*asked = *o;
 	/* Another VM may claim between our look and our claim: choose again, if the choice is ours. */
 	for (int i = 0; i < TRIES && rc == -EBUSY; i++) {
-		o->sidecores = sidecores;
+		*o = *asked;
 		rc = place_and_claim(e, o, privately, err);
 		if (rc == -EBUSY && o->cpus_given)
 			break;
 	}
+	free(asked);
 	if (rc < 0)
 		return rc;
+	for (unsigned i = 0; i < o->placement_nodes && o->placement_nodes == o->vm.topology.nodes; i++)
+		o->vm.memory_node[i] = o->placement_node[i];
 	guest_cpus(o, &req.guest, privately ? &req.sidecore : &theirs);
 	rc = isolate(e, &req, o->isolate_given, err);
 	if (rc == 0)

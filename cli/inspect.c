@@ -58,27 +58,6 @@ static void print_object(const json_t *o, const char *indent)
 			printf("%s%-32s %lld\n", indent, key, (long long)json_integer_value(value));
 }
 
-static void print_stats(const json_t *o)
-{
-	json_t *vcpu;
-	size_t i;
-
-	printf("%s: pid %lld, %s%s, %s, %lld MiB\n", get_text(o, "name"),
-		(long long)get_int(o, "pid"), get_text(o, "substrate"),
-		json_is_true(json_object_get(o, "emulated")) ? " (emulated)" : "",
-		get_text(o, "state"), (long long)(get_int(o, "memory_bytes") >> 20));
-	print_placement(json_object_get(o, "placement"));
-	printf("exits to sidevisor: %lld\n", (long long)get_int(o, "exits_to_us"));
-	json_array_foreach(json_object_get(o, "vcpus"), i, vcpu) {
-		printf("\nvCPU %lld on CPU %lld: %lld exits to sidevisor, %lld kicks\n",
-			(long long)get_int(vcpu, "vcpu"), (long long)get_int(vcpu, "cpu"),
-			(long long)get_int(vcpu, "exits_to_us"), (long long)get_int(vcpu, "kicks"));
-		print_object(json_object_get(vcpu, "exits"), "    ");
-		printf("  counted by KVM:\n");
-		print_object(json_object_get(vcpu, "kvm"), "    ");
-	}
-}
-
 /* A JSON list of CPUs or nodes as "2-3,6"; those that are not given (-1) as "any". */
 static const char *list_of(const json_t *placement, const char *key, char *text, size_t bytes)
 {
@@ -117,6 +96,27 @@ static void print_placement(const json_t *p)
 		get_text(iso, "cpuset"), *get_text(iso, "cgroup") ? " " : "", get_text(iso, "cgroup"));
 	json_array_foreach((json_t *)(uintptr_t)notes, i, note)
 		printf("    not isolated: %s\n", json_string_value(note));
+}
+
+static void print_stats(const json_t *o)
+{
+	json_t *vcpu;
+	size_t i;
+
+	printf("%s: pid %lld, %s%s, %s, %lld MiB\n", get_text(o, "name"),
+		(long long)get_int(o, "pid"), get_text(o, "substrate"),
+		json_is_true(json_object_get(o, "emulated")) ? " (emulated)" : "",
+		get_text(o, "state"), (long long)(get_int(o, "memory_bytes") >> 20));
+	print_placement(json_object_get(o, "placement"));
+	printf("exits to sidevisor: %lld\n", (long long)get_int(o, "exits_to_us"));
+	json_array_foreach(json_object_get(o, "vcpus"), i, vcpu) {
+		printf("\nvCPU %lld on CPU %lld: %lld exits to sidevisor, %lld kicks\n",
+			(long long)get_int(vcpu, "vcpu"), (long long)get_int(vcpu, "cpu"),
+			(long long)get_int(vcpu, "exits_to_us"), (long long)get_int(vcpu, "kicks"));
+		print_object(json_object_get(vcpu, "exits"), "    ");
+		printf("  counted by KVM:\n");
+		print_object(json_object_get(vcpu, "kvm"), "    ");
+	}
 }
 
 int cli_stats(int argc, char **argv)

@@ -484,7 +484,7 @@ static int take_placement(struct run_options *o, struct sv_error *err)
 	for (unsigned i = 0; i < r->vcpus && rc == 0; i++)
 		o->vm.vcpu_cpu[i] = r->vcpu_cpu[i];
 	for (unsigned i = 0; i < r->nodes && rc == 0; i++)
-		o->vm.memory_node[i] = r->memory_node[i];
+		o->placement_node[o->placement_nodes++] = r->memory_node[i];
 	o->cpus_given = true;
 	o->private_node |= r->private_sidecores;
 	o->placement_control = r->control_cpu;

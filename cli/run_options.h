@@ -30,7 +30,9 @@ struct run_options {
 	bool isolate_given;	  /* then what could not be done is said */
 	const char *placement;	  /* a placement file to repeat */
 	const char *keep_placement; /* write ours there */
-	int placement_control;	  /* what it says about the control thread's CPU */
+	int placement_control;	  /* what it says: the control thread's CPU, the guest's nodes' */
+	int placement_node[SV_MAX_NODES];
+	unsigned placement_nodes;
 	bool smt_sibling;
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */

@@ -87,6 +87,8 @@ const struct rule rules_guest[] = {
 		"place the guest near this device", NULL),
 	SWITCH("share_cores", "its cores may be shared with a VM whose profile says so too",
 		"off"),
+	RULE(CHOICE, "isolate", "auto, require or none",
+		"keep interrupts and other threads off the guest cores", NULL),
 	SWITCH("untrusted", "nothing else on the SMT siblings of its cores", "off"),
 	BOUND(AUTO_NUMBER, 1, 1024, "sidecores", "auto or a whole number from 1 to 1024",
 		"sidecores that serve this guest", "auto"),

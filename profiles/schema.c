@@ -20,6 +20,8 @@ static const cyaml_strval_t policies[] = {{"locality", SV_PROFILE_LOCALITY},
 	{"spread", SV_PROFILE_SPREAD}, {"smt-sibling", SV_PROFILE_SMT_SIBLING}};
 static const cyaml_strval_t consoles[] = {
 	{"stdio", SV_PROFILE_STDIO}, {"serial", SV_PROFILE_SERIAL}, {"none", SV_PROFILE_NONE}};
+static const cyaml_strval_t isolates[] = {{"auto", SV_PROFILE_ISOLATE_AUTO},
+	{"require", SV_PROFILE_ISOLATE_REQUIRE}, {"none", SV_PROFILE_ISOLATE_NONE}};
 static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", SV_PROFILE_FULL}};
 
 static const cyaml_schema_field_t guest_disk_fields[] = {
@@ -44,8 +46,8 @@ static const cyaml_schema_field_t guest_fields[] = {
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, G, disks, &guest_disk, 0, SV_PROFILE_GUEST_DISKS),
 	CHOICE(G, console, consoles), TEXT(G, cpus), TEXT(G, sidecore), BOOL(G, smt_sibling),
 	BOOL(G, overcommit), TEXT(G, node), BOOL(G, private), TEXT(G, idle),
-	CHOICE(G, irqchip, irqchips), BOOL(G, exit_port), BOOL(G, fw_cfg), BOOL(G, boot32),
-	BOOL(G, populate), NUMBER(G, ring_entries), BOOL(G, allow_bench),
+	CHOICE(G, irqchip, irqchips), CHOICE(G, isolate, isolates), BOOL(G, exit_port),
+	BOOL(G, fw_cfg), BOOL(G, boot32), BOOL(G, populate), NUMBER(G, ring_entries), BOOL(G, allow_bench),
 	BOOL(G, direct_paging), BOOL(G, quiet),
 	BOOL(G, json), BOOL(G, smt), TEXT(G, near), BOOL(G, share_cores), BOOL(G, untrusted),
 	TEXT(G, sidecores), CHOICE(G, sidecore_policy, policies), CYAML_FIELD_END};

@@ -37,6 +37,7 @@ enum sv_profile_policy {
 
 enum sv_profile_console { SV_PROFILE_STDIO, SV_PROFILE_SERIAL, SV_PROFILE_NONE };
 enum sv_profile_irqchip { SV_PROFILE_SPLIT, SV_PROFILE_FULL };
+enum sv_profile_isolate { SV_PROFILE_ISOLATE_AUTO, SV_PROFILE_ISOLATE_REQUIRE, SV_PROFILE_ISOLATE_NONE };
 
 /* Every member but the paths of disks may be NULL: not given. Paths are relative to the caller's
  * directory or absolute, never to the file's. */
@@ -60,6 +61,7 @@ struct sv_profile_guest {
 	unsigned disks_count;
 	enum sv_profile_console *console;
 	enum sv_profile_irqchip *irqchip;
+	enum sv_profile_isolate *isolate;
 	char *cpus, *sidecore, *idle, *node;
 	unsigned *ring_entries;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate, *allow_bench,
