@@ -35,6 +35,7 @@
 #define AMD_DIE 3u
 #define AMD_SOCKET 4u
 
+#define LEAF_BRAND 0x80000002u /* and the two that follow: the name of the processor */
 #define LEAF_KVM KVM_CPUID_SIGNATURE
 #define LEAF_KVM_FEATURES KVM_CPUID_FEATURES
 #define LEAF_KVM_FREQUENCY 0x40000010u
@@ -431,6 +432,9 @@ static void add_capabilities(const struct sv_vm *vm, struct kvm_cpuid2 *t, unsig
 		c->ecx |= LEAF1_ECX_TSC_DEADLINE;
 	if (guest_may_mwait(vm) && __get_cpuid(5, &eax, &ebx, &ecx, &edx))
 		put(&e, 5, 0, false, eax, ebx, ecx, edx);
+	for (uint32_t leaf = LEAF_BRAND; leaf < LEAF_BRAND + 3; leaf++)
+		if (__get_cpuid(leaf, &eax, &ebx, &ecx, &edx))
+			put(&e, leaf, 0, false, eax, ebx, ecx, edx);
 }
 
 int sv_cpuid_build(const struct sv_vm *vm, unsigned vcpu, struct kvm_cpuid2 *out,

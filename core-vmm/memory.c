@@ -23,10 +23,6 @@
 #define MIB (1ull << 20)
 #define HUGE_2M (2 * MIB)
 
-#ifndef MADV_COLLAPSE /* since Linux 6.1 */
-#define MADV_COLLAPSE 25
-#endif
-
 static uint64_t round_up(uint64_t v, uint64_t to)
 {
 	return (v + to - 1) & ~(to - 1);
@@ -173,35 +169,6 @@ static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 	return 0;
 }
 
-/*
- * Huge pages for a memfd where the administrator reserved none and shmem_enabled says never: each
- * extent gets one page, by the memory policy, and the kernel makes a huge page of it on that node.
- * Best effort: what it cannot do is populated in small pages.
- */
-static void make_huge(uint8_t *ram, uint64_t bytes)
-{
-	for (uint64_t at = 0; at + HUGE_2M <= bytes; at += HUGE_2M)
-		if (madvise(ram + at, 1, MADV_POPULATE_WRITE) < 0 ||
-			(madvise(ram + at, HUGE_2M, MADV_COLLAPSE) < 0 && errno != EAGAIN &&
-				errno != EBUSY))
-			return;
-}
-
-static int populate(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
-{
-	uint64_t bytes = vm->config->memory_bytes;
-
-	if (vm->config->no_populate)
-		return 0;
-	make_huge(ram, bytes);
-	if (madvise(ram, bytes, MADV_POPULATE_WRITE) == 0)
-		return 0;
-	if (errno == EINVAL) /* before 5.14: touched by the guest instead */
-		return 0;
-	return sv_fail(err, errno, "--memory %lluM: the machine cannot give it now: %s",
-		(unsigned long long)(bytes / MIB), strerror(errno));
-}
-
 static int give_to_kvm(struct sv_vm *vm, struct sv_error *err)
 {
 	for (unsigned i = 0; i < vm->gmem.n; i++) {
@@ -269,7 +236,7 @@ static int make_ram(struct sv_vm *vm, struct sv_error *err)
 		add_region(vm, LAYOUT_HIGH, vm->ram_high_bytes, ram + vm->ram_low_bytes, fd,
 			vm->ram_low_bytes);
 	rc = bind_ram(vm, ram, err);
-	return rc < 0 ? rc : populate(vm, ram, err);
+	return rc < 0 ? rc : sv_memory_populate(vm, ram, err);
 }
 
 static int make_window(struct sv_vm *vm, struct sv_error *err)

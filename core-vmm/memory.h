@@ -13,6 +13,13 @@
 int sv_memory_create(struct sv_vm *vm, struct sv_error *err);
 void sv_memory_destroy(struct sv_vm *vm);
 
+/*
+ * memory_populate.c: make the pages of RAM at @ram now, huge ones where the kernel can, by several
+ * threads that end before it returns. Nothing where the configuration says so. Return: 0, or -errno
+ * with a sentence.
+ */
+int sv_memory_populate(const struct sv_vm *vm, uint8_t *ram, struct sv_error *err);
+
 /* Bytes from one vCPU's channel to the next. */
 uint64_t sv_memory_channel_stride(const struct sv_vm *vm);
 

@@ -52,6 +52,7 @@ static void ports_write(void *dev, uint64_t off, const void *data, unsigned len)
 		sv_vm_end(p->vm, SV_END_CRASH, (int)v, NULL);
 		break;
 	case SV_PORT_EARLY:
+		sv_output_wait(p->out);
 		sv_output_put(p->out, data, 1);
 		break;
 	case SV_PORT_BENCH:

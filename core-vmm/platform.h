@@ -16,12 +16,19 @@ struct sv_serial;
 
 /*
  * output.c: bytes of the guest on their way to a descriptor, bounded. vCPU threads append, the
- * control thread writes; nobody blocks.
+ * control thread writes and never blocks for long. Nothing is lost while the reader reads at least
+ * something each second; what is lost is said at the end.
  */
 struct sv_output *sv_output_create(int fd, struct sv_error *err); /* @fd -1: everything is dropped */
 void sv_output_destroy(struct sv_output *o); /* writes what is left to a reader that reads */
 /* Append what fits. Context: any. Return: bytes taken. */
 unsigned sv_output_put(struct sv_output *o, const void *bytes, unsigned n);
+/*
+ * Wait until a byte fits, at most a second; after a wait in vain not at all, until something was
+ * read. Context: vCPU thread, no lock held that the control thread takes.
+ */
+void sv_output_wait(struct sv_output *o);
+/* Room for all that a driver writes before it looks again. */
 bool sv_output_has_room(struct sv_output *o);
 /* Readable while there is something to write: then call flush. Context: control thread. */
 int sv_output_poll_fd(const struct sv_output *o);

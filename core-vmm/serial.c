@@ -208,6 +208,9 @@ static void serial_write(void *dev, uint64_t off, const void *data, unsigned len
 	struct sv_serial *s = dev;
 
 	(void)len;
+	/* Linux gives up on a transmitter that is full for 10 ms, and writes all the same. */
+	if (off == UART_TX)
+		sv_output_wait(s->out);
 	pthread_mutex_lock(&s->lock);
 	write_register(s, (unsigned)off, *(const uint8_t *)data);
 	update_line(s);

@@ -483,7 +483,7 @@ int sv_vmm_run(const struct sv_vm_config *config, int node_sock, int sigfd,
 		control_loop(r);
 		note_start(&r->vm);
 		sv_vcpus_stop(&r->vm);
-		sv_console_drain(&r->console, 200);
+		sv_console_drain(&r->console, 2000);
 		fill_result(&r->vm, result);
 		sv_steps_down(steps, STEPS, r);
 	}

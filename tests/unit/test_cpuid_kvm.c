@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -13,6 +14,22 @@
 #include "machine_by_hand.h"
 
 #define CAPACITY 256u
+
+/* The guest reads the processor's name as this process does. */
+static void expect_brand(const struct kvm_cpuid2 *t)
+{
+	for (unsigned leaf = 0x80000002; leaf < 0x80000005; leaf++) {
+		unsigned want[4], found = 0;
+
+		__asm__("cpuid"
+			: "=a"(want[0]), "=b"(want[1]), "=c"(want[2]), "=d"(want[3])
+			: "a"(leaf), "c"(0));
+		for (unsigned i = 0; i < t->nent; i++)
+			if (t->entries[i].function == leaf)
+				found += !memcmp(&t->entries[i].eax, want, sizeof(want));
+		cr_expect_eq(found, 1, "leaf %#x", leaf);
+	}
+}
 
 Test(cpuid_kvm, takes_the_table_of_every_vcpu)
 {
@@ -38,6 +55,7 @@ Test(cpuid_kvm, takes_the_table_of_every_vcpu)
 		t->nent = CAPACITY;
 		cr_assert_eq(sv_cpuid_build(&m->vm, i, t, &err), 0, "%s", err.text);
 		cr_assert_eq(ioctl(fd, KVM_SET_CPUID2, t), 0);
+		expect_brand(t);
 		close(fd);
 	}
 	close(m->vm.vm_fd);
