@@ -50,7 +50,19 @@ static void left_out(struct importer *i, unsigned line, const char *fmt, ...)
 struct guard {
 	xmlParserCtxtPtr ctxt;
 	int entity_line; /* of the first declaration or reference of an entity; 0: none */
+	int error_line;	 /* of the first error: the others follow from it */
+	struct shown error;
 };
+
+static void on_error(void *ctx, xmlErrorPtr e)
+{
+	struct guard *g = ((xmlParserCtxtPtr)ctx)->_private;
+
+	if (!g->error_line && e->level >= XML_ERR_ERROR && e->message) {
+		g->error_line = e->line > 0 ? e->line : 1;
+		g->error = show_text(e->message, strcspn(e->message, "\n"));
+	}
+}
 
 static void stop_at_entity(void *ctx)
 {
@@ -91,7 +103,6 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 	int *rc)
 {
 	struct guard g = {.ctxt = xmlNewParserCtxt()};
-	xmlErrorPtr e;
 	xmlDocPtr doc;
 
 	*rc = 0;
@@ -100,20 +111,18 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 		return NULL;
 	}
 	g.ctxt->_private = &g;
+	g.ctxt->sax->serror = on_error;
 	g.ctxt->sax->entityDecl = on_entity;
 	g.ctxt->sax->reference = on_reference;
 	g.ctxt->sax->externalSubset = on_external_subset;
 	g.ctxt->sax->resolveEntity = on_resolve;
 	doc = xmlCtxtReadMemory(g.ctxt, text, (int)bytes, NULL, NULL, XML_FLAGS);
-	e = xmlCtxtGetLastError(g.ctxt);
 	if (g.entity_line) {
 		*rc = sv_fail(err, EINVAL,
 			"%s:%d: it has an entity; write the text itself, entities are not followed", name,
 			g.entity_line);
-	} else if (!doc && e && e->message) {
-		struct shown what = show_text(e->message, strcspn(e->message, "\n"));
-
-		*rc = sv_fail(err, EINVAL, "%s:%d: not XML: %s", name, e->line, what.text);
+	} else if (!doc && g.error_line) {
+		*rc = sv_fail(err, EINVAL, "%s:%d: not XML: %s", name, g.error_line, g.error.text);
 	} else if (!doc) {
 		*rc = sv_fail(err, EINVAL, "%s: not XML", name);
 	}
@@ -212,21 +221,21 @@ static void take_type(struct importer *i, const xmlNode *n, const char *text)
 
 static void take_nic(struct importer *i, const xmlNode *n)
 {
-	char mac[64] = "", kind[64] = "";
+	struct shown mac = {""}, kind = {""};
 
 	for (const xmlNode *c = n->children; c; c = c->next) {
 		char *text = is_named(c, "mac") || is_named(c, "type") ? text_of(c) : NULL;
-		struct shown s = show_text(text ? text : "", text ? strlen(text) : 0);
 
 		if (text)
-			snprintf(is_named(c, "mac") ? mac : kind, sizeof(mac), "%s", s.text);
+			*(is_named(c, "mac") ? &mac : &kind) = show_text(text, strlen(text));
 		else if (c->type == XML_ELEMENT_NODE)
 			LEFT_OUT(i, c, "<%.40s> of <%.40s> is left out", (const char *)c->name,
 				(const char *)n->name);
 		free(text);
 	}
 	LEFT_OUT(i, n, "the network card <%.40s>%s%s%s%s is left out: guests have no network yet",
-		(const char *)n->name, *kind ? " of type " : "", kind, *mac ? " with MAC " : "", mac);
+		(const char *)n->name, *kind.text ? " of type " : "", kind.text,
+		*mac.text ? " with MAC " : "", mac.text);
 }
 
 static bool is_nic(const xmlNode *n)

@@ -11,7 +11,7 @@ int report_at(struct sv_profile_report *r, int errnum, const char *file, unsigne
 
 /* A foreign text, shortened, with what a terminal should not see replaced. Return: @buf. */
 struct shown {
-	char text[64];
+	char text[96];
 };
 struct shown show_text(const char *text, size_t bytes);
 

@@ -1,0 +1,27 @@
+# Profiles: the schema against documentation and options, every kind of error, the import of XML.
+sv_test(profile unit/test_profile.c LIBS sv_profiles LABELS unit)
+sv_test(profile_errors unit/test_profile_errors.c LIBS sv_profiles LABELS unit)
+sv_test(profile_import unit/test_profile_import.c LIBS sv_profiles LABELS unit)
+sv_test(profile_mutants fuzz/test_profile_mutants.c fuzz/profile_once.c LIBS sv_profiles LABELS fuzz)
+
+# The options of `run` as the program has them: its own sources, without the rest of it.
+sv_test(run_profile unit/test_run_profile.c ${PROJECT_SOURCE_DIR}/cli/run_profile.c
+	${PROJECT_SOURCE_DIR}/cli/run_options.c ${PROJECT_SOURCE_DIR}/cli/profile.c
+	${PROJECT_SOURCE_DIR}/cli/parse.c LIBS sv_profiles sv_vmm PkgConfig::JANSSON LABELS unit)
+target_compile_options(test_run_profile PRIVATE -iquote ${PROJECT_SOURCE_DIR}/cli)
+target_compile_definitions(test_run_profile PRIVATE SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+
+add_test(NAME cli_profile COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/profile.sh
+	$<TARGET_FILE:sidevisor> ${PROJECT_SOURCE_DIR} $<TARGET_FILE:lwk>)
+set_tests_properties(cli_profile PROPERTIES LABELS cli TIMEOUT 300
+	SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE")
+
+if(SV_FUZZ)
+	foreach(what profile v3m)
+		add_executable(fuzz_${what} fuzz/fuzz_${what}.c fuzz/profile_once.c)
+		target_compile_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined
+			-fno-sanitize-recover=all)
+		target_link_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined)
+		target_link_libraries(fuzz_${what} PRIVATE sv_profiles)
+	endforeach()
+endif()

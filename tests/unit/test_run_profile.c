@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Profiles against the options of `run`: no option without a key, one meaning for both. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "profile.h"
+#include "run_options.h"
+#include "run_profile.h"
+
+/* Keys that say what no option of `run` does: who the profile is, and what the planner asks. */
+static const char *const planner_keys[] = {"kind", "inherits", "description", "smt", "near",
+	"share_cores", "untrusted", "sidecores", "sidecore_policy", NULL};
+
+static bool is_option(const char *name)
+{
+	for (const struct option *o = run_options_table(); o->name; o++)
+		if (!strcmp(o->name, name))
+			return true;
+	return false;
+}
+
+static bool is_planner_key(const char *key)
+{
+	for (unsigned i = 0; planner_keys[i]; i++)
+		if (!strcmp(planner_keys[i], key))
+			return true;
+	return false;
+}
+
+Test(run_profile, every_option_has_a_key)
+{
+	size_t n;
+	const struct sv_profile_key *k = sv_profile_keys(SV_PROFILE_GUEST, NULL, &n);
+	bool inverted;
+	char name[32];
+
+	for (const struct option *o = run_options_table(); o->name; o++) {
+		bool found = !strcmp(o->name, "help");
+
+		for (size_t i = 0; i < n && !found; i++)
+			found = !strcmp(run_profile_option(k[i].name, &inverted, name), o->name);
+		cr_expect(found, "--%s: no key in profiles/rules.c", o->name);
+	}
+	for (size_t i = 0; i < n; i++)
+		cr_expect(is_option(run_profile_option(k[i].name, &inverted, name)) ||
+				  is_planner_key(k[i].name),
+			"%s: neither an option of run nor a key of the planner", k[i].name);
+}
+
+/* The help is what a user sees of the table. */
+Test(run_profile, every_option_of_the_help_is_in_the_table)
+{
+	static struct run_options o;
+	char *argv[] = {(char[]){"run"}, (char[]){"--help"}, NULL}, line[256], word[64];
+	unsigned found = 0;
+
+	cr_redirect_stdout();
+	cr_assert_eq(run_options_parse(&o, 2, argv), EXIT_DONE);
+	fflush(stdout);
+	for (FILE *f = cr_get_redirected_stdout(); fgets(line, sizeof(line), f);) {
+		const char *s = strstr(line, "--");
+
+		if (line[0] != ' ' || !s || s - line > 8 || sscanf(s, "--%63[a-z0-9-]", word) != 1)
+			continue;
+		cr_expect(is_option(word), "--%s", word);
+		found++;
+	}
+	cr_expect_gt(found, 25);
+}
+
+static void check_documented(const char *text, enum sv_profile_kind kind, const char *list)
+{
+	char row[64];
+	size_t n;
+	const struct sv_profile_key *k = sv_profile_keys(kind, list, &n);
+
+	cr_assert(k && n);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(row, sizeof(row), "| `%s%s` |", list ? "disks[]." : "", k[i].name);
+		cr_expect(strstr(text, row), "docs/profiles.md has no row %s", row);
+	}
+}
+
+Test(run_profile, every_key_is_documented)
+{
+	static char text[65536];
+	FILE *f = fopen(SOURCE_DIR "/docs/profiles.md", "r");
+	char *nodes;
+
+	cr_assert(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	nodes = strstr(text, "## Keys of a node profile");
+	cr_assert(nodes);
+	check_documented(nodes, SV_PROFILE_NODE_KIND, NULL);
+	check_documented(nodes, SV_PROFILE_NODE_KIND, "disks");
+	*nodes = '\0';
+	check_documented(text, SV_PROFILE_GUEST, NULL);
+	check_documented(text, SV_PROFILE_GUEST, "disks");
+}
+
+/* --- one meaning ------------------------------------------------------------------------------- */
+
+static const char full[] =
+	"kernel: k\ninitrd: i\ncmdline: a b\nname: n\nmemory: 1G\nvcpus: 4\ntopology: 1:2:2:1\nnuma: 2\n"
+	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
+	"node: /n.sock\nprivate: on\nidle: never\nirqchip: full\nexit_port: on\nfw_cfg: on\nboot32: on\n"
+	"populate: off\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: on\n"
+	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
+	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n";
+
+static char path[64];
+
+static void put(const char *text)
+{
+	FILE *f;
+	int fd;
+
+	strcpy(path, "/tmp/sv-run-XXXXXX.yaml");
+	fd = mkstemps(path, 5);
+	f = fdopen(fd, "w");
+	cr_assert(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static int parse(struct run_options *o, int argc, ...)
+{
+	char *argv[32] = {(char[]){"run"}};
+	va_list ap;
+	int rc;
+
+	va_start(ap, argc);
+	for (int i = 1; i <= argc; i++)
+		argv[i] = va_arg(ap, char *);
+	va_end(ap);
+	rc = run_options_parse(o, argc + 1, argv);
+	unlink(path);
+	return rc;
+}
+
+Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
+{
+	static struct run_options a, b;
+	char *argv[] = {"run", "--kernel", NULL, "--initrd", NULL, "--cmdline", "a b", "--name", "n",
+		"--memory", "1G", "--vcpus", "4", "--topology", "1:2:2:1", "--numa", "2", "--console",
+		"serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9", "--smt-sibling", "--overcommit",
+		"--node", "/n.sock", "--private", "--idle", "never", "--irqchip", "full", "--exit-port",
+		"--fw-cfg", "--boot32", "--no-populate", "--ring-entries", "128", "--allow-bench",
+		"--direct-paging", "--quiet", "--json", "--disk",
+		(char[]){"path=/d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
+		"--disk", (char[]){"path=/d2"}, NULL};
+
+	put(full);
+	cr_assert_eq(parse(&a, 1, path), -1);
+	argv[2] = "/tmp/k";
+	argv[4] = "/tmp/i";
+	cr_assert_eq(run_options_parse(&b, sizeof(argv) / sizeof(argv[0]) - 1, argv), -1);
+	/* Strings by contents, and then not again. */
+#define SAME(m) \
+	do { \
+		cr_expect_str_eq(a.m, b.m); \
+		a.m = b.m = NULL; \
+	} while (0)
+	SAME(vm.kernel);
+	SAME(vm.initrd);
+	SAME(vm.cmdline);
+	SAME(vm.name);
+	SAME(node);
+	SAME(idle);
+	SAME(vm.disk[0].path);
+	SAME(vm.disk[0].serial);
+	cr_expect_str_eq(a.vm.disk[1].path, "/d,2");
+	a.vm.disk[1].path = b.vm.disk[1].path = NULL;
+	cr_expect_str_eq(a.name, b.name);
+	memset(a.name, 0, sizeof(a.name));
+	memset(b.name, 0, sizeof(b.name));
+	cr_expect(a.profile && !b.profile);
+	sv_profile_free(a.profile);
+	a.profile = NULL;
+	b.disks_given = b.sidecores_given = false;
+	cr_expect_arr_eq(&a, &b, sizeof(a));
+}
+
+/* What profiles call defaults is what `run` has without any option. */
+Test(run_profile, the_defaults_are_those_of_run)
+{
+	static struct run_options a, b;
+	const struct sv_profile_value *v;
+	char name[32];
+	bool inverted;
+	size_t n;
+
+	put("kernel: k\nname: n\n");
+	cr_assert_eq(parse(&a, 1, path), -1);
+	cr_assert_eq(parse(&b, 4, "--kernel", "/tmp/k", "--name", "n"), -1);
+	v = sv_profile_values(a.profile, &n);
+	for (size_t i = 0; i < n; i++) {
+		struct sv_error err = {""};
+		char text[64];
+
+		if (v[i].file || !is_option(run_profile_option(v[i].key, &inverted, name)))
+			continue;
+		snprintf(text, sizeof(text), "%s",
+			!inverted ? v[i].text : strcmp(v[i].text, "true") ? "true" : "false");
+		cr_assert_eq(run_options_set(&a, name, text, &err), 0, "%s: %s", name, err.text);
+	}
+	sv_profile_free(a.profile);
+	a.profile = NULL;
+	a.vm.kernel = b.vm.kernel = a.vm.name = b.vm.name = NULL;
+	cr_expect_str_eq(a.name, b.name);
+	memset(a.name, 0, sizeof(a.name));
+	memset(b.name, 0, sizeof(b.name));
+	if (a.vm.ring_entries == 64) /* 0 says the same */
+		a.vm.ring_entries = b.vm.ring_entries;
+	cr_expect_arr_eq(&a, &b, sizeof(a));
+}
+
+Test(run_profile, options_override)
+{
+	static struct run_options o;
+
+	put(full);
+	cr_assert_eq(parse(&o, 9, "--memory", "2G", path, "--quiet=off", "--no-populate=off", "--disk",
+		(char[]){"path=/x"}, "--disk", (char[]){"path=/y"}), -1);
+	cr_expect_eq(o.vm.memory_bytes, 2ull << 30);
+	cr_expect(!o.quiet && !o.vm.no_populate && o.json);
+	cr_expect_eq(o.vm.ndisks, 2);
+	cr_expect_str_eq(o.vm.disk[0].path, "/x");
+	cr_expect(!o.vm.disk[0].readonly && !o.vm.disk[0].serial);
+	cr_expect_eq(o.sidecores, 2);
+	sv_profile_free(o.profile);
+	put(full);
+	cr_assert_eq(parse(&o, 3, path, "--sidecore", "3"), -1);
+	cr_expect(o.sidecores == 1 && o.sidecore[0] == 3 && o.vm.vcpu_sidecore_cpu[0] == -1);
+	cr_expect_eq(o.vm.ndisks, 2);
+	sv_profile_free(o.profile);
+}
+
+Test(run_profile, the_vm_is_named_like_its_file)
+{
+	static struct run_options o;
+
+	put("kernel: k\n");
+	cr_assert_eq(parse(&o, 1, path), -1);
+	cr_expect(!strncmp(o.name, "sv-run-", 7) && strlen(o.name) == 13, "%s", o.name);
+	cr_expect_str_eq(o.vm.kernel, "/tmp/k");
+	sv_profile_free(o.profile);
+}
+
+Test(run_profile, a_problem_is_one_sentence_with_the_number_of_the_others)
+{
+	static struct run_options o;
+	char said[512] = "", want[256];
+
+	put("memory: x\nvcpu: 1\nnuma: 0\n");
+	snprintf(want, sizeof(want), "sidevisor: %s:1:9: memory: 'x' is not a size such as 512M or 4G (and 2 "
+				     "more: see `sidevisor profile check`)\n", path);
+	cr_redirect_stderr();
+	cr_assert_eq(parse(&o, 1, path), EXIT_FAILED);
+	fflush(stderr);
+	said[fread(said, 1, sizeof(said) - 1, cr_get_redirected_stderr())] = '\0';
+	cr_expect_str_eq(said, want);
+}
