@@ -240,7 +240,7 @@ static int check_together(const struct sv_profile *p, struct sv_profile_report *
 			"topology: %s makes %llu vCPUs, and vcpus is %u (%s:%u); make them agree",
 			topology->text, (unsigned long long)((uint64_t)a * b * c * d), have,
 			vcpus->file ? vcpus->file : "default", vcpus->line);
-	if (*p->merged.guest.numa > have)
+	if (numa && *p->merged.guest.numa > have)
 		report_at(r, EINVAL, numa->file, numa->line, numa->column,
 			"numa: %s nodes are more than the vCPUs, %u", numa->text, have);
 	if (cpus && !*p->merged.guest.overcommit &&

@@ -4,11 +4,8 @@ sv_test(profile_errors unit/test_profile_errors.c LIBS sv_profiles LABELS unit)
 sv_test(profile_import unit/test_profile_import.c LIBS sv_profiles LABELS unit)
 sv_test(profile_mutants fuzz/test_profile_mutants.c fuzz/profile_once.c LIBS sv_profiles LABELS fuzz)
 
-# The options of `run` as the program has them: its own sources, without the rest of it.
-sv_test(run_profile unit/test_run_profile.c ${PROJECT_SOURCE_DIR}/cli/run_profile.c
-	${PROJECT_SOURCE_DIR}/cli/run_options.c ${PROJECT_SOURCE_DIR}/cli/profile.c
-	${PROJECT_SOURCE_DIR}/cli/parse.c LIBS sv_profiles sv_vmm PkgConfig::JANSSON LABELS unit)
-target_compile_options(test_run_profile PRIVATE -iquote ${PROJECT_SOURCE_DIR}/cli)
+# Against the options of `run` as the program has them.
+sv_test(run_profile unit/test_run_profile.c LIBS sv_cli LABELS unit)
 target_compile_definitions(test_run_profile PRIVATE SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
 add_test(NAME cli_profile COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/profile.sh

@@ -15,7 +15,7 @@
 
 /* Keys that say what no option of `run` does: who the profile is, and what the planner asks. */
 static const char *const planner_keys[] = {"kind", "inherits", "description", "smt", "near",
-	"share_cores", "untrusted", "sidecores", "sidecore_policy", NULL};
+	"untrusted", "sidecores", "sidecore_policy", NULL};
 
 static bool is_option(const char *name)
 {
@@ -76,14 +76,18 @@ Test(run_profile, every_option_of_the_help_is_in_the_table)
 
 static void check_documented(const char *text, enum sv_profile_kind kind, const char *list)
 {
-	char row[64];
+	char row[512];
 	size_t n;
 	const struct sv_profile_key *k = sv_profile_keys(kind, list, &n);
 
 	cr_assert(k && n);
 	for (size_t i = 0; i < n; i++) {
-		snprintf(row, sizeof(row), "| `%s%s` |", list ? "disks[]." : "", k[i].name);
-		cr_expect(strstr(text, row), "docs/profiles.md has no row %s", row);
+		const char *quote = k[i].default_text ? "`" : "";
+
+		snprintf(row, sizeof(row), "| `%s%s` | %s | %s | %s%s%s |\n", list ? "disks[]." : "",
+			k[i].name, k[i].expected, k[i].what, quote,
+			k[i].default_text ? k[i].default_text : "", quote);
+		cr_expect(strstr(text, row), "docs/profiles.md has no row\n%s", row);
 	}
 }
 
@@ -112,6 +116,7 @@ static const char full[] =
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
 	"node: /n.sock\nprivate: on\nidle: never\nirqchip: full\nexit_port: on\nfw_cfg: on\nboot32: on\n"
 	"populate: off\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: on\n"
+	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
 	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n";
 
@@ -153,7 +158,8 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9", "--smt-sibling", "--overcommit",
 		"--node", "/n.sock", "--private", "--idle", "never", "--irqchip", "full", "--exit-port",
 		"--fw-cfg", "--boot32", "--no-populate", "--ring-entries", "128", "--allow-bench",
-		"--direct-paging", "--quiet", "--json", "--disk",
+		"--direct-paging", "--quiet", "--json", "--share-cores", "--isolate", "require",
+		"--keep-placement", "/kept", "--disk",
 		(char[]){"path=/d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
 		"--disk", (char[]){"path=/d2"}, NULL};
 
@@ -174,6 +180,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	SAME(vm.name);
 	SAME(node);
 	SAME(idle);
+	SAME(keep_placement);
 	SAME(vm.disk[0].path);
 	SAME(vm.disk[0].serial);
 	cr_expect_str_eq(a.vm.disk[1].path, "/d,2");

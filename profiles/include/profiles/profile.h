@@ -37,7 +37,11 @@ enum sv_profile_policy {
 
 enum sv_profile_console { SV_PROFILE_STDIO, SV_PROFILE_SERIAL, SV_PROFILE_NONE };
 enum sv_profile_irqchip { SV_PROFILE_SPLIT, SV_PROFILE_FULL };
-enum sv_profile_isolate { SV_PROFILE_ISOLATE_AUTO, SV_PROFILE_ISOLATE_REQUIRE, SV_PROFILE_ISOLATE_NONE };
+enum sv_profile_isolate {
+	SV_PROFILE_ISOLATE_AUTO,
+	SV_PROFILE_ISOLATE_REQUIRE,
+	SV_PROFILE_ISOLATE_NONE,
+};
 
 /* Every member but the paths of disks may be NULL: not given. Paths are relative to the caller's
  * directory or absolute, never to the file's. */
@@ -62,7 +66,7 @@ struct sv_profile_guest {
 	enum sv_profile_console *console;
 	enum sv_profile_irqchip *irqchip;
 	enum sv_profile_isolate *isolate;
-	char *cpus, *sidecore, *idle, *node;
+	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	unsigned *ring_entries;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate, *allow_bench,
 		*direct_paging, *quiet, *json;
