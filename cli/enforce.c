@@ -139,21 +139,22 @@ static int place_and_claim(struct enforcement *e, struct run_options *o, bool pr
 
 /* --- isolation --------------------------------------------------------------------------------- */
 
-static int isolate(struct enforcement *e, struct sv_isolation_request *req, bool explicit_mode,
-	struct sv_error *err)
+static int isolate(struct enforcement *e, struct sv_isolation_request *req, int control_cpu,
+	bool explicit_mode, struct sv_error *err)
 {
-	struct sv_cpus rest = {{0}};
+	struct sv_cpus control = {{0}};
 	int rc;
+
+	/* The control thread and the keeper stay outside the cpuset: sidecores beside them do, too. */
+	sv_cpus_set(&control, control_cpu);
+	if (sv_cpus_overlap(&req->sidecore, &control))
+		memset(&req->sidecore, 0, sizeof(req->sidecore));
 
 	req->root = "";
 	req->run_dir = e->run_dir;
 	rc = sv_isolation_make(req, &e->iso, err);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &e->original) && !sv_cpus_has(&e->iso.cpus, cpu) &&
-			!sv_cpus_has(&e->exclusive, cpu) && !sv_cpus_has(&e->shared, cpu))
-			sv_cpus_set(&rest, cpu);
 	if (rc == 0)
-		rc = sv_isolation_keep(&e->iso, &rest, err);
+		rc = sv_isolation_keep(&e->iso, &control, err);
 	if (rc < 0) {
 		struct sv_error why;
 
@@ -232,23 +233,39 @@ int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, 
 	for (unsigned i = 0; i < o->placement_nodes && o->placement_nodes == o->vm.topology.nodes; i++)
 		o->vm.memory_node[i] = o->placement_node[i];
 	guest_cpus(o, &req.guest, privately ? &req.sidecore : &theirs);
-	rc = isolate(e, &req, o->isolate_given, err);
+	rc = isolate(e, &req, o->vm.control_cpu, o->isolate_given, err);
 	if (rc == 0)
 		o->vm.join_fd = enforce_join_fd(e, o->vm.vcpu_cpu[0]);
 	return rc < 0 ? rc : write_record(e, o, privately, err);
 }
 
-int enforce_sidecores(struct enforcement *e, const int *cpu, unsigned n, enum sv_isolate mode, bool share,
-	bool explicit_mode, struct sv_error *err)
+int enforce_housekeeping(const struct enforcement *e, const int *sidecore, unsigned n)
+{
+	cpu_set_t mine;
+	int first = -1;
+
+	if (sched_getaffinity(0, sizeof(mine), &mine) < 0 || CPU_COUNT(&e->original) < (int)n + 2)
+		return sidecore[0];
+	for (unsigned i = 0; i < n; i++)
+		if (sidecore[i] < CPU_SETSIZE)
+			CPU_CLR(sidecore[i], &mine);
+	for (int cpu = 0; cpu < CPU_SETSIZE && first < 0; cpu++)
+		if (CPU_ISSET(cpu, &mine))
+			first = cpu;
+	return first < 0 ? sidecore[0] : first;
+}
+
+int enforce_sidecores(struct enforcement *e, const struct sv_node_config *c, enum sv_isolate mode,
+	bool share, bool explicit_mode, struct sv_error *err)
 {
 	static const char name[] = "the node service";
 	struct sv_isolation_request req = {.name = name, .mode = mode, .shared = share};
 	int rc;
 
-	for (unsigned i = 0; i < n; i++)
-		sv_cpus_set(&req.sidecore, cpu[i]);
+	for (unsigned i = 0; i < c->sidecores; i++)
+		sv_cpus_set(&req.sidecore, c->cpu[i]);
 	rc = sv_claims_take(&e->claims, e->run_dir, &req.sidecore, share, name, "sidecore", err);
-	return rc < 0 ? rc : isolate(e, &req, explicit_mode, err);
+	return rc < 0 ? rc : isolate(e, &req, c->control_cpu, explicit_mode, err);
 }
 
 int enforce_join_fd(const struct enforcement *e, int cpu)

@@ -7,6 +7,7 @@
 
 #include <host/claims.h>
 #include <host/isolate.h>
+#include <sidecore/node.h>
 
 #include "cli.h"
 
@@ -37,8 +38,13 @@ void enforce_avoid(struct enforcement *e, bool share, const int *keep, unsigned 
 /* Choose CPUs, claim them, isolate. @privately: the sidecores are ours. */
 int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, struct sv_error *err);
 /* The same for a service's sidecores. */
-int enforce_sidecores(struct enforcement *e, const int *cpu, unsigned n, enum sv_isolate mode, bool share,
-	bool explicit_mode, struct sv_error *err);
+int enforce_sidecores(struct enforcement *e, const struct sv_node_config *c, enum sv_isolate mode,
+	bool share, bool explicit_mode, struct sv_error *err);
+/*
+ * A CPU for a service's control thread: the first that is no sidecore's, if that leaves one for a guest;
+ * else the first sidecore's.
+ */
+int enforce_housekeeping(const struct enforcement *e, const int *sidecore, unsigned n);
 /* A descriptor for base/pin.h if this CPU is in the isolated cpuset, else 0. */
 int enforce_join_fd(const struct enforcement *e, int cpu);
 /* Everything back. After the sidecores and vCPUs have gone. */

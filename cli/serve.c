@@ -2,6 +2,7 @@
 /* sidevisor serve: the node's sidecores, with every kind of device there is. */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,13 +179,22 @@ static int enforce(struct enforcement *e, struct sv_node_config *c, struct sv_er
 {
 	enum sv_isolate mode;
 	int rc = enforce_parse(isolate_text, &mode, err);
+	sigset_t ends;
+
+	/* Pending until the control thread takes them: not in the middle of a change. */
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigprocmask(SIG_BLOCK, &ends, NULL);
 
 	if (rc == 0)
 		rc = enforce_open(e, err);
 	if (rc == 0 && !c->sidecores)
 		rc = choose_cpu(c, err);
+	if (rc == 0 && c->control_cpu < 0)
+		c->control_cpu = enforce_housekeeping(e, c->cpu, c->sidecores);
 	if (rc == 0)
-		rc = enforce_sidecores(e, c->cpu, c->sidecores, mode, share_cores, isolate_text, err);
+		rc = enforce_sidecores(e, c, mode, share_cores, isolate_text, err);
 	if (rc == 0)
 		c->join_fd = enforce_join_fd(e, c->cpu[0]);
 	return rc;
