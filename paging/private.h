@@ -203,8 +203,10 @@ uint64_t fast_range(struct sv_paging *p, struct table *t, unsigned index, uint64
 
 /* A translation to this page was taken away by this request. */
 void tlb_note(struct sv_paging *p, struct page_count *count, uint64_t gpa, uint64_t bytes);
-/* Forget what was noted. Return: SV_STATUS_*. */
-uint32_t tlb_forget(struct sv_paging *p);
+/*
+ * Forget what was noted. What was taken away until @epoch is clean then. Return: SV_STATUS_*.
+ */
+uint32_t tlb_forget(struct sv_paging *p, uint64_t epoch);
 /* Close the epoch. Return: the one that was closed. */
 uint32_t tlb_close_epoch(struct sv_paging *p);
 uint32_t tlb_flushed(struct sv_paging *p, uint64_t epoch);

@@ -56,7 +56,7 @@ static void finish(struct sv_paging *p, uint64_t flags, uint64_t done, struct sv
 {
 	p->stats.updates += done;
 	cpl->value[0] = done;
-	if (p->noting && tlb_forget(p) != SV_STATUS_OK)
+	if (p->noting && tlb_forget(p, p->epoch) != SV_STATUS_OK)
 		cpl->status = SV_STATUS_IO;
 	p->noting = false;
 	if (flags & SV_PAGING_F_EPOCH)
@@ -169,6 +169,32 @@ static void do_store(struct sv_paging *p, const struct sv_req *req, struct sv_cp
 	finish(p, 0, 1, cpl);
 }
 
+static void do_forget(struct sv_paging *p, const struct sv_req *req, struct sv_cpl *cpl)
+{
+	uint64_t n = req->arg[1];
+	const uint64_t *frames;
+
+	if (!p->config.forget || !n || n > SV_PAGING_BATCH_MAX || req->arg[0] % sizeof(*frames) ||
+		req->arg[2] >= p->epoch) {
+		cpl->status = p->config.forget ? SV_STATUS_INVALID : SV_STATUS_DENIED;
+		return;
+	}
+	frames = sv_gmem_ptr(p->config.gmem, sv_gpa(req->arg[0]), n * sizeof(*frames));
+	if (!frames) {
+		cpl->status = SV_STATUS_BAD_ADDRESS;
+		return;
+	}
+	p->noting = true;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t gpa = sv_load_relaxed(&frames[i]) & SV_PTE_FRAME;
+
+		if (frames_region(p, gpa, PAGE_BYTES))
+			tlb_note(p, frames_count(p, gpa, 1), gpa, PAGE_BYTES);
+	}
+	cpl->status = tlb_forget(p, req->arg[2]);
+	p->noting = false;
+}
+
 static void do_info(const struct sv_paging *p, struct sv_cpl *cpl)
 {
 	const struct sv_paging_config *c = &p->config;
@@ -204,6 +230,9 @@ static void dispatch(struct sv_paging *p, uint32_t vcpu, const struct sv_req *re
 		break;
 	case SV_PAGING_FLUSHED:
 		cpl->status = tlb_flushed(p, req->arg[0]);
+		break;
+	case SV_PAGING_FORGET:
+		do_forget(p, req, cpl);
 		break;
 	case SV_PAGING_RESERVE:
 		cpl->status = table_reserve(p, req->arg[0], req->arg[1]);

@@ -21,14 +21,15 @@ void tlb_note(struct sv_paging *p, struct page_count *count, uint64_t gpa, uint6
 		p->run[p->runs++] = (struct forget_run){gpa, bytes};
 }
 
-uint32_t tlb_forget(struct sv_paging *p)
+uint32_t tlb_forget(struct sv_paging *p, uint64_t epoch)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; i < p->runs && rc == 0; i++)
 		rc = p->config.forget(p->config.forget_ctx, p->run[i].gpa, p->run[i].bytes);
 	for (unsigned i = 0; i < p->notes && rc == 0; i++)
-		p->noted[i]->stale = 0;
+		if (p->noted[i]->stale <= epoch)
+			p->noted[i]->stale = 0;
 	p->stats.forgotten += rc == 0 ? p->notes : 0;
 	p->runs = p->notes = 0;
 	return rc ? SV_STATUS_IO : SV_STATUS_OK;

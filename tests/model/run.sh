@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Search ring.pml exhaustively: no error in the protocol as it is, an error with every planted bug.
+# Search ring.pml and tlb.pml exhaustively: no error in the protocols as they are, an error with every
+# planted bug.
 set -eu
 
 for tool in spin cc; do
@@ -9,7 +10,8 @@ for tool in spin cc; do
 		exit 0
 	}
 done
-model=$(cd "$(dirname "$0")" && pwd)/ring.pml
+models=$(cd "$(dirname "$0")" && pwd)
+model=$models/ring.pml
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -45,7 +47,7 @@ expect_clean() {
 }
 
 expect_found() {
-	search "planted_$1" "-D$1" "-DSAFETY" ""
+	search "planted_$1" "-D$1 ${2:-}" "-DSAFETY" ""
 	grep -q 'errors: [1-9]' "planted_$1.out" || {
 		echo "model: the planted bug $1 was not found"
 		cat "planted_$1.out"
@@ -59,3 +61,12 @@ expect_clean liveness "-DLIVE -DMESSAGES=4" "-DNFAIR=4" "-a -f"
 for bug in NO_FENCE NO_RECHECK REUSE_EARLY SEQ_FIRST RETIRE_FIRST; do
 	expect_found $bug
 done
+
+# Page tables: docs/paging.md.
+model=$models/tlb.pml
+expect_clean tlb "" "-DSAFETY" ""
+expect_clean tlb_shadowed "-DSHADOW" "-DSAFETY" ""
+for bug in NO_CLOSE EARLY_FLUSHED NO_MARK ONE_VCPU; do
+	expect_found $bug
+done
+expect_found NO_ANSWER -DSHADOW

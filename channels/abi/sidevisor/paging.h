@@ -31,6 +31,9 @@
  *             never accessible to CPL 3. For good.
  *   STORE     arg[0] = address of an entry of a table, arg[1] = its new value: what a trapped store
  *             asks for. The operation is the one that leads from the old value to the new one.
+ *   FORGET    arg[0] = address of uint64_t[], 8-byte aligned, arg[1] = how many, at most
+ *             SV_PAGING_BATCH_MAX, arg[2] = epoch: the host drops its translations to these frames
+ *             of 4 KiB; since that epoch was returned every vCPU has answered an interrupt
  *
  * UPDATE, BATCH: value[0] = how many were done; the first that is refused ends the request, its
  * reason is the status. With SV_PAGING_F_EPOCH value[1] = the epoch that this request closed.
@@ -44,6 +47,7 @@
 #define SV_PAGING_FLUSHED 6u
 #define SV_PAGING_RESERVE 7u
 #define SV_PAGING_STORE 8u
+#define SV_PAGING_FORGET 9u
 
 #define SV_PAGING_BATCH_MAX 512u
 
@@ -53,7 +57,11 @@
 #define SV_PAGING_I_GIB (1ull << 2)	 /* pages of 1 GiB */
 
 /* Flags of UPDATE and BATCH. */
-#define SV_PAGING_F_FORGET (1ull << 0) /* the host drops the translations that were taken away */
+/*
+ * FORGET: the host drops the translations that were taken away. Enough where no other vCPU can be in the
+ * middle of a page fault there; else: EPOCH, every vCPU answers an interrupt, then a FORGET request.
+ */
+#define SV_PAGING_F_FORGET (1ull << 0)
 #define SV_PAGING_F_EPOCH (1ull << 1)  /* close the epoch: the guest flushes, then says FLUSHED */
 
 /*

@@ -12,8 +12,6 @@ struct paging_state paging_state;
 uint64_t lwk_flush_wanted;
 uint64_t lwk_flush_done[LWK_MAX_VCPUS];
 
-static uint64_t flushed_epoch; /* every vCPU has flushed since it was closed; 0: the service knows */
-
 static struct sv_paging_call port_calls[LWK_MAX_VCPUS] __attribute__((aligned(64)));
 /* One batch per vCPU: the service copies it before it answers. */
 static uint32_t tables_lock;
@@ -56,54 +54,85 @@ uint64_t lwk_paging_root(void)
 
 /* --- who still uses what was taken away ------------------------------------------------------ */
 
+/*
+ * Where KVM shadows the tables it forgets on request. With one vCPU at once; with several one of them may be
+ * in KVM's page fault, which has read the table already: then all answer an interrupt first.
+ */
 static uint64_t settling(bool settle)
 {
-	return !settle ? 0 : paging_state.shadowed ? SV_PAGING_F_FORGET : SV_PAGING_F_EPOCH;
+	return settle && paging_state.shadowed && lwk_vcpus() == 1 ? SV_PAGING_F_FORGET : 0;
+}
+
+/* The frames that an operation may take away, for a FORGET afterwards. */
+struct taken {
+	uint64_t frame[SV_PAGING_BATCH_MAX];
+	unsigned n;
+};
+
+static struct taken takens[LWK_MAX_VCPUS];
+
+static void note(bool settle, uint64_t va, unsigned n)
+{
+	struct taken *t = &takens[lwk_vcpu()];
+
+	if (!settle || !paging_state.shadowed || lwk_vcpus() == 1)
+		return;
+	for (unsigned i = 0; i < n && t->n < SV_PAGING_BATCH_MAX; i++) {
+		uint64_t e = lwk_paging_entry(va + i * PAGE);
+
+		if (e & SV_PTE_PRESENT)
+			t->frame[t->n++] = FRAME(e);
+	}
+}
+
+static void forget_noted(void)
+{
+	struct taken *t = &takens[lwk_vcpu()];
+	struct sv_cpl cpl;
+
+	if (!t->n)
+		return;
+	paging_flush(0, 0);
+	if (lwk_paging_call(SV_PAGING_FORGET, (uint64_t[5]){(uint64_t)t->frame, t->n}, &cpl) !=
+		SV_STATUS_OK)
+		lwk_panic("KVM cannot be made to forget any more");
+	t->n = 0;
 }
 
 /*
- * All vCPUs flush. The service hears of it when that matters to it: see tell_flushed(). INT causes no exit
- * where the processor walks the tables; elsewhere it may not work, and a kernel call is an exception.
+ * All vCPUs flush. INT causes no exit where the processor walks the tables; elsewhere it may not work, and a
+ * kernel call is an exception.
  */
-void paging_flush(uint64_t epoch, uint64_t va, uint64_t pages)
+void paging_flush(uint64_t va, uint64_t pages)
 {
-	uint64_t before = __atomic_load_n(&flushed_epoch, __ATOMIC_RELAXED), mine;
 	unsigned turns = 0;
+	uint64_t mine;
 
 	if (lwk_vcpus() == 1 && paging_state.tried && !paging_state.shadowed) {
 		__asm__ volatile("int %0" : : "i"(FLUSH_CALL), "D"(va), "S"(pages) : "memory");
-	} else {
-		mine = __atomic_add_fetch(&lwk_flush_wanted, 1, __ATOMIC_ACQ_REL);
-		lwk_kcall(LWK_KCALL_FLUSH, 0, 0);
-		for (unsigned i = 0; i < lwk_vcpus(); i++)
-			while (__atomic_load_n(&lwk_flush_done[i], __ATOMIC_ACQUIRE) < mine)
-				lwk_relax(&turns);
+		return;
 	}
-	while (before < epoch && !__atomic_compare_exchange_n(&flushed_epoch, &before, epoch, false,
-		__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-		;
-}
-
-/* Before a frame becomes a table, which is refused as long as someone may still use it as a page. */
-static void tell_flushed(void)
-{
-	uint64_t epoch = __atomic_exchange_n(&flushed_epoch, 0, __ATOMIC_ACQ_REL);
-	struct sv_cpl cpl;
-
-	if (epoch)
-		lwk_paging_call(SV_PAGING_FLUSHED, (uint64_t[5]){epoch}, &cpl);
-}
-
-static uint32_t settled(bool settle, const struct sv_cpl *cpl, uint64_t va, uint64_t pages)
-{
-	if (settle && !paging_state.shadowed && cpl->value[0])
-		paging_flush(cpl->value[1], va, pages);
-	return cpl->status;
+	mine = __atomic_add_fetch(&lwk_flush_wanted, 1, __ATOMIC_ACQ_REL);
+	lwk_kcall(LWK_KCALL_FLUSH, 0, 0);
+	for (unsigned i = 0; i < lwk_vcpus(); i++)
+		while (__atomic_load_n(&lwk_flush_done[i], __ATOMIC_ACQUIRE) < mine)
+			lwk_relax(&turns);
 }
 
 /*
- * A store into the trap window. Nobody answers: look at what is in the table afterwards. Where nobody
- * forgets for us, an epoch is closed by a request that does nothing else.
+ * After requests that took @done pages away. No frame that was a page becomes a table here (tables come from
+ * the pool alone), so that the service need not hear of flushes: no epochs.
+ */
+static void settled(bool settle, uint64_t done, uint64_t va, uint64_t pages)
+{
+	if (settle && paging_state.shadowed)
+		forget_noted();
+	else if (settle && done)
+		paging_flush(va, pages);
+}
+
+/*
+ * A store into the trap window. Nobody answers: look at what is in the table afterwards.
  */
 static uint32_t store(uint64_t va, uint64_t entry)
 {
@@ -136,16 +165,13 @@ static uint32_t store_op(uint64_t where, uint64_t entry)
 static uint32_t stores(const struct sv_paging_op *ops, unsigned n, bool settle, uint64_t *done)
 {
 	uint32_t status = SV_STATUS_OK;
-	struct sv_cpl cpl;
 
+	for (unsigned i = 0; i < n; i++)
+		note(settle, ops[i].where & ~0xfffull, 1);
 	for (*done = 0; *done < n && status == SV_STATUS_OK; ++*done)
 		status = store_op(ops[*done].where, ops[*done].entry);
 	*done -= status != SV_STATUS_OK;
-	if (settle && !paging_state.shadowed && *done) {
-		lwk_paging_call(SV_PAGING_UPDATE,
-			(uint64_t[5]){paging_state.root, 0, 0, SV_PAGING_F_EPOCH}, &cpl);
-		paging_flush(cpl.value[1], 0, 0);
-	}
+	settled(settle, *done, 0, 0);
 	return status;
 }
 
@@ -155,10 +181,13 @@ uint32_t lwk_paging_batch(const struct sv_paging_op *ops, unsigned n, bool settl
 
 	if (paging_state.via == LWK_VIA_TRAP)
 		return stores(ops, n, settle, done);
+	for (unsigned i = 0; i < n; i++)
+		note(settle, ops[i].where & ~0xfffull, 1);
 	lwk_paging_call(SV_PAGING_BATCH,
 		(uint64_t[5]){paging_state.root, (uint64_t)ops, n, settling(settle)}, &cpl);
 	*done = cpl.value[0];
-	return settled(settle, &cpl, ops[0].where & ~0xfffull, n == 1 ? 1 : 0);
+	settled(settle, *done, ops[0].where & ~0xfffull, n == 1 ? 1 : 0);
+	return cpl.status;
 }
 
 /* --- tables ---------------------------------------------------------------------------------- */
@@ -186,7 +215,6 @@ static uint32_t make_table(uint64_t va, unsigned level)
 
 	if (frame >= paging_state.pool_end)
 		return SV_STATUS_AGAIN;
-	tell_flushed();
 	status = lwk_paging_call(SV_PAGING_PIN, (uint64_t[5]){frame, level - 1}, &cpl);
 	if (status != SV_STATUS_OK)
 		return status;
@@ -239,8 +267,8 @@ static uint32_t range_by_stores(uint64_t va, uint64_t entry, uint64_t n, uint64_
 	uint32_t status = SV_STATUS_OK;
 
 	for (uint64_t i = 0; i < n && status == SV_STATUS_OK; i++)
-		status = stores(&(struct sv_paging_op){(va + i * PAGE) | op, entry + i * step}, 1,
-			settle && i + 1 == n, &done);
+		status = stores(&(struct sv_paging_op){(va + i * PAGE) | op, entry + i * step}, 1, settle,
+			&done);
 	return status;
 }
 
@@ -257,9 +285,11 @@ static uint32_t range(uint64_t va, uint64_t entry, uint64_t bytes, uint64_t op, 
 		uint64_t n = 512 - (va >> 12 & 511);
 
 		n = n < bytes / PAGE ? n : bytes / PAGE;
+		note(settle, va, (unsigned)n);
 		lwk_paging_call(SV_PAGING_UPDATE, (uint64_t[5]){paging_state.root,
 			va | op | SV_PAGING_LEVEL(1), entry, settling(settle), n}, &cpl);
-		status = settled(settle, &cpl, va, n);
+		settled(settle, cpl.value[0], va, n);
+		status = cpl.status;
 		va += n * PAGE;
 		entry += frames * n * PAGE;
 		bytes -= n * PAGE;

@@ -13,11 +13,8 @@ struct paging_state {
 };
 extern struct paging_state paging_state;
 
-/*
- * Every vCPU flushes @pages from @va on (0: everything). @epoch: closed before; the service is told in
- * time. 0: none.
- */
-void paging_flush(uint64_t epoch, uint64_t va, uint64_t pages);
+/* Every vCPU flushes @pages from @va on (0: everything). */
+void paging_flush(uint64_t va, uint64_t pages);
 /* The table of @level that @va needs, as far as there is one: *level says how far. */
 uint64_t *paging_find_table(uint64_t va, unsigned *level);
 /* Tables for @va down to @level, made where they are missing. */

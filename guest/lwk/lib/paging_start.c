@@ -114,7 +114,7 @@ static const char *try_host(void)
 		return "a page that was mapped is not there";
 	lwk_paging_call(SV_PAGING_UPDATE,
 		(uint64_t[5]){root, where | SV_PAGING_REMAP, (uint64_t)b | flags}, &cpl);
-	paging_flush(0, 0, 0);
+	paging_flush(0, 0);
 	lwk_probe_read(va, &seen);
 	paging_state.shadowed = seen != 'b';
 	if (paging_state.shadowed && !(paging_state.info & SV_PAGING_I_FORGET))
