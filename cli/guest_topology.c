@@ -91,6 +91,8 @@ int give_topology(struct run_options *o, struct sv_error *err)
 	rc = sv_guest_topology_here(o->vm.vcpu_cpu, o->vm.vcpus, g, err);
 	if (rc == 0)
 		copy_topology(&o->vm, g);
+	else
+		sv_warn("the guest is told a flat topology: %s", err->text);
 	free(g);
-	return rc;
+	return rc == -ENOMEM ? rc : 0;
 }

@@ -9,7 +9,8 @@
 
 /*
  * Fill o->vm.topology and o->vm.memory_node from the CPUs that the vCPUs are pinned to, unless the
- * user named a topology or vCPUs share CPUs. Return: 0, or -errno with a sentence.
+ * user named a topology or vCPUs share CPUs. What cannot be told is left flat, with a warning.
+ * Return: 0, or -ENOMEM with a sentence.
  */
 int give_topology(struct run_options *o, struct sv_error *err);
 

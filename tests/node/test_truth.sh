@@ -38,6 +38,17 @@ place() {
 	[ "$status" -eq 0 ] || tail -n 5 out err
 }
 EOS
+cat >>"$test_dir/inside.sh" <<'EOS'
+sidevisor run --name bound --kernel lwk.elf --memory 64M --vcpus 4 --cpus 9,0,1,2 --sidecore 3 \
+	--cmdline "app=hello stay" >out 2>&1 &
+for n in $(seq 300); do
+	grep -q Hello out && break
+	usleep 100000
+done
+sed -n 's/.*\(bind:[01]\).*sidevisor-ram.* \(N.*\)/bound: \1 \2/p' "/proc/$!/numa_maps"
+sidevisor stop bound >/dev/null
+wait
+EOS
 if [ -z "$3" ]; then
 	cat >>"$test_dir/inside.sh" <<'EOS'
 place one-l3 0,1,2 3
@@ -72,5 +83,11 @@ for name in $want; do
 	expect "^$name: status 0\$"
 	expect "^$name: compared 0\$"
 done
-grep -E 'facts about|complaint' "$test_dir/out"
+# Memory in proportion to the vCPUs of a node, and on the host node that they are on.
+pages() {
+	sed -n "s/^bound: bind:$1 .*N$1=\([0-9]*\).*/\1/p" "$test_dir/out" | awk '{ n += $1 } END { print n + 0 }'
+}
+[ "$(pages 1)" -gt 0 ] && [ "$(pages 0)" -eq $((3 * $(pages 1))) ] || fail "memory is not bound 3 : 1"
+reject '^bound: bind:0.*N1=|^bound: bind:1.*N0='
+grep -E 'facts about|complaint|^bound' "$test_dir/out"
 done_testing

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <sidevisor/services.h>
+#include <vmm/vmm.h>
 
 #include "node_by_hand.h"
 
@@ -159,6 +160,23 @@ Test(sidecores, who_leaves_it_to_the_node_gets_the_least_loaded)
 	cr_expect(vm.reply.sidecore[1].cpu == cpu[1] && vm.reply.sidecore[1].vms == 1);
 	client_close(&other[0]);
 	client_close(&other[1]);
+}
+
+Test(sidecores, a_vm_process_asks_which_there_are_before_it_chooses)
+{
+	struct sv_node_sidecore have[4];
+	struct sv_error err = {""};
+	int got;
+
+	cr_assert_eq(sv_node_sidecores(vm.sock, have, 4, &err), 2, "%s", err.text);
+	cr_expect(have[0].cpu == (int)cpu[0] && have[1].cpu == (int)cpu[1]);
+	cr_expect(have[0].vms == 0 && have[1].vms == 0);
+	cr_expect_eq(sv_node_hello(vm.sock, "choosy", 1, 4711, &got, &err), -ENODEV);
+	cr_expect(strstr(err.text, "CPU 4711"), "%s", err.text);
+	cr_expect_eq(sv_node_hello(vm.sock, "choosy", 1, (int)cpu[1], &got, &err), 0, "%s", err.text);
+	cr_expect_eq(got, (int)cpu[1]);
+	cr_expect_eq(sv_node_sidecores(vm.sock, have, 1, &err), 1);
+	cr_expect_eq(have[0].vms, 0);
 }
 
 static void write_console(struct sv_client *channel)
