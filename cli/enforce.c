@@ -113,6 +113,26 @@ static void guest_cpus(const struct run_options *o, struct sv_cpus *guest, struc
 		sv_cpus_set(sidecore, o->sidecore[i]);
 }
 
+/* Control threads gather: a CPU for each VM's would be a waste. */
+static void share_control(const struct enforcement *e, struct run_options *o)
+{
+	struct sv_cpus control;
+	int cpu;
+
+	sv_claims_control(e->run_dir, &control);
+	cpu = sv_cpus_next(&control, -1);
+	if (!o->placement && cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &e->original))
+		o->vm.control_cpu = cpu;
+}
+
+static int claim_control(struct enforcement *e, int cpu, const char *who, struct sv_error *err)
+{
+	struct sv_cpus control = {{0}};
+
+	sv_cpus_set(&control, cpu);
+	return sv_claims_take(&e->claims, e->run_dir, &control, true, who, "control CPU", err);
+}
+
 static int place_and_claim(struct enforcement *e, struct run_options *o, bool privately,
 	struct sv_error *err)
 {
@@ -126,10 +146,14 @@ static int place_and_claim(struct enforcement *e, struct run_options *o, bool pr
 	if (rc < 0)
 		return rc;
 	guest_cpus(o, &guest, &sidecore);
+	share_control(e, o);
 	rc = sv_claims_take(&e->claims, e->run_dir, &guest, o->share_cores, o->name, "guest core", err);
 	if (rc == 0 && privately)
 		rc = sv_claims_take(&e->claims, e->run_dir, &sidecore, o->share_cores, o->name,
 			"sidecore", err);
+	/* With a service and no CPU to spare, the control thread is a guest beside its sidecore. */
+	if (rc == 0 && !sv_cpus_has(&sidecore, o->vm.control_cpu))
+		rc = claim_control(e, o->vm.control_cpu, o->name, err);
 	if (rc < 0) {
 		sv_claims_release(e->claims);
 		e->claims = NULL;
@@ -241,9 +265,15 @@ int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, 
 
 int enforce_housekeeping(const struct enforcement *e, const int *sidecore, unsigned n)
 {
+	struct sv_cpus control;
 	cpu_set_t mine;
-	int first = -1;
+	int first;
 
+	sv_claims_control(e->run_dir, &control);
+	first = sv_cpus_next(&control, -1);
+	if (first >= 0 && first < CPU_SETSIZE && CPU_ISSET(first, &e->original))
+		return first;
+	first = -1;
 	if (sched_getaffinity(0, sizeof(mine), &mine) < 0 || CPU_COUNT(&e->original) < (int)n + 2)
 		return sidecore[0];
 	for (unsigned i = 0; i < n; i++)
@@ -265,6 +295,8 @@ int enforce_sidecores(struct enforcement *e, const struct sv_node_config *c, enu
 	for (unsigned i = 0; i < c->sidecores; i++)
 		sv_cpus_set(&req.sidecore, c->cpu[i]);
 	rc = sv_claims_take(&e->claims, e->run_dir, &req.sidecore, share, name, "sidecore", err);
+	if (rc == 0 && !sv_cpus_has(&req.sidecore, c->control_cpu))
+		rc = claim_control(e, c->control_cpu, name, err);
 	return rc < 0 ? rc : isolate(e, &req, c->control_cpu, explicit_mode, err);
 }
 

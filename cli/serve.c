@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <io/blk_export.h>
@@ -240,6 +241,8 @@ int cli_serve(int argc, char **argv)
 	}
 	if (c.control_cpu < 0)
 		c.control_cpu = c.cpu[0];
+	if (c.private_fd >= 0)
+		prctl(PR_SET_NAME, "sidevisor-serve"); /* it was started by way of /proc/self/exe */
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
 	c.service[c.services++] = &cli_paging_class;

@@ -248,25 +248,60 @@ int sv_claims_list(const char *run_dir, struct sv_cpus *exclusive, struct sv_cpu
 	return 0;
 }
 
+/* The holders that live, one by one. Return: false: no more. */
+static bool next_holder(char **save, char *first, int *pid, char *what, char who[65])
+{
+	for (char *line; (line = strtok_r(first, "\n", save)); first = NULL) {
+		unsigned long long start;
+
+		if (sscanf(line, "%d %llu %c %64[ -~]", pid, &start, what, who) == 4 &&
+			sv_process_lives("", *pid, start))
+			return true;
+	}
+	return false;
+}
+
+static char *read_names(const char *run_dir, int cpu)
+{
+	char path[64], *names = malloc(NAMES_MAX + 256);
+
+	snprintf(path, sizeof(path), "/cpus/%d", cpu);
+	if (names && sv_file_read(run_dir, path, names, NAMES_MAX + 256) > 0)
+		return names;
+	free(names);
+	return NULL;
+}
+
 void sv_claims_holder(const char *run_dir, int cpu, char *text, size_t bytes)
 {
-	static char names[NAMES_MAX + 256];
-	char path[64], *save = NULL;
+	char *names = read_names(run_dir, cpu), *save = NULL, who[65], what;
+	int pid;
 
 	*text = 0;
-	snprintf(path, sizeof(path), "/cpus/%d", cpu);
-	if (sv_file_read(run_dir, path, names, sizeof(names)) <= 0)
+	if (names && next_holder(&save, names, &pid, &what, who))
+		snprintf(text, bytes, "a %s of '%s' (pid %d)",
+			what == 's' ? "sidecore" : what == 'c' ? "control CPU" : "guest core", who, pid);
+	free(names);
+}
+
+void sv_claims_control(const char *run_dir, struct sv_cpus *control)
+{
+	struct sv_cpus exclusive, shared;
+
+	memset(control, 0, sizeof(*control));
+	if (sv_claims_list(run_dir, &exclusive, &shared) < 0)
 		return;
-	for (char *line = strtok_r(names, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		unsigned long long start;
-		char who[65], what;
+	for (int cpu = sv_cpus_next(&shared, -1); cpu >= 0; cpu = sv_cpus_next(&shared, cpu)) {
+		char *names = read_names(run_dir, cpu), *save = NULL, *first = names, who[65], what;
+		bool any = false, other = false;
 		int pid;
 
-		if (sscanf(line, "%d %llu %c %64[ -~]", &pid, &start, &what, who) != 4 ||
-			!sv_process_lives("", pid, start))
-			continue;
-		snprintf(text, bytes, "a %s of '%s' (pid %d)", what == 's' ? "sidecore" : "guest core",
-			who, pid);
-		return;
+		for (; names && next_holder(&save, first, &pid, &what, who); first = NULL) {
+			any = true;
+			other |= what != 'c';
+		}
+		if (any && !other)
+			sv_cpus_set(control, cpu);
+		free(names);
 	}
 }

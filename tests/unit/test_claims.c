@@ -133,6 +133,27 @@ Test(claims, one_vm_per_core_unless_both_share)
 	end(b);
 }
 
+/* Control threads share a CPU, and no guest core comes there that does not share. */
+Test(claims, control_cpus)
+{
+	struct sv_cpus set = cpus("0"), control;
+	struct sv_claims *one = NULL, *two = NULL, *three = NULL;
+
+	make_dir();
+	cr_expect_eq(sv_claims_take(&one, dir, &set, true, "alpha", "control CPU", &err), 0);
+	cr_expect_eq(sv_claims_take(&two, dir, &set, true, "beta", "control CPU", &err), 0);
+	sv_claims_control(dir, &control);
+	cr_expect(sv_cpus_equal(&control, &set));
+	cr_expect_eq(sv_claims_take(&three, dir, &set, false, "gamma", "guest core", &err), -EBUSY);
+	cr_expect(strstr(err.text, "a control CPU of 'alpha'"), "%s", err.text);
+	sv_claims_release(one);
+	sv_claims_release(two);
+	cr_expect_eq(sv_claims_take(&three, dir, &set, false, "gamma", "guest core", &err), 0);
+	sv_claims_control(dir, &control);
+	cr_expect(sv_cpus_empty(&control));
+	sv_claims_release(three);
+}
+
 Test(claims, run_directory)
 {
 	char path[256];

@@ -26,8 +26,8 @@ int sv_run_dir(char *path, size_t bytes, struct sv_error *err);
 struct sv_claims;
 
 /*
- * Claim the CPUs, all or none. @who: a VM's name; @what: "guest core" or "sidecore", for the others'
- * error. A second call adds to the first; the same process may claim a CPU twice.
+ * Claim the CPUs, all or none. @who: a VM's name; @what: "guest core", "sidecore" or "control CPU", for
+ * the others' error; control threads share theirs (@share) and nothing else comes there. A second call adds to the first; the same process may claim a CPU twice.
  * Context: a control thread; waits for at most 50 ms. @claims: NULL before the first call.
  * Return: 0; -EBUSY with a sentence naming CPU and holder; -errno.
  */
@@ -42,7 +42,9 @@ void sv_claims_release(struct sv_claims *claims);
  * both empty).
  */
 int sv_claims_list(const char *run_dir, struct sv_cpus *exclusive, struct sv_cpus *shared);
-/* "guest core of VM 'a' (pid 12)" for a CPU that is claimed; "" when it is not. */
+/* Those of the shared ones that are control CPUs and nothing else: good for one more control thread. */
+void sv_claims_control(const char *run_dir, struct sv_cpus *control);
+/* "a guest core of 'a' (pid 12)" for a CPU that is claimed; "" when it is not. */
 void sv_claims_holder(const char *run_dir, int cpu, char *text, size_t bytes);
 
 #endif
