@@ -128,4 +128,5 @@ expect '^d: status 0'
 expect '^isolated at the end: \.$'
 expect '^nothing to restore'
 reject 'left behind'
+grep "^watch_threads" "$test_dir/out"
 done_testing
