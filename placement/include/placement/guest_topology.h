@@ -4,9 +4,9 @@
  * which whoever runs the guest tells it by CPUID and ACPI.
  *
  * Packages, dies, L3s, L2s, cores and threads are those of the CPUs, renumbered in the order of the
- * vCPUs, so that vCPU 0 is the first of everything, but for one thing: a package of a single core is not
- * the first where another has more, because Linux (since 6.9) counts the cores of the first package
- * and takes all for that. Threads of a core that are no vCPUs are not seen: the core then has one
+ * vCPUs, so that vCPU 0 is the first of everything, but for one thing: a package of a single core is
+ * not the first where another has more, because Linux (since 6.9) counts the cores of the first
+ * package and takes all for that. Threads of a core that are no vCPUs are not seen: the core then has one
  * thread. NUMA nodes are those beside the cores, with the host's distances.
  */
 #ifndef PLACEMENT_GUEST_TOPOLOGY_H
