@@ -55,17 +55,19 @@ static bool is_null(const struct tree_node *n)
 /* One line of printable text. */
 static bool check_text(struct checker *c, const struct rule *rule, const struct tree_node *n)
 {
-	for (size_t i = 0; i < n->bytes; i++) {
-		unsigned char ch = (unsigned char)n->text[i];
+	size_t step;
+
+	for (size_t i = 0; i < n->bytes; i += step) {
+		unsigned ch = control_at(n->text + i, n->bytes - i, &step);
 
 		if (ch == '\n') {
 			AT(c, n, "%s%s: it has a line break; write one line, or `>-` to fold several",
 				c->in, rule->key.name);
 			return false;
 		}
-		if ((ch < 0x20 && ch != '\t') || ch == 0x7f) {
-			AT(c, n, "%s%s: it has a control character (0x%02x); write printable text", c->in,
-				rule->key.name, ch);
+		if (ch) {
+			AT(c, n, "%s%s: it has a control character (U+%04X); write printable text",
+				c->in, rule->key.name, ch == CONTROL_NUL ? 0 : ch);
 			return false;
 		}
 	}

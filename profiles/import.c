@@ -158,8 +158,10 @@ static char *text_of(const xmlNode *n)
 
 static bool is_printable(const char *text)
 {
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+	size_t step, left = strlen(text);
+
+	for (; left; text += step, left -= step)
+		if (control_at(text, left, &step) || *text == '\t')
 			return false;
 	return true;
 }

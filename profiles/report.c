@@ -28,16 +28,35 @@ int report_at(struct sv_profile_report *r, int errnum, const char *file, unsigne
 	return -errnum;
 }
 
+unsigned control_at(const char *s, size_t left, size_t *bytes)
+{
+	const unsigned char *u = (const unsigned char *)s;
+	unsigned c = 0;
+
+	*bytes = 1;
+	if (u[0] < 0x20 || u[0] == 0x7f)
+		return u[0] == '\t' ? 0 : u[0] ? u[0] : CONTROL_NUL;
+	if (u[0] == 0xc2 && left > 1 && u[1] < 0xa0) {
+		*bytes = 2;
+		return u[1];
+	}
+	if ((u[0] == 0xe2 || u[0] == 0xef) && left > 2) {
+		c = (u[0] & 0xfu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu);
+		if (c == 0x2028 || c == 0x2029 || c == 0xfeff || c >= 0xfffe) {
+			*bytes = 3;
+			return c;
+		}
+	}
+	return 0;
+}
+
 struct shown show_text(const char *text, size_t bytes)
 {
 	struct shown s;
-	size_t n = 0, i;
+	size_t n = 0, i, step;
 
-	for (i = 0; i < bytes && n < sizeof(s.text) - 4; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		s.text[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
+	for (i = 0; i < bytes && n < sizeof(s.text) - 4; i += step)
+		s.text[n++] = control_at(text + i, bytes - i, &step) || text[i] == '\t' ? '?' : text[i];
 	/* Not in the middle of a character. */
 	if (i < bytes) {
 		while (n > 0 && ((unsigned char)s.text[n - 1] & 0xc0) == 0x80)

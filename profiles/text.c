@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "schema.h"
+#include "report.h"
 
 /* Plain: nothing that YAML 1.1 or 1.2 reads as something else. */
 static bool is_plain(const char *text)
@@ -30,15 +30,15 @@ void sv_profile_put_text(FILE *f, const char *text)
 		return;
 	}
 	fputc('"', f);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	for (size_t step, left = strlen(text); left; text += step, left -= step) {
+		unsigned c = control_at(text, left, &step);
 
-		if (c == '"' || c == '\\')
-			fprintf(f, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			fprintf(f, "\\x%02x", c);
+		if (c || *text == '\t')
+			fprintf(f, "\\u%04x", c ? c : '\t');
+		else if (*text == '"' || *text == '\\')
+			fprintf(f, "\\%c", *text);
 		else
-			fputc(c, f);
+			fputc(*text, f);
 	}
 	fputc('"', f);
 }

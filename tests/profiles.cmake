@@ -13,12 +13,17 @@ add_test(NAME cli_profile COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/profile.sh
 set_tests_properties(cli_profile PROPERTIES LABELS cli TIMEOUT 300
 	SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE")
 
+# libFuzzer (clang), as in loaders.cmake: the sources themselves, so that their coverage leads it.
 if(SV_FUZZ)
+	get_target_property(profile_sources sv_profiles SOURCES)
+	list(TRANSFORM profile_sources PREPEND ${PROJECT_SOURCE_DIR}/profiles/)
 	foreach(what profile v3m)
-		add_executable(fuzz_${what} fuzz/fuzz_${what}.c fuzz/profile_once.c)
+		add_executable(fuzz_${what} fuzz/fuzz_${what}.c fuzz/profile_once.c ${profile_sources})
+		target_include_directories(fuzz_${what} PRIVATE ${PROJECT_SOURCE_DIR}/profiles/include)
 		target_compile_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined
 			-fno-sanitize-recover=all)
 		target_link_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined)
-		target_link_libraries(fuzz_${what} PRIVATE sv_profiles)
+		target_link_libraries(fuzz_${what} PRIVATE sv_base PkgConfig::CYAML PkgConfig::YAML
+			PkgConfig::XML2)
 	endforeach()
 endif()

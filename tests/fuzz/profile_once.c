@@ -22,8 +22,10 @@ static void check_sentence(void *ctx, const char *sentence)
 	++*(unsigned *)ctx;
 	CHECK(!strncmp(sentence, "fuzz", 4));
 	CHECK(strlen(sentence) < sizeof(((struct sv_error *)NULL)->text));
-	for (const char *s = sentence; *s; s++)
+	for (const char *s = sentence; *s; s++) {
 		CHECK((unsigned char)*s >= 0x20 && *s != 0x7f);
+		CHECK(memcmp(s, "\xc2\x9b", 2)); /* CSI */
+	}
 }
 
 static void check_values(const struct sv_profile *p)

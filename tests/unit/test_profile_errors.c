@@ -128,10 +128,17 @@ Test(profile_errors, text)
 {
 	refuse("cmdline: >\n  a\n  b\n", "g.yaml:1:10: cmdline: it has a line break; write one line, or "
 					 "`>-` to fold several");
-	refuse("cmdline: \"a\\e[31m\"\n", "g.yaml:1:10: cmdline: it has a control character (0x1b); write "
+	refuse("cmdline: \"a\\e[31m\"\n", "g.yaml:1:10: cmdline: it has a control character (U+001B); write "
 					  "printable text");
-	refuse("kernel: \"a\\0b\"\n", "g.yaml:1:9: kernel: it has a control character (0x00); write "
+	refuse("kernel: \"a\\0b\"\n", "g.yaml:1:9: kernel: it has a control character (U+0000); write "
 				      "printable text");
+	/* What terminals take for controls in UTF-8 too, and what YAML takes for line breaks. */
+	refuse("name: \"\\x9b31m\"\n",
+		"g.yaml:1:7: name: it has a control character (U+009B); write printable text");
+	refuse("cmdline: \"a\\Lb\"\n",
+		"g.yaml:1:10: cmdline: it has a control character (U+2028); write printable text");
+	refuse("\"\\x9b31m\": a\n",
+		"g.yaml:1:1: unknown key '?31m'; `sidevisor profile keys` lists those there are");
 	refuse("disks:\n- path: a\n  serial: aaaaaaaaaaaaaaaaaaaaa\n",
 		"g.yaml:3:11: disks[0].serial: 21 bytes are too long; write at most 20");
 }

@@ -85,6 +85,20 @@ Test(profile_import, what_is_not_known_is_named_with_its_line)
 	free(yaml);
 }
 
+Test(profile_import, text_that_no_profile_can_have)
+{
+	struct sv_error err;
+	char *yaml;
+
+	cr_assert_eq(import("<profile>\n<name>\u00e9\xc2\x9b</name>\n<image>/a\xc2\x9b</image>\n"
+		"<image>/a&#10;b</image>\n<\xc3\xa9/>\n</profile>", &yaml, &err), 0);
+	cr_expect_eq(sentences, 4);
+	cr_expect_str_eq(said[1], "p.xml:3:1: <image> is left out: its path is too long or not printable");
+	cr_expect_str_eq(said[2], "p.xml:4:1: <image> is left out: its path is too long or not printable");
+	cr_expect(strstr(yaml, "name: \"----\"\n"), "%s", yaml);
+	free(yaml);
+}
+
 #define NO_ENTITIES ": it has an entity; write the text itself, entities are not followed"
 
 Test(profile_import, entity_bombs)
