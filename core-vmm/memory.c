@@ -141,6 +141,23 @@ static void add_region(struct sv_vm *vm, uint64_t gpa, uint64_t size, uint8_t *h
 		.user_addr = (uintptr_t)host};
 }
 
+/* For a sentence: the nodes whose memory this process may have. */
+static const char *allowed_nodes(void)
+{
+	static char line[256];
+	FILE *f = fopen("/proc/self/status", "re");
+	const char *at = "?";
+
+	while (f && at[0] == '?' && fgets(line, sizeof(line), f))
+		if (!strncmp(line, "Mems_allowed_list:", 18)) {
+			line[strcspn(line, "\n")] = 0;
+			at = line + 18 + strspn(line + 18, " \t");
+		}
+	if (f)
+		fclose(f);
+	return at;
+}
+
 /* Each of the guest's nodes has its part of RAM, in gmem order (the SRAT says the same). */
 static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 {
@@ -159,10 +176,13 @@ static int bind_ram(struct sv_vm *vm, uint8_t *ram, struct sv_error *err)
 			numa_bitmask_setbit(mask, (unsigned)node);
 			rc = mbind(ram + at, len, MPOL_BIND, mask->maskp, mask->size + 1, 0);
 			numa_bitmask_free(mask);
-			if (rc < 0 && errno != ENOSYS && errno != EPERM)
-				return sv_fail(err, errno,
-					"cannot bind guest memory to NUMA node %d: %s", node,
-					strerror(errno));
+			if (rc < 0 && (errno == ENOSYS || errno == EPERM))
+				sv_warn("guest memory is not bound to NUMA node %d: %s (a container's "
+					"filter?)", node, strerror(errno));
+			else if (rc < 0)
+				return sv_fail(err, errno == EINVAL ? ENODEV : errno,
+					"cannot bind guest memory to NUMA node %d: %s; this process may use "
+					"nodes %s", node, strerror(errno), allowed_nodes());
 		}
 		at += len;
 	}

@@ -98,6 +98,18 @@ if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
 	done
 	expect "not a KVM device" 1 "/dev/null" env SIDEVISOR_KVM=/dev/null \
 		"$sv" run --private --console none --kernel "$lwk"
+	# Memory binding refused: nothing of what had been done before it is left.
+	cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
+	echo "{\"version\": 1, \"vcpu_cpus\": [$cpu], \"sidecore_cpus\": [$cpu], \"control_cpu\": $cpu," \
+		'"memory_nodes": [63], "private_sidecores": true}' >"$dir/placement"
+	run "memory binding refused" 1 "NUMA node 63: .*may use nodes [0-9]" --kernel "$lwk" --overcommit \
+		--placement "$dir/placement" --isolate auto
+	"$sv" restore-host --all --dry-run | grep -q "nothing to restore" || {
+		failed=$((failed + 1))
+		echo "FAILED memory binding refused: isolation is left"
+	}
+	run "placement of another size" 2 "of 1 vCPUs, --vcpus says 2" --kernel "$lwk" --vcpus 2 \
+		--placement "$dir/placement"
 	run "more memory than the host" 1 "has only" --kernel "$lwk" --memory 900G
 	run "tiny memory" 2 "at least 4 MiB" --kernel "$lwk" --memory 64K
 	run "more vCPUs than cores" 1 "--overcommit" --kernel "$lwk" --vcpus 64

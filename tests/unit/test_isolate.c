@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "made_up_host.h"
 
 static struct sv_error err;
@@ -395,6 +396,39 @@ Test(isolate, a_hostile_journal_is_refused)
 	}
 }
 
+/* Whatever the file says, it is refused, or what it names is ours: nothing else changes, nothing crashes. */
+Test(isolate, mutants_of_a_journal)
+{
+	static char good[16384], bad[16384];
+	struct sv_isolation_request req;
+	struct sv_isolation iso;
+	unsigned seed = 12345;
+	size_t len;
+
+	host_make(2, "/");
+	req = host_request(OWNER_A, "2-3", "4");
+	cr_assert_eq(sv_isolation_make(&req, &iso, &err), 0);
+	len = (size_t)sv_file_read(host_run, "/host.journal", good, sizeof(good));
+	cr_assert_gt(len, 100);
+	host_end_process(OWNER_A);
+	for (int i = 0; i < 1000; i++) {
+		memcpy(bad, good, len + 1);
+		for (int n = 0; n < 1 + i % 4; n++) {
+			size_t at;
+
+			seed = seed * 1103515245u + 12345u;
+			at = (seed >> 8) % len;
+			bad[at] = "0123456789/.,-\"{}[]:a\0"[(seed >> 3) % 23];
+		}
+		host_put("/run/host.journal", bad);
+		restore(false);
+	}
+	cr_expect_str_eq(host_get("/proc/irq/25/smp_affinity_list"), "0-1", "never ours");
+	cr_expect_str_eq(host_get("/sys/devices/system/cpu/online"), "0-7");
+	cr_expect_str_eq(host_get("/sys/fs/cgroup/cgroup.controllers"), "cpuset cpu memory");
+	host_remove();
+}
+
 /* Neither the journal nor what it names is reached through a link. */
 Test(isolate, links_are_not_followed)
 {
@@ -449,6 +483,25 @@ Test(isolate, the_keeper_outlives_a_kill)
 	}
 	host_expect_unchanged(before, "after SIGKILL");
 	free(now);
+	host_remove();
+}
+
+Test(isolate, a_keeper_that_cannot_be_had)
+{
+	struct sv_isolation_request req;
+	struct sv_cpus anywhere = {{0}};
+	struct sv_isolation iso;
+	char *before;
+
+	host_make(1, "/");
+	before = host_snapshot();
+	req = host_request(OWNER_A, "2-3", "4");
+	cr_assert_eq(sv_isolation_make(&req, &iso, &err), 0);
+	host_refuse("keeper", EAGAIN);
+	cr_expect_eq(sv_isolation_keep(&iso, &anywhere, &err), -EAGAIN);
+	cr_expect(strstr(err.text, "keeper"), "%s", err.text);
+	cr_expect_eq(sv_isolation_undo(&iso, &err), 0, "%s", err.text);
+	host_expect_unchanged(before, "no keeper");
 	host_remove();
 }
 
