@@ -46,7 +46,7 @@ struct sv_domain {
 	unsigned *core;	 /* indices into sv_machine.core, ascending */
 	unsigned cores;
 	int node, package; /* of its first core */
-	bool one_node;	   /* all its cores have that node */
+	bool flat;	   /* its cores share one L3 and nothing nearer: all are alike */
 };
 
 /* A set of domains under one object of the topology, from a single domain up to the machine. */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the planner's files share. */
+#ifndef PLACEMENT_PRIVATE_H
+#define PLACEMENT_PRIVATE_H
+
+#include <placement/plan.h>
+
+/* The plan while it is being made. */
+struct sv_planning {
+	const struct sv_machine *m;
+	const struct sv_plan_request *req;
+	unsigned sidecores;   /* how many at most; 0: one where guests are, as many as suit */
+	unsigned per;	      /* guest cores that one sidecore serves, at most */
+	unsigned house;	      /* housekeeping cores */
+	bool share;	      /* guests that may, share cores */
+	unsigned char *role;  /* of each core */
+	int *owner;	      /* of each core */
+	unsigned *load;	      /* of each domain: guest cores in it */
+	unsigned *free;	      /* of each domain: spare cores */
+	bool *reserve;	      /* of each domain: it keeps cores for sidecores of its own */
+	float *near_ns;	      /* of each domain: how far the policy's device is; 0 without one */
+	float *guest_near_ns; /* the same for a guest with a device of its own */
+	struct sv_plan *plan;
+};
+
+/* guests.c: give guest @g its cores. Return: 0, or -ENOSPC (*missing: cores that there are not). */
+int sv_plan_guest(struct sv_planning *p, unsigned g, unsigned *missing, struct sv_error *err);
+/* Guest cores that domain @d can still take beside the sidecores these need. */
+unsigned sv_plan_room(const struct sv_planning *p, unsigned d);
+/* Cores that guest @g asks for. */
+unsigned sv_plan_want(const struct sv_planning *p, const struct sv_plan_guest *g);
+/* Sidecores that domain @d needs for @cores guest cores. */
+unsigned sv_plan_need(const struct sv_planning *p, unsigned d, unsigned cores);
+
+/* sidecores.c: choose the sidecores' cores, then a sidecore for each vCPU. Return: 0 or -ENOSPC. */
+int sv_plan_sidecores(struct sv_planning *p, struct sv_error *err);
+/* The @n domains (flags in @chosen) that are nearest to the guest cores @weight of all domains. */
+int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, unsigned n, bool *chosen);
+
+/* refuse.c: the sentence of a refusal: what prevents it, and the nearest that can be had. */
+int sv_plan_refuse(const struct sv_machine *m, const struct sv_plan_request *req, int rc,
+	struct sv_error *err);
+/* plan.c: without the sentence about what can be had. */
+int sv_plan_try(const struct sv_machine *m, const struct sv_plan_request *req,
+	struct sv_plan **plan, struct sv_error *err);
+
+/* latency.c: how far a core of one domain is from one of another, on average. */
+double sv_domain_line_ns(const struct sv_machine *m, unsigned a, unsigned b);
+
+#endif
