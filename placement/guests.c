@@ -350,7 +350,7 @@ static bool place(struct sv_planning *p, unsigned g, struct choice *c, unsigned 
 	return guest->share && someone_shares(p);
 }
 
-int sv_plan_guest(struct sv_planning *p, unsigned g, unsigned *missing, struct sv_error *err)
+int sv_plan_guest(struct sv_planning *p, unsigned g, struct sv_error *err)
 {
 	const struct sv_machine *m = p->m;
 	unsigned n = m->domains, nodes = m->nodes + 1, total = 0, want;
@@ -372,7 +372,7 @@ int sv_plan_guest(struct sv_planning *p, unsigned g, unsigned *missing, struct s
 	free(space);
 	if (placed)
 		return 0;
-	*missing = want > total ? want - total : 1;
-	return sv_fail(err, ENOSPC, "guest %s needs %u core%s, %u %s left", c.guest->name, want,
-		want == 1 ? "" : "s", total, total == 1 ? "is" : "are");
+	return sv_fail(err, ENOSPC, "guest %s needs %u core%s, %u %s left beside the "
+		"sidecores%s", c.guest->name, want, want == 1 ? "" : "s", total,
+		total == 1 ? "is" : "are", p->house ? " and housekeeping" : "");
 }

@@ -23,8 +23,8 @@ struct sv_planning {
 	struct sv_plan *plan;
 };
 
-/* guests.c: give guest @g its cores. Return: 0, or -ENOSPC (*missing: cores that there are not). */
-int sv_plan_guest(struct sv_planning *p, unsigned g, unsigned *missing, struct sv_error *err);
+/* guests.c: give guest @g its cores. Return: 0 or -ENOSPC. */
+int sv_plan_guest(struct sv_planning *p, unsigned g, struct sv_error *err);
 /* Guest cores that domain @d can still take beside the sidecores these need. */
 unsigned sv_plan_room(const struct sv_planning *p, unsigned d);
 /* Cores that guest @g asks for. */
@@ -34,12 +34,22 @@ unsigned sv_plan_need(const struct sv_planning *p, unsigned d, unsigned cores);
 
 /* sidecores.c: choose the sidecores' cores, then a sidecore for each vCPU. Return: 0 or -ENOSPC. */
 int sv_plan_sidecores(struct sv_planning *p, struct sv_error *err);
-/* The @n domains (flags in @chosen) that are nearest to the guest cores @weight of all domains. */
-int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, unsigned n, bool *chosen);
+/*
+ * At most @n domains among those with @room (flags in @chosen) that are nearest to the guest cores
+ * @weight of all domains; fewer when more would shorten no way. Return: 0 or -ENOMEM.
+ */
+int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, const unsigned *room,
+	unsigned n, bool *chosen);
 
 /* refuse.c: the sentence of a refusal: what prevents it, and the nearest that can be had. */
 int sv_plan_refuse(const struct sv_machine *m, const struct sv_plan_request *req, int rc,
 	struct sv_error *err);
+/* result.c: what each guest has, and what is said about it. Return: 0 or -ENOMEM. */
+int sv_plan_give_vcpus(struct sv_planning *p, unsigned g);
+int sv_plan_give_nodes(struct sv_planning *p, unsigned g);
+int sv_plan_list_rest(struct sv_planning *p);
+void sv_plan_explain(struct sv_planning *p);
+
 /* plan.c: without the sentence about what can be had. */
 int sv_plan_try(const struct sv_machine *m, const struct sv_plan_request *req,
 	struct sv_plan **plan, struct sv_error *err);

@@ -28,7 +28,8 @@ static double gain_of(const struct sv_machine *m, const unsigned *weight, const 
  * bound, and only the best bound is computed anew. Within 1 - 1/e of the best sum (Nemhauser,
  * Wolsey and Fisher, 1978).
  */
-int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, unsigned n, bool *chosen)
+int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, const unsigned *room,
+	unsigned n, bool *chosen)
 {
 	double *bound = malloc(m->domains * sizeof(*bound)), *way = malloc(m->domains * sizeof(*way));
 	unsigned *round = calloc(m->domains, sizeof(*round));
@@ -48,8 +49,10 @@ int sv_plan_medians(const struct sv_machine *m, const unsigned *weight, unsigned
 		unsigned best = UINT32_MAX;
 
 		for (unsigned d = 0; d < m->domains; d++)
-			if (!chosen[d] && (best == UINT32_MAX || bound[d] > bound[best]))
+			if (!chosen[d] && room[d] && (best == UINT32_MAX || bound[d] > bound[best]))
 				best = d;
+		if (best == UINT32_MAX || (round[best] == picked + 1 && bound[best] <= 0))
+			break;
 		if (round[best] != picked + 1) {
 			bound[best] = gain_of(m, weight, way, best);
 			round[best] = picked + 1;
@@ -96,22 +99,18 @@ static unsigned candidates(const struct sv_planning *p, unsigned d)
 	return n;
 }
 
-/* The domain that most needs one more sidecore and has a core for it; UINT32_MAX: none has. */
-static unsigned neediest(const struct sv_planning *p, const unsigned *count)
+/* The domain with most guest cores for each of its sidecores that has a core for one more. */
+static unsigned busiest(const struct sv_planning *p, const unsigned *count, const unsigned *room)
 {
 	const struct sv_machine *m = p->m;
 	unsigned best = UINT32_MAX;
 	double best_load = 0;
 
 	for (unsigned d = 0; d < m->domains; d++) {
-		double load = p->load[d] ? (double)p->load[d] / (count[d] + 1) : 0;
+		double load = (double)p->load[d] / (count[d] + 1);
 
-		if (p->load[d] && !count[d])
-			load += 1e6; /* its guest cores have none yet */
-		if (candidates(p, d) <= count[d])
-			continue;
-		if (best == UINT32_MAX || load > best_load ||
-			(load >= best_load && p->near_ns[d] < p->near_ns[best])) {
+		if (room[d] > count[d] && (best == UINT32_MAX || load > best_load ||
+				(load >= best_load && p->near_ns[d] < p->near_ns[best]))) {
 			best = d;
 			best_load = load;
 		}
@@ -119,41 +118,80 @@ static unsigned neediest(const struct sv_planning *p, const unsigned *count)
 	return best;
 }
 
-/* How many sidecores each domain gets. Return: 0 or -ENOSPC. */
-static int count_sidecores(const struct sv_planning *p, unsigned *count, struct sv_error *err)
+static int too_few(const struct sv_planning *p, unsigned want, unsigned have, struct sv_error *err)
 {
-	const struct sv_plan_policy *policy = &p->req->policy;
-	unsigned total = 0, want = p->sidecores;
-
-	for (unsigned d = 0; d < p->m->domains; d++) {
-		if (!p->load[d] || !p->reserve[d])
-			continue;
-		count[d] = p->per ? (p->load[d] + p->per - 1) / p->per : 1;
-		if (count[d] > candidates(p, d))
-			count[d] = candidates(p, d);
-		total += count[d];
-	}
-	if (!want && !total)
-		want = 1;
-	while (total < want) {
-		unsigned d = neediest(p, count);
-
-		if (d == UINT32_MAX)
-			break;
-		count[d]++;
-		total++;
-	}
-	if (total >= want && total)
-		return 0;
 	if (smt_policy(p))
 		return sv_fail(err, ENOSPC,
 			"--policy smt-sibling: %u sidecore%s would be the SMT siblings of guest cores, "
 			"and %u guest core%s a sibling to lend (none with smt: on, none of an untrusted "
-			"guest, none without SMT)", want, want == 1 ? "" : "s", total,
-			total == 1 ? " has" : "s have");
-	return sv_fail(err, ENOSPC, "%u sidecore%s asked for, %u core%s left beside the guests%s",
-		policy->sidecores > 0 ? (unsigned)policy->sidecores : want, want == 1 ? " is" : "s are",
-		total, total == 1 ? " is" : "s are", p->house ? " and housekeeping" : "");
+			"guest, none without SMT)", want, want == 1 ? "" : "s", have,
+			have == 1 ? " has" : "s have");
+	return sv_fail(err, ENOSPC, "%u sidecore%s asked for, %u core%s left beside the guests%s", want,
+		want == 1 ? " is" : "s are", have, have == 1 ? " is" : "s are",
+		p->house ? " and housekeeping" : "");
+}
+
+/* A given number: first where the ways are shortest, then where there is most to do. */
+static int count_given(const struct sv_planning *p, unsigned *count, const unsigned *room,
+	struct sv_error *err)
+{
+	const struct sv_machine *m = p->m;
+	bool *chosen = calloc(m->domains, sizeof(*chosen));
+	unsigned total = 0;
+
+	if (!chosen || sv_plan_medians(m, p->load, room, p->sidecores, chosen) < 0) {
+		free(chosen);
+		return sv_fail(err, ENOMEM, "out of memory");
+	}
+	for (unsigned d = 0; d < m->domains; d++)
+		total += count[d] = chosen[d];
+	free(chosen);
+	while (total < p->sidecores) {
+		unsigned d = busiest(p, count, room);
+
+		if (d == UINT32_MAX)
+			return too_few(p, p->sidecores, total, err);
+		count[d]++;
+		total++;
+	}
+	return 0;
+}
+
+/* As many as each domain with guests needs; one at least. */
+static int count_needed(const struct sv_planning *p, unsigned *count, const unsigned *room,
+	struct sv_error *err)
+{
+	unsigned total = 0, d;
+
+	for (d = 0; d < p->m->domains; d++) {
+		if (!p->load[d])
+			continue;
+		count[d] = p->per ? (p->load[d] + p->per - 1) / p->per : 1;
+		if (count[d] > room[d])
+			count[d] = room[d];
+		total += count[d];
+	}
+	if (total)
+		return 0;
+	d = busiest(p, count, room);
+	if (d == UINT32_MAX)
+		return too_few(p, 1, 0, err);
+	count[d] = 1;
+	return 0;
+}
+
+static int count_sidecores(const struct sv_planning *p, unsigned *count, struct sv_error *err)
+{
+	unsigned *room = calloc(p->m->domains, sizeof(*room));
+	int rc;
+
+	if (!room)
+		return sv_fail(err, ENOMEM, "out of memory");
+	for (unsigned d = 0; d < p->m->domains; d++)
+		room[d] = candidates(p, d);
+	rc = p->sidecores ? count_given(p, count, room, err) : count_needed(p, count, room, err);
+	free(room);
+	return rc;
 }
 
 /* The mean way to the guest cores of its domain, or to all when it has none. */
