@@ -108,7 +108,7 @@ static uint64_t one_start(const struct options *o)
 	brace = strchr(text, '{');
 	j = brace ? json_loads(brace, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
 	if (j)
-		first = (uint64_t)json_integer_value(json_object_get(j, "first_run_ns"));
+		first = (uint64_t)json_integer_value(json_object_get(j, "first_run_monotonic_ns"));
 	json_decref(j);
 	if (first <= before) {
 		fprintf(stderr, "sidevisor bench start: the guest did not run: %s\n", text);

@@ -74,9 +74,9 @@ static int join_node(struct run_options *o, struct node_process *np, struct enfo
 static void print_json(const struct sv_vmm_result *res, const struct run_options *o)
 {
 	json_t *j = json_pack("{s:s, s:s, s:b, s:i, s:s, s:I, s:i, s:i}", "name", o->name, "end",
-		res->kind, "ok", res->ok, "status", res->status, "text", res->text, "first_run_ns",
-		(json_int_t)sv_vmm_first_run_ns(), "sidecore_cpu", o->vm.vcpu_sidecore_cpu[0],
-		"vcpu0_cpu", o->vm.vcpu_cpu[0]);
+		res->kind, "ok", res->ok, "status", res->status, "text", res->text,
+		"first_run_monotonic_ns", (json_int_t)sv_vmm_first_run_ns(), "sidecore_cpu",
+		o->vm.vcpu_sidecore_cpu[0], "vcpu0_cpu", o->vm.vcpu_cpu[0]);
 	char *text = json_dumps(j, JSON_SORT_KEYS);
 
 	fprintf(stderr, "%s\n", text);

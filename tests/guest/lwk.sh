@@ -38,7 +38,9 @@ apps() {
 	check 0 "MiB below 3 GiB and 0 MiB above 4 GiB taken, 0 errors" "app=memory"
 	check 0 "and 1024 MiB above 4 GiB taken, 0 errors" "app=memory" --memory 4G --no-populate
 	check 1 "exited with status 2" "app=nosuch"
-	check 0 "^survived" "app=hostile"
+	check 0 "^MSRs done" "app=hostile msrprobe"
+	check 0 "^survived" "app=hostile msrprobe"
+	check 0 "^MSRs are not ours" "app=hostile step=997"
 }
 
 crashes() {

@@ -39,7 +39,7 @@ node --cpus 4 --memory 2G --timeout 780 --file "$test_dir/vmlinuz" --file "$test
 expect_status 0
 expect '^login: root -'
 expect '^CPU\(s\): +4'
-expect '^Model name: +[A-Z]'
+expect '^ *Model name: +[A-Z]'
 expect '^ *Socket\(s\): +2'
 expect '^ *Core\(s\) per socket: +2'
 expect 'NUMA node\(s\): +2'

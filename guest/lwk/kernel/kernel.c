@@ -133,6 +133,8 @@ static void copy_boot(const struct sv_boot *boot)
 	__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
 }
 
+bool kernel_msr_probe;
+
 void kernel_refuse(const char *why)
 {
 	static const char text[] = "lwk: this machine does not suit: ";
@@ -156,6 +158,7 @@ static void build_shared(const struct sv_boot *boot)
 	cr3 = kernel_build_page_tables(boot);
 	kernel_build_idt();
 	copy_boot(boot);
+	kernel_msr_probe = lwk_arg_word("msrprobe");
 	__atomic_store_n(&ready, 1, __ATOMIC_RELEASE);
 }
 

@@ -36,6 +36,8 @@ uint64_t kernel_build_page_tables(const struct sv_boot *boot);
 /* traps.c: the IDT, shared. vCPU 0 alone. */
 void kernel_build_idt(void);
 void kernel_load_idt(void);
+/* LWK_KCALL_PRIVILEGED is open. Written once, before any application runs. */
+extern bool kernel_msr_probe;
 /* Number of the vCPU we run on, kept in its GDT. */
 unsigned kernel_vcpu(void);
 __attribute__((noreturn)) void kernel_crash(uint32_t vector, uint64_t error_code,

@@ -195,7 +195,7 @@ static uint64_t kernel_call(uint32_t nr, uint64_t rdi, uint64_t rsi)
 		wrmsr(MSR_X2APIC_TIMER_COUNT, rdi);
 		return 0;
 	case LWK_KCALL_PRIVILEGED:
-		return privileged(rdi, rsi);
+		return kernel_msr_probe ? privileged(rdi, rsi) : ~0ull;
 	case LWK_KCALL_HALT:
 		halt(kernel_vcpu());
 		return 0;
