@@ -20,11 +20,11 @@ static const char help[] =
 	"       sidevisor profile keys [--node] [--json]\n"
 	"       sidevisor profile import FILE.xml [-o OUT.yaml]\n"
 	"\n"
-	"Guest and node profiles. PROFILE is a YAML file, or the name of a guest of this node: then\n"
-	"it is " SV_PROFILE_GUESTS "/NAME.yaml.\n"
+	"Guest and node profiles. PROFILE is a YAML file, or the name of a guest of this node:\n"
+	"then it is " SV_PROFILE_GUESTS "/NAME.yaml.\n"
 	"\n"
 	"  check   say every problem: file, line, column, key, and what was expected\n"
-	"  show    the profile with inheritance and defaults applied, and where each value is from\n"
+	"  show    the profile with inheritance and defaults applied, and each value's origin\n"
 	"  keys    every key of guest profiles, or of node profiles\n"
 	"  import  a guest profile from a V3M XML profile; what is left out is said on stderr\n"
 	"\n"
@@ -58,12 +58,13 @@ int profile_load_one(const char *operand, int want, char path[PROFILE_PATH], str
 	if (rc == 0)
 		return 0;
 	if (rc == -ENOENT && r.problems == 1 && !strchr(operand, '/') && !strcmp(path, operand))
-		return sv_fail(err, ENOENT, "%.200s: no such file, and there is no guest profile %s/%.200s.yaml",
+		return sv_fail(err, ENOENT,
+			"%.200s: no such file, and there is no guest profile %s/%.200s.yaml",
 			operand, SV_PROFILE_GUESTS, operand);
 	if (r.problems == 1)
 		return sv_fail(err, -rc, "%s", r.first.text);
-	return sv_fail(err, -rc, "%.380s (and %u more: see `sidevisor profile check`)", r.first.text,
-		r.problems - 1);
+	return sv_fail(err, -rc, "%.380s (and %u more: see `sidevisor profile check`)",
+		r.first.text, r.problems - 1);
 }
 
 static void print_problem(void *ctx, const char *sentence)
@@ -90,7 +91,7 @@ static int check(int n, char **operands)
 	return status;
 }
 
-/* --- show -------------------------------------------------------------------------------------- */
+/* --- show ------------------------------------------------------------------------------------- */
 
 static void show_origin(const struct sv_profile_value *v)
 {
@@ -107,7 +108,7 @@ static void show_yaml(const struct sv_profile *p)
 
 	v = sv_profile_values(p, &n);
 	for (size_t i = 0; i < n; before = &v[i], i++) {
-		bool first = v[i].list && (!before->list || before->index != v[i].index);
+		bool first = v[i].list && (!before || !before->list || before->index != v[i].index);
 
 		/* What it inherits is in here: this is a profile of its own. */
 		if (!strcmp(v[i].key, "inherits"))
@@ -196,7 +197,7 @@ static int show(int n, char **operands, bool json)
 	return EXIT_DONE;
 }
 
-/* --- keys -------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 static json_t *keys_json(enum sv_profile_kind kind, const char *list)
 {
@@ -205,8 +206,9 @@ static json_t *keys_json(enum sv_profile_kind kind, const char *list)
 	const struct sv_profile_key *k = sv_profile_keys(kind, list, &n);
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s?}", "key", k[i].name, "expected",
-			k[i].expected, "what", k[i].what, "default", k[i].default_text));
+		json_array_append_new(all,
+			json_pack("{s:s, s:s, s:s, s:s?}", "key", k[i].name, "expected",
+				k[i].expected, "what", k[i].what, "default", k[i].default_text));
 	return all;
 }
 
@@ -218,8 +220,8 @@ static void keys_text(enum sv_profile_kind kind, const char *list)
 	for (size_t i = 0; i < n; i++) {
 		printf("%s%s: %s\n", list ? "  - " : "", k[i].name, k[i].expected);
 		printf("%s    %s%s%s%s\n", list ? "    " : "", k[i].what,
-			k[i].default_text ? " (default " : "", k[i].default_text ? k[i].default_text : "",
-			k[i].default_text ? ")" : "");
+			k[i].default_text ? " (default " : "",
+			k[i].default_text ? k[i].default_text : "", k[i].default_text ? ")" : "");
 		if (!list && !strcmp(k[i].name, "disks"))
 			keys_text(kind, "disks");
 	}
@@ -240,7 +242,7 @@ static int keys(int n, bool node, bool json)
 	return EXIT_DONE;
 }
 
-/* --- import ------------------------------------------------------------------------------------ */
+/* --- import ----------------------------------------------------------------------------------- */
 
 static int write_new(const char *path, const char *text)
 {
@@ -316,7 +318,8 @@ int cli_profile(int argc, char **argv)
 			fputs(help, stdout);
 			return EXIT_DONE;
 		case ':':
-			return cli_usage_error("profile", "option '%s' needs a value", argv[optind - 1]);
+			return cli_usage_error(
+				"profile", "option '%s' needs a value", argv[optind - 1]);
 		default:
 			return cli_usage_error("profile", "unknown option '%s'", argv[optind - 1]);
 		}
@@ -332,5 +335,6 @@ int cli_profile(int argc, char **argv)
 		return keys(argc - optind, node, json);
 	if (!strcmp(verb, "import"))
 		return import(argc - optind, argv + optind, output);
-	return cli_usage_error("profile", "unknown verb '%s'; say check, show, keys or import", verb);
+	return cli_usage_error(
+		"profile", "unknown verb '%s'; say check, show, keys or import", verb);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A key of a guest profile is the long option of its name, with '_' for '-', but for the two below. */
+/* A key of a guest profile is the long option of its name, with '_' for '-', but for the two below.
+ */
 #include "run_profile.h"
 
 #include <errno.h>
@@ -64,8 +65,8 @@ static int take_value(struct run_options *o, const struct sv_profile_value *v, s
 	rc = run_options_set(o, name, text, &why);
 	if (rc == -ENOENT)
 		return 0;
-	return rc < 0 ? sv_fail(err, -rc, "%.200s:%u:%u: %s: %.200s", v->file, v->line, v->column, v->key,
-				why.text)
+	return rc < 0 ? sv_fail(err, -rc, "%.200s:%u:%u: %s: %.200s", v->file, v->line, v->column,
+				v->key, why.text)
 		      : 0;
 }
 

@@ -7,7 +7,8 @@
 
 /*
  * Load the profile @operand, a path or the name of one of this node's guests, and set what it says
- * in @o; the profile stays in @o->profile, for its placement keys. Return: 0 or -errno with a sentence.
+ * in @o; the profile stays in @o->profile, for its placement keys. Return: 0 or -errno with a
+ * sentence.
  */
 int run_profile_apply(struct run_options *o, const char *operand, struct sv_error *err);
 

@@ -40,10 +40,12 @@ static void unknown_key(struct checker *c, const struct tree_node *key,
 	else if (near)
 		AT(c, key, "unknown key '%s%s'; did you mean '%s'?", c->in, name.text, near);
 	else if (*c->in)
-		AT(c, key, "unknown key '%s%s'; an entry has path, readonly, direct, queues, serial and "
-			   "others: see `sidevisor profile keys`", c->in, name.text);
+		AT(c, key,
+			"unknown key '%s%s'; `sidevisor profile keys` lists those of an entry",
+			c->in, name.text);
 	else
-		AT(c, key, "unknown key '%s'; `sidevisor profile keys` lists those there are", name.text);
+		AT(c, key, "unknown key '%s'; `sidevisor profile keys` lists those there are",
+			name.text);
 }
 
 static bool is_null(const struct tree_node *n)
@@ -61,7 +63,8 @@ static bool check_text(struct checker *c, const struct rule *rule, const struct 
 		unsigned ch = control_at(n->text + i, n->bytes - i, &step);
 
 		if (ch == '\n') {
-			AT(c, n, "%s%s: it has a line break; write one line, or `>-` to fold several",
+			AT(c, n, "%s%s: it has a line break; write one line, or `>-` to fold "
+				 "several",
 				c->in, rule->key.name);
 			return false;
 		}
@@ -92,7 +95,8 @@ static void check_scalar(struct checker *c, const struct cyaml_schema_field *f,
 	}
 	if (!check_text(c, rule, n))
 		return;
-	if (f->value.type == CYAML_STRING && f->value.string.max && n->bytes > f->value.string.max) {
+	if (f->value.type == CYAML_STRING && f->value.string.max &&
+		n->bytes > f->value.string.max) {
 		AT(c, n, "%s%s: %zu bytes are too long; write %s", c->in, f->key, n->bytes,
 			rule->key.expected);
 		return;
@@ -119,9 +123,11 @@ static void check_list(struct checker *c, const struct cyaml_schema_field *f,
 
 	if (list->children > f->value.sequence.max)
 		AT(c, list, "%s: %u entries; write %s", f->key, list->children, rule->key.expected);
-	for (const struct tree_node *n = list->child; n && i < f->value.sequence.max; n = n->next, i++) {
+	for (const struct tree_node *n = list->child; n && i < f->value.sequence.max;
+		n = n->next, i++) {
 		if (n->kind != TREE_MAP) {
-			AT(c, n, "%s[%u]: write an entry with keys, such as `- path: disk.img`", f->key, i);
+			AT(c, n, "%s[%u]: write an entry with keys, such as `- path: disk.img`",
+				f->key, i);
 			continue;
 		}
 		snprintf(c->in, sizeof(c->in), "%s[%u].", f->key, i);
@@ -156,8 +162,8 @@ static void check_map(struct checker *c, const struct tree_node *map,
 		if (strlen(n->key->text) != n->key->bytes || !f)
 			unknown_key(c, n->key, fields);
 		else if (first != n)
-			AT(c, n->key, "'%s%s' is given twice; the first is on line %u", c->in, f->key,
-				first->key->line);
+			AT(c, n->key, "'%s%s' is given twice; the first is on line %u", c->in,
+				f->key, first->key->line);
 		else
 			check_value(c, f, fields, n);
 	}

@@ -117,16 +117,20 @@ int form_bool(const char *text)
 	return -1;
 }
 
-static bool is_topology(const char *text)
+/* Four numbers from 1 to SV_PROFILE_VCPUS with colons between. */
+bool form_topology(const char *text, unsigned part[4])
 {
-	unsigned part[4];
-	char tail;
+	for (unsigned i = 0; i < 4; i++) {
+		size_t digits = strspn(text, "0123456789");
 
-	return strspn(text, "0123456789:") == strlen(text) && strlen(text) < 24 &&
-		sscanf(text, "%4u:%4u:%4u:%4u%c", &part[0], &part[1], &part[2], &part[3], &tail) == 4 &&
-		part[0] && part[1] && part[2] && part[3] && part[0] <= SV_PROFILE_VCPUS &&
-		part[1] <= SV_PROFILE_VCPUS && part[2] <= SV_PROFILE_VCPUS &&
-		part[3] <= SV_PROFILE_VCPUS;
+		if (!digits || digits > 4 || text[digits] != (i < 3 ? ':' : '\0'))
+			return false;
+		part[i] = (unsigned)strtoul(text, NULL, 10);
+		if (!part[i] || part[i] > SV_PROFILE_VCPUS)
+			return false;
+		text += digits + 1;
+	}
+	return true;
 }
 
 static bool is_name(const char *text, size_t max)
@@ -168,8 +172,8 @@ static bool is_device(const char *text)
 
 static bool has_form(const struct rule *rule, const char *text)
 {
+	unsigned part[4], n;
 	uint64_t bytes;
-	unsigned n;
 
 	switch (rule->form) {
 	case FORM_NAME:
@@ -180,7 +184,7 @@ static bool has_form(const struct rule *rule, const char *text)
 	case FORM_SIZE:
 		return form_size(text, &bytes) && bytes > 0;
 	case FORM_TOPOLOGY:
-		return is_topology(text);
+		return form_topology(text, part);
 	case FORM_CPUS:
 		n = (unsigned)form_cpus(text, NULL, 0);
 		return n >= 1 && n <= rule->max;

@@ -45,7 +45,7 @@ static void left_out(struct importer *i, unsigned line, const char *fmt, ...)
 	report_at(i->out, 0, i->file, line, line ? 1 : 0, "%s", what);
 }
 
-/* --- the parser, held back --------------------------------------------------------------------- */
+/* --- the parser, held back -------------------------------------------------------------------- */
 
 struct guard {
 	xmlParserCtxtPtr ctxt;
@@ -119,8 +119,8 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 	doc = xmlCtxtReadMemory(g.ctxt, text, (int)bytes, NULL, NULL, XML_FLAGS);
 	if (g.entity_line) {
 		*rc = sv_fail(err, EINVAL,
-			"%s:%d: it has an entity; write the text itself, entities are not followed", name,
-			g.entity_line);
+			"%s:%d: it has an entity; write the text itself, entities are not followed",
+			name, g.entity_line);
 	} else if (!doc && g.error_line) {
 		*rc = sv_fail(err, EINVAL, "%s:%d: not XML: %s", name, g.error_line, g.error.text);
 	} else if (!doc) {
@@ -133,14 +133,15 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 	return NULL;
 }
 
-/* --- the elements ------------------------------------------------------------------------------ */
+/* --- the elements ----------------------------------------------------------------------------- */
 
 static bool is_named(const xmlNode *n, const char *name)
 {
 	return n->type == XML_ELEMENT_NODE && !strcmp((const char *)n->name, name);
 }
 
-/* The text of an element without the blanks around it. Return: NULL: it has none, or elements too. */
+/* The text of an element without the blanks around it. Return: NULL: it has none, or elements too.
+ */
 static char *text_of(const xmlNode *n)
 {
 	const char *s, *end;
@@ -185,8 +186,10 @@ static void take_name(struct importer *i, const xmlNode *n, char *text)
 		changed = true;
 	}
 	if (changed)
-		LEFT_OUT(i, n, "the name '%s' becomes '%s': names have at most 31 letters, digits, '.', "
-			       "'_' or '-'", was.text, text);
+		LEFT_OUT(i, n,
+			"the name '%s' becomes '%s': names have at most 31 letters, digits, '.', "
+			"'_' or '-'",
+			was.text, text);
 	i->name = text;
 }
 
@@ -198,15 +201,19 @@ static void take_image(struct importer *i, const xmlNode *n, char *text)
 		struct shown v = show_text(value, strlen(value));
 
 		if (!strcmp((const char *)a->name, "size"))
-			LEFT_OUT(i, n, "<image size=\"%s\"> is left out: a disk is as large as its file", v.text);
+			LEFT_OUT(i, n,
+				"<image size=\"%s\"> is left out: a disk is as large as its file",
+				v.text);
 		else
-			LEFT_OUT(i, n, "the attribute %.40s of <image> is left out", (const char *)a->name);
+			LEFT_OUT(i, n, "the attribute %.40s of <image> is left out",
+				(const char *)a->name);
 	}
 	if (!is_printable(text) || strlen(text) > 4000) {
 		LEFT_OUT(i, n, "<image> is left out: its path is too long or not printable");
 		free(text);
 	} else if (i->paths == SV_PROFILE_GUEST_DISKS) {
-		LEFT_OUT(i, n, "<image> is left out: a guest has at most %u disks", SV_PROFILE_GUEST_DISKS);
+		LEFT_OUT(i, n, "<image> is left out: a guest has at most %u disks",
+			SV_PROFILE_GUEST_DISKS);
 		free(text);
 	} else {
 		i->path[i->paths++] = text;
@@ -218,7 +225,9 @@ static void take_type(struct importer *i, const xmlNode *n, const char *text)
 	struct shown type = show_text(text, strlen(text));
 
 	LEFT_OUT(i, n, "the type %s is left out: this is a guest of sidevisor%s", type.text,
-		strcasecmp(text, "xen") ? "" : "; a kernel for Xen needs a PVH note or must be replaced");
+		strcasecmp(text, "xen")
+			? ""
+			: "; a kernel for Xen needs a PVH note or must be replaced");
 }
 
 static void take_nic(struct importer *i, const xmlNode *n)
@@ -256,12 +265,14 @@ static void take_element(struct importer *i, const xmlNode *n)
 		return;
 	}
 	if (!is_named(n, "name") && !is_named(n, "image") && !is_named(n, "type")) {
-		LEFT_OUT(i, n, "<%.40s> is left out: its meaning is not known", (const char *)n->name);
+		LEFT_OUT(i, n, "<%.40s> is left out: its meaning is not known",
+			(const char *)n->name);
 		return;
 	}
 	text = text_of(n);
 	if (!text) {
-		LEFT_OUT(i, n, "<%.40s> is left out: it has no text, or elements within", (const char *)n->name);
+		LEFT_OUT(i, n, "<%.40s> is left out: it has no text, or elements within",
+			(const char *)n->name);
 	} else if (is_named(n, "name")) {
 		take_name(i, n, text);
 	} else if (is_named(n, "image")) {
@@ -309,14 +320,15 @@ int sv_profile_import_v3m_text(const char *text, size_t bytes, const char *name,
 	int rc;
 
 	if (bytes > SV_PROFILE_BYTES)
-		return sv_fail(err, EFBIG, "%s: it has more than %u bytes (1 MiB)", name, SV_PROFILE_BYTES);
+		return sv_fail(err, EFBIG, "%s: it has more than %u bytes (1 MiB)", name,
+			SV_PROFILE_BYTES);
 	doc = parse(text, bytes, name, err, &rc);
 	if (!doc)
 		return rc;
 	root = xmlDocGetRootElement(doc);
 	if (!root || !is_named(root, "profile")) {
-		rc = sv_fail(err, EINVAL, "%s: its root is <%.40s>; a V3M profile's is <profile>", name,
-			root ? (const char *)root->name : "");
+		rc = sv_fail(err, EINVAL, "%s: its root is <%.40s>; a V3M profile's is <profile>",
+			name, root ? (const char *)root->name : "");
 	} else {
 		for (const xmlNode *n = root->children; n; n = n->next)
 			if (n->type == XML_ELEMENT_NODE)

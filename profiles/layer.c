@@ -61,8 +61,9 @@ int layer_read(const char *path, char **text, size_t *bytes, struct stat *st,
 	else if (!S_ISREG(st->st_mode))
 		rc = report_at(r, EINVAL, path, 0, 0, "it is not a regular file; name one");
 	else if (st->st_size > (off_t)SV_PROFILE_BYTES)
-		rc = report_at(r, EFBIG, path, 0, 0, "it has %lld bytes; at most %u (1 MiB) are read",
-			(long long)st->st_size, SV_PROFILE_BYTES);
+		rc = report_at(r, EFBIG, path, 0, 0,
+			"it has %lld bytes; at most %u (1 MiB) are read", (long long)st->st_size,
+			SV_PROFILE_BYTES);
 	else if (!(buf = malloc(SV_PROFILE_BYTES + 1)))
 		rc = report_at(r, ENOMEM, path, 0, 0, "out of memory");
 	/* It may grow meanwhile, and some files say nothing of their size. */
@@ -94,20 +95,21 @@ static int find_kind(struct layer *l, int want, struct sv_profile_report *r)
 	const char *slash = l->file ? strrchr(l->file, '/') : NULL;
 	const char *base = slash ? slash + 1 : l->file;
 
-	if (!l->file)
-		l->kind = (enum sv_profile_kind)want;
-	else if (n && n->kind == TREE_SCALAR && !strcmp(n->text, "node"))
+	if (n && n->kind == TREE_SCALAR && !strcmp(n->text, "node"))
 		l->kind = SV_PROFILE_NODE_KIND;
 	else if (n && n->kind == TREE_SCALAR && !strcmp(n->text, "guest"))
 		l->kind = SV_PROFILE_GUEST;
 	else if (want >= 0)
 		l->kind = (enum sv_profile_kind)want;
+	else if (base && !strcmp(base, "node.yaml"))
+		l->kind = SV_PROFILE_NODE_KIND;
 	else
-		l->kind = strcmp(base, "node.yaml") ? SV_PROFILE_GUEST : SV_PROFILE_NODE_KIND;
+		l->kind = SV_PROFILE_GUEST;
 	if (want >= 0 && l->kind != (enum sv_profile_kind)want)
 		return report_at(r, EINVAL, l->file, n->line, n->column,
 			"it is a %s profile where a %s profile is expected",
-			sv_profile_kind_name(l->kind), sv_profile_kind_name((enum sv_profile_kind)want));
+			sv_profile_kind_name(l->kind),
+			sv_profile_kind_name((enum sv_profile_kind)want));
 	return 0;
 }
 

@@ -15,9 +15,14 @@ void sv_profile_placement(const struct sv_profile *p, struct sv_profile_placemen
 {
 	const struct sv_profile_guest *g = sv_profile_guest(p);
 
-	*out = (struct sv_profile_placement){.name = g->name, .vcpus = *g->vcpus, .smt = *g->smt,
-		.share_cores = *g->share_cores, .untrusted = *g->untrusted, .near = g->near,
-		.sidecores = auto_or_number(g->sidecores), .policy_given = g->sidecore_policy != NULL};
+	*out = (struct sv_profile_placement){.name = g->name,
+		.vcpus = *g->vcpus,
+		.smt = *g->smt,
+		.share_cores = *g->share_cores,
+		.untrusted = *g->untrusted,
+		.near = g->near,
+		.sidecores = auto_or_number(g->sidecores),
+		.policy_given = g->sidecore_policy != NULL};
 	if (g->sidecore_policy)
 		out->policy = *g->sidecore_policy;
 	form_size(g->memory, &out->memory_bytes);

@@ -10,7 +10,8 @@
 
 struct sv_profile {
 	enum sv_profile_kind kind;
-	struct layer layer[SV_PROFILE_CHAIN + 1]; /* the file, what it inherits from, the defaults */
+	struct layer
+		layer[SV_PROFILE_CHAIN + 1]; /* the file, what it inherits from, the defaults */
 	unsigned layers;
 	union {
 		struct sv_profile_guest guest;
@@ -25,7 +26,7 @@ const char *sv_profile_kind_name(enum sv_profile_kind kind)
 	return kind == SV_PROFILE_NODE_KIND ? "node" : "guest";
 }
 
-/* --- the chain --------------------------------------------------------------------------------- */
+/* --- the chain -------------------------------------------------------------------------------- */
 
 static int set_names(struct layer *l, const char *path)
 {
@@ -50,7 +51,8 @@ static int chain_error(const struct sv_profile *p, const struct tree_node *at, c
 			slash ? slash + 1 : p->layer[i].file);
 	}
 	return report_at(r, ELOOP, p->layer[p->layers - 1].file, at->line, at->column,
-		"inherits: %s: %s%.40s", what, chain, strrchr(last, '/') ? strrchr(last, '/') + 1 : last);
+		"inherits: %s: %s%.40s", what, chain,
+		strrchr(last, '/') ? strrchr(last, '/') + 1 : last);
 }
 
 /* The file that `inherits` names: as it stands, or with .yaml; from the directory of its file. */
@@ -90,7 +92,8 @@ static int read_layer(struct sv_profile *p, const char *path, int want,
 	return rc;
 }
 
-static int read_parent(struct sv_profile *p, const struct tree_node *at, struct sv_profile_report *r)
+static int read_parent(
+	struct sv_profile *p, const struct tree_node *at, struct sv_profile_report *r)
 {
 	const struct layer *l = &p->layer[p->layers - 1];
 	char *path = find_parent(l, at->text);
@@ -103,8 +106,8 @@ static int read_parent(struct sv_profile *p, const struct tree_node *at, struct 
 		struct shown name = show_text(at->text, at->bytes);
 
 		rc = report_at(r, errno, l->file, at->line, at->column,
-			"inherits: '%s': %s; there is neither that file nor one with .yaml in %s", name.text,
-			strerror(errno), *l->dir ? l->dir : "this directory");
+			"inherits: '%s': %s; there is neither that file nor one with .yaml in %s",
+			name.text, strerror(errno), *l->dir ? l->dir : "this directory");
 		free(path);
 		return rc;
 	}
@@ -145,7 +148,7 @@ static int add_defaults(struct sv_profile *p, struct sv_profile_report *r)
 	return rc;
 }
 
-/* --- resolution -------------------------------------------------------------------------------- */
+/* --- resolution ------------------------------------------------------------------------------- */
 
 static enum sv_profile_type type_of(const struct cyaml_schema_field *f)
 {
@@ -229,25 +232,29 @@ static int check_together(const struct sv_profile *p, struct sv_profile_report *
 	const struct sv_profile_value *topology = sv_profile_find(p, "topology"),
 		*vcpus = sv_profile_find(p, "vcpus"), *numa = sv_profile_find(p, "numa"),
 		*cpus = sv_profile_find(p, "cpus");
-	unsigned before = r->problems, have, a, b, c, d;
+	unsigned before = r->problems, have, part[4];
+	unsigned long long product;
 
 	if (p->kind != SV_PROFILE_GUEST)
 		return 0;
 	have = *p->merged.guest.vcpus;
-	if (topology && sscanf(topology->text, "%4u:%4u:%4u:%4u", &a, &b, &c, &d) == 4 &&
-		(uint64_t)a * b * c * d != have)
-		report_at(r, EINVAL, topology->file, topology->line, topology->column,
-			"topology: %s makes %llu vCPUs, and vcpus is %u (%s:%u); make them agree",
-			topology->text, (unsigned long long)((uint64_t)a * b * c * d), have,
-			vcpus->file ? vcpus->file : "default", vcpus->line);
+	if (topology && form_topology(topology->text, part)) {
+		product = 1ull * part[0] * part[1] * part[2] * part[3];
+		if (product != have)
+			report_at(r, EINVAL, topology->file, topology->line, topology->column,
+				"topology: %s makes %llu vCPUs, and vcpus is %u (%s:%u); make them "
+				"agree", topology->text, product, have,
+				vcpus->file ? vcpus->file : "default", vcpus->line);
+	}
 	if (numa && *p->merged.guest.numa > have)
 		report_at(r, EINVAL, numa->file, numa->line, numa->column,
 			"numa: %s nodes are more than the vCPUs, %u", numa->text, have);
 	if (cpus && !*p->merged.guest.overcommit &&
 		(unsigned)form_cpus(cpus->text, NULL, 0) < have)
 		report_at(r, EINVAL, cpus->file, cpus->line, cpus->column,
-			"cpus: %s names %d CPUs, and vcpus is %u; name one for each vCPU, or say overcommit", cpus->text,
-			form_cpus(cpus->text, NULL, 0), have);
+			"cpus: %s names %d CPUs, and vcpus is %u; name one for each vCPU, or say "
+			"overcommit",
+			cpus->text, form_cpus(cpus->text, NULL, 0), have);
 	return r->problems == before ? 0 : -EINVAL;
 }
 
@@ -258,7 +265,8 @@ static int finish(struct sv_profile *p, struct sv_profile_report *r)
 
 	p->kind = p->layer[0].kind;
 	while (rc == 0) {
-		const struct tree_node *at = tree_find(p->layer[p->layers - 1].tree.root, "inherits");
+		const struct tree_node *at =
+			tree_find(p->layer[p->layers - 1].tree.root, "inherits");
 
 		if (!at)
 			break;
@@ -275,7 +283,8 @@ int sv_profile_load(const char *path, int want, struct sv_profile **out,
 	struct sv_profile_report *r)
 {
 	struct sv_profile *p = calloc(1, sizeof(*p));
-	int rc = p ? read_layer(p, path, want, r) : report_at(r, ENOMEM, path, 0, 0, "out of memory");
+	int rc = p ? read_layer(p, path, want, r)
+		   : report_at(r, ENOMEM, path, 0, 0, "out of memory");
 
 	if (rc == 0)
 		rc = finish(p, r);
@@ -326,7 +335,7 @@ void sv_profile_free(struct sv_profile *p)
 	free(p);
 }
 
-/* --- what it says ------------------------------------------------------------------------------ */
+/* --- what it says ----------------------------------------------------------------------------- */
 
 enum sv_profile_kind sv_profile_kind(const struct sv_profile *p)
 {

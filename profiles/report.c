@@ -56,7 +56,8 @@ struct shown show_text(const char *text, size_t bytes)
 	size_t n = 0, i, step;
 
 	for (i = 0; i < bytes && n < sizeof(s.text) - 4; i += step)
-		s.text[n++] = control_at(text + i, bytes - i, &step) || text[i] == '\t' ? '?' : text[i];
+		s.text[n++] =
+			control_at(text + i, bytes - i, &step) || text[i] == '\t' ? '?' : text[i];
 	/* Not in the middle of a character. */
 	if (i < bytes) {
 		while (n > 0 && ((unsigned char)s.text[n - 1] & 0xc0) == 0x80)

@@ -17,7 +17,8 @@ struct shown show_text(const char *text, size_t bytes);
 
 /*
  * The character at @s, of UTF-8 that is well-formed. Return: its code point where a line of text
- * cannot have it (controls but the tab, line and paragraph separators, marks), else 0. *bytes: of it.
+ * cannot have it (controls but the tab, line and paragraph separators, marks), else 0. *bytes: of
+ * it.
  */
 #define CONTROL_NUL 0x110000u /* the code point 0, as it is returned */
 unsigned control_at(const char *s, size_t left, size_t *bytes);

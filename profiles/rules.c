@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Each key: its form, and what documentation says of it. docs/profiles.md is tested against this. */
+/* Each key: its form, and what is said of it; docs/profiles.md is tested against this. */
 #include "rules.h"
 
 #define RULE(f, name, expected, what, text) \
@@ -53,7 +53,8 @@ const struct rule rules_guest[] = {
 	RULE(SIZE, "memory", "a size such as 512M or 4G", "guest memory", "256M"),
 	BOUND(NUMBER, 1, 1024, "vcpus", "a whole number from 1 to 1024", "virtual CPUs", "1"),
 	RULE(TOPOLOGY, "topology", "sockets:dies:cores:threads, such as 2:1:8:2",
-		"what the guest sees; a die has an L3 of its own (default: that of its CPUs)", NULL),
+		"what the guest sees; a die has an L3 of its own (default: that of its CPUs)",
+		NULL),
 	BOUND(NUMBER, 1, 64, "numa", "a whole number from 1 to 64",
 		"NUMA nodes of the guest (default: those of its CPUs)", NULL),
 	RULE(LIST, "disks", "a list of at most 16 disks",
@@ -66,7 +67,7 @@ const struct rule rules_guest[] = {
 	SWITCH("smt_sibling", "a sidecore may be the SMT sibling of a guest core", "off"),
 	SWITCH("overcommit", "more vCPUs than guest cores: they share cores", "off"),
 	RULE(CHOICE, "isolate", "auto, require or none",
-		"interrupts and other threads off the guest cores: what this host permits (default), all, or not",
+		"interrupts and other threads off its cores: as far as can be (default), all, or not",
 		NULL),
 	RULE(PATH, "placement", "the path of a file",
 		"the CPUs and NUMA nodes of a recorded run; relative to the profile", NULL),
@@ -86,7 +87,8 @@ const struct rule rules_guest[] = {
 	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
 		"of each channel", "64"),
 	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),
-	SWITCH("direct_paging", "page tables that belong to the sidecore (lightweight kernel)", "off"),
+	SWITCH("direct_paging", "page tables that belong to the sidecore (lightweight kernel)",
+		"off"),
 	SWITCH("quiet", "say nothing when the VM ends well", "off"),
 	SWITCH("json", "how the VM ended, as JSON on standard error", "off"),
 	SWITCH("smt", "vCPUs fill all threads of a core; else one vCPU per core", "off"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a profile may say: libcyaml's schema for the types, and a rule for the form of each value. */
+/* What a profile may say: libcyaml's schema for the types, and a rule for the form of each value.
+ */
 #ifndef PROFILES_SCHEMA_H
 #define PROFILES_SCHEMA_H
 
@@ -51,6 +52,7 @@ const char *form_check(const struct rule *rule, const char *text);
 
 /* A list of CPUs such as 2,3,6-9. Return: how many, -1: not a list; at most @max go to @cpu. */
 int form_cpus(const char *text, int *cpu, unsigned max);
+bool form_topology(const char *text, unsigned part[4]);
 bool form_size(const char *text, uint64_t *bytes);
 bool form_number(const char *text, unsigned min, unsigned max, unsigned *value);
 /* Return: 1 yes, 0 no, -1 neither. */

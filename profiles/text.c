@@ -9,13 +9,14 @@
 /* Plain: nothing that YAML 1.1 or 1.2 reads as something else. */
 static bool is_plain(const char *text)
 {
-	static const char *const words[] = {"y", "n", "yes", "no", "on", "off", "true", "false", "null",
-		"nan", "inf"};
+	static const char *const words[] = {
+		"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"};
 	size_t n = strlen(text);
 
 	if (!n || !(isalpha((unsigned char)*text) || *text == '/' || *text == '_'))
 		return false;
-	if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-=@%") != n)
+	if (strspn(text,
+		    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-=@%") != n)
 		return false;
 	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (!strcasecmp(text, words[i]))

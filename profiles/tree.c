@@ -18,8 +18,8 @@ struct builder {
 
 static int fail_at(struct builder *b, const yaml_mark_t *at, const char *what)
 {
-	return report_at(b->report, EINVAL, b->file, (unsigned)at->line + 1, (unsigned)at->column + 1,
-		"%s", what);
+	return report_at(b->report, EINVAL, b->file, (unsigned)at->line + 1,
+		(unsigned)at->column + 1, "%s", what);
 }
 
 static struct tree_node *new_node(struct builder *b, const yaml_event_t *e, enum tree_kind kind)
@@ -72,7 +72,8 @@ static int start(struct builder *b, const yaml_event_t *e, enum tree_kind kind,
 
 	if (anchor)
 		return fail_at(b, &e->start_mark,
-			"anchors and aliases are not read: write the value, or put what profiles share "
+			"anchors and aliases are not read: write the value, or put what profiles "
+			"share "
 			"into a file and name it with `inherits`");
 	if (tag)
 		return fail_at(b, &e->start_mark, "tags (`!`) are not read: write the value alone");
@@ -113,9 +114,11 @@ static int take(struct builder *b, const yaml_event_t *e)
 	case YAML_SCALAR_EVENT:
 		return start(b, e, TREE_SCALAR, e->data.scalar.anchor, e->data.scalar.tag);
 	case YAML_SEQUENCE_START_EVENT:
-		return start(b, e, TREE_LIST, e->data.sequence_start.anchor, e->data.sequence_start.tag);
+		return start(
+			b, e, TREE_LIST, e->data.sequence_start.anchor, e->data.sequence_start.tag);
 	case YAML_MAPPING_START_EVENT:
-		return start(b, e, TREE_MAP, e->data.mapping_start.anchor, e->data.mapping_start.tag);
+		return start(
+			b, e, TREE_MAP, e->data.mapping_start.anchor, e->data.mapping_start.tag);
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
 		b->depth--;
@@ -139,8 +142,8 @@ static int syntax_error(struct builder *b, const yaml_parser_t *p)
 		return report_at(b->report, EINVAL, b->file, (unsigned)at->line + 1,
 			(unsigned)at->column + 1, "not YAML: %s (%s that began on line %zu)", what,
 			p->context, p->context_mark.line + 1);
-	return report_at(b->report, EINVAL, b->file, (unsigned)at->line + 1, (unsigned)at->column + 1,
-		"not YAML: %s", what);
+	return report_at(b->report, EINVAL, b->file, (unsigned)at->line + 1,
+		(unsigned)at->column + 1, "not YAML: %s", what);
 }
 
 /* Length of the UTF-8 sequence at @s, 0: none. */

@@ -32,7 +32,8 @@ struct tree {
 
 /*
  * @bytes of @text, named @file in sentences. UTF-8 only; one document; no anchors, aliases or tags;
- * bounded in depth and in nodes. Return: 0 with *tree to be freed, or -EINVAL or -ENOMEM and reported.
+ * bounded in depth and in nodes. Return: 0 with *tree to be freed, or -EINVAL or -ENOMEM and
+ * reported.
  */
 int tree_parse(const char *text, size_t bytes, const char *file, struct tree *tree,
 	struct sv_profile_report *r);

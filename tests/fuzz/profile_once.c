@@ -8,12 +8,13 @@
 
 #include <profiles/profile.h>
 
-#define CHECK(cond) \
-	do { \
-		if (!(cond)) { \
-			fprintf(stdout, "broken promise: %s (%s:%d)\n", #cond, __FILE__, __LINE__); \
-			abort(); \
-		} \
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stdout, "broken promise: %s (%s:%d)\n", #cond, __FILE__,           \
+				__LINE__);                                                         \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 /* A sentence is one line that a terminal can show, and names the file. */
@@ -79,7 +80,8 @@ int v3m_once(const uint8_t *data, size_t size)
 	struct sv_profile_report out = {.problem = check_sentence, .ctx = &said};
 	struct sv_error err = {""};
 	char *yaml = NULL;
-	int rc = sv_profile_import_v3m_text((const char *)data, size, "fuzz.xml", &yaml, &out, &err);
+	int rc =
+		sv_profile_import_v3m_text((const char *)data, size, "fuzz.xml", &yaml, &out, &err);
 
 	CHECK((rc == 0) == (yaml != NULL));
 	if (rc == 0)

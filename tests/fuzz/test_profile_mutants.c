@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Good profiles with a few bytes or lines changed, by a fixed seed: nothing breaks, some still load. */
+/*
+ * Good profiles with a few bytes or lines changed, by a fixed seed: nothing breaks, some still
+ * load.
+ */
 #include <criterion/criterion.h>
 
 #include <string.h>
@@ -13,20 +16,23 @@
 
 static const char guest[] =
 	"kind: guest\nname: web-1\nkernel: boot/vmlinuz\ncmdline: \"console=hvc0 root=/dev/vda\"\n"
-	"memory: 4G\nvcpus: 4\ntopology: 1:2:2:1\nnuma: 2\ndisks:\n- path: root.img\n  readonly: on\n"
+	"memory: 4G\nvcpus: 4\ntopology: 1:2:2:1\nnuma: 2\ndisks:\n- path: root.img\n  readonly: "
+	"on\n"
 	"- {path: \"a b.img\", queues: 4, serial: S1}\ncpus: 2,3,6-7\nidle: never\nnear: eth0\n"
 	"smt: off\nsidecores: 2\nsidecore_policy: spread # a word\npopulate: false\n";
-static const char node[] =
-	"kind: node\nsidecores: auto\nguest_cores_per_sidecore: 7\npolicy: locality\nnear: 0000:41:00.0\n"
-	"housekeeping: 0,1\nexclude: 14-15\nidle: 2000\ndisks:\n- path: /dev/sda\n  socket: d.sock\n";
+static const char node[] = "kind: node\nsidecores: auto\nguest_cores_per_sidecore: 7\npolicy: "
+			   "locality\nnear: 0000:41:00.0\n"
+			   "housekeeping: 0,1\nexclude: 14-15\nidle: 2000\ndisks:\n- path: "
+			   "/dev/sda\n  socket: d.sock\n";
 static const char v3m[] =
 	"<?xml version=\"1.0\"?>\n<!DOCTYPE profile PUBLIC \"\" \"v3m_profile.dtd\">\n<profile>\n"
 	"<name>test</name><type>Xen</type><image size=\"50\">/home/a/b&amp;c.img</image>\n"
 	"<nic1><type>TUN/TAP</type><mac>00:02:03:04:05:06</mac></nic1><other a='b'/>\n</profile>\n";
 
 static const char *const pieces[] = {"*a", "&a ", "!!str ", "\n---\n", "[", "{", "- ", ": ", "\t",
-	"\xff", "\"", "'", "|\n  x\n", "null", "~", "-1", "99999999999999999999", "0x10", "<<: ", "% ",
-	"\n", "<!ENTITY a \"b\">", "&a;", "&#0;", "<![CDATA[x]]>", "<x>", "</x>", "<!--", "<?x", "&#x1b;"};
+	"\xff", "\"", "'", "|\n  x\n", "null", "~", "-1", "99999999999999999999", "0x10",
+	"<<: ", "% ", "\n", "<!ENTITY a \"b\">", "&a;", "&#0;", "<![CDATA[x]]>", "<x>", "</x>",
+	"<!--", "<?x", "&#x1b;"};
 
 static char mutant[BYTES];
 static uint64_t state = 0x9e3779b97f4a7c15ull;

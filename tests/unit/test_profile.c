@@ -89,8 +89,9 @@ Test(profile, types_and_defaults)
 	const struct sv_profile_guest *g;
 	struct sv_profile *p;
 
-	put("g.yaml", "\xef\xbb\xbfkernel: k\nvcpus: 4\nsmt: yes\nconsole: serial\npopulate: \"no\"\n"
-		      "disks:\n- path: a,b\n  readonly: on\n  queues: 3\n- {path: /c}\n");
+	put("g.yaml",
+		"\xef\xbb\xbfkernel: k\nvcpus: 4\nsmt: yes\nconsole: serial\npopulate: \"no\"\n"
+		"disks:\n- path: a,b\n  readonly: on\n  queues: 3\n- {path: /c}\n");
 	p = load("g.yaml");
 	g = sv_profile_guest(p);
 	cr_assert(g && !sv_profile_node(p));
@@ -115,8 +116,9 @@ Test(profile, a_child_overrides_and_lists_replace)
 {
 	struct sv_profile *p;
 
-	put("base.yaml", "name: base\ndescription: d\nkernel: k\nmemory: 1G\nvcpus: 2\ndisks:\n- path: a\n"
-			 "- path: b\n");
+	put("base.yaml",
+		"name: base\ndescription: d\nkernel: k\nmemory: 1G\nvcpus: 2\ndisks:\n- path: a\n"
+		"- path: b\n");
 	cr_assert_eq(mkdir(path_of("sub"), 0700), 0);
 	put("mid.yaml", "inherits: base\nvcpus: 8\ninitrd: i\n");
 	put("sub/g.yaml", "inherits: ../mid.yaml\nmemory: 2G\ndisks:\n- path: c\n");
@@ -147,12 +149,14 @@ Test(profile, chains)
 	put("a.yaml", "inherits: b\n");
 	put("b.yaml", "inherits: c.yaml\n");
 	put("c.yaml", "vcpus: 1\ninherits: a\n");
-	refuse("a.yaml", ELOOP, "c.yaml:2:11: inherits: a cycle: a.yaml -> b.yaml -> c.yaml -> a.yaml");
+	refuse("a.yaml", ELOOP,
+		"c.yaml:2:11: inherits: a cycle: a.yaml -> b.yaml -> c.yaml -> a.yaml");
 	put("self.yaml", "inherits: self\n");
 	refuse("self.yaml", ELOOP, "inherits: a cycle: self.yaml -> self.yaml");
 	put("lost.yaml", "inherits: nowhere\n");
 	refuse("lost.yaml", ENOENT,
-		"lost.yaml:1:11: inherits: 'nowhere': No such file or directory; there is neither that "
+		"lost.yaml:1:11: inherits: 'nowhere': No such file or directory; there is neither "
+		"that "
 		"file nor one with .yaml in");
 	for (unsigned i = 0; i < 9; i++) {
 		snprintf(name, sizeof(name), "n%u.yaml", i);
@@ -168,7 +172,8 @@ Test(profile, chains)
 	put("node.yaml", "sidecores: 2\n");
 	put("mixed.yaml", "inherits: k\n");
 	put("k.yaml", "kind: node\n");
-	refuse("mixed.yaml", EINVAL, "k.yaml:1:7: it is a node profile where a guest profile is expected");
+	refuse("mixed.yaml", EINVAL,
+		"k.yaml:1:7: it is a node profile where a guest profile is expected");
 }
 
 Test(profile, files)
@@ -208,12 +213,14 @@ Test(profile, the_planner_gets_numbers)
 		      "untrusted: on\nsidecores: 3\nsidecore_policy: smt-sibling\n");
 	p = load("g.yaml");
 	sv_profile_placement(p, &g);
-	cr_expect(g.vcpus == 16 && g.memory_bytes == 4ull << 30 && g.smt && g.share_cores && g.untrusted);
+	cr_expect(g.vcpus == 16 && g.memory_bytes == 4ull << 30 && g.smt && g.share_cores &&
+		  g.untrusted);
 	cr_expect(g.sidecores == 3 && g.policy_given && g.policy == SV_PROFILE_SMT_SIBLING);
 	cr_expect_str_eq(g.near, "41:00.0");
 	cr_expect_str_eq(g.name, "a");
 	sv_profile_free(p);
-	put("node.yaml", "guest_cores_per_sidecore: 7\npolicy: spread\nhousekeeping: 0,2-3\nexclude: 9\n");
+	put("node.yaml",
+		"guest_cores_per_sidecore: 7\npolicy: spread\nhousekeeping: 0,2-3\nexclude: 9\n");
 	p = load("node.yaml");
 	cr_expect_eq(sv_profile_kind(p), SV_PROFILE_NODE_KIND);
 	cr_assert_eq(sv_profile_node_policy(p, &n), 0);
@@ -233,8 +240,9 @@ Test(profile, the_planner_gets_numbers)
 
 Test(profile, text_is_quoted_where_yaml_would_read_something_else)
 {
-	static const char *const text[] = {"a", "yes", "No", "1", "", "a: b", "# c", "\"q\\", "null",
-		"0000:41:00.0", "- x", "*a", "tilde~", "é", "/dev/vda", "a #b", "4G", "~", " blank "};
+	static const char *const text[] = {"a", "yes", "No", "1", "", "a: b", "# c", "\"q\\",
+		"null", "0000:41:00.0", "- x", "*a", "tilde~", "é", "/dev/vda", "a #b", "4G", "~",
+		" blank "};
 	char *yaml, want[64];
 	size_t bytes;
 

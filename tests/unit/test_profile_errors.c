@@ -52,24 +52,26 @@ Test(profile_errors, unknown_keys_with_a_suggestion)
 	refuse("\n  ring-entries: 64\n",
 		"g.yaml:2:3: unknown key 'ring-entries'; did you mean 'ring_entries'?");
 	refuse("Memroy: 1G\n", "g.yaml:1:1: unknown key 'Memroy'; did you mean 'memory'?");
-	refuse("frobnicate: 3\n",
-		"g.yaml:1:1: unknown key 'frobnicate'; `sidevisor profile keys` lists those there are");
+	refuse("frobnicate: 3\n", "g.yaml:1:1: unknown key 'frobnicate'; `sidevisor profile keys` "
+				  "lists those there are");
 	refuse("disks:\n- path: a\n  quues: 3\n",
 		"g.yaml:3:3: unknown key 'disks[0].quues'; did you mean 'queues'?");
-	refuse("housekeeping: 2\n",
-		"g.yaml:1:1: 'housekeeping' is a key of node profiles, and this is a guest profile");
+	refuse("housekeeping: 2\n", "g.yaml:1:1: 'housekeeping' is a key of node profiles, and "
+				    "this is a guest profile");
 	refuse("\"a\\0b\": 2\n",
 		"g.yaml:1:1: unknown key 'a?b'; `sidevisor profile keys` lists those there are");
 }
 
 Test(profile_errors, wrong_types)
 {
-	refuse("vcpus: [1]\n", "g.yaml:1:8: vcpus: a list where a single value is expected; write a "
-			       "whole number from 1 to 1024");
-	refuse("vcpus: {a: 1}\n", "g.yaml:1:8: vcpus: a group of keys where a single value is expected; "
-				  "write a whole number from 1 to 1024");
-	refuse("disks: a.img\n",
-		"g.yaml:1:8: disks: a single value where a list is expected; write a list of at most 16 disks");
+	refuse("vcpus: [1]\n",
+		"g.yaml:1:8: vcpus: a list where a single value is expected; write a "
+		"whole number from 1 to 1024");
+	refuse("vcpus: {a: 1}\n",
+		"g.yaml:1:8: vcpus: a group of keys where a single value is expected; "
+		"write a whole number from 1 to 1024");
+	refuse("disks: a.img\n", "g.yaml:1:8: disks: a single value where a list is expected; "
+				 "write a list of at most 16 disks");
 	refuse("disks: [a.img]\n",
 		"g.yaml:1:9: disks[0]: write an entry with keys, such as `- path: disk.img`");
 	refuse("[a]: 1\n", "g.yaml:1:1: a key must be a word");
@@ -77,14 +79,14 @@ Test(profile_errors, wrong_types)
 
 Test(profile_errors, numbers_are_decimal_and_whole)
 {
-	static const char *const bad[] = {"010", "0x10", "4.5", "-1", "+3", "0", "1025", "99999999999",
-		"1e3", "four"};
+	static const char *const bad[] = {
+		"010", "0x10", "4.5", "-1", "+3", "0", "1025", "99999999999", "1e3", "four"};
 	char text[64], want[128];
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(text, sizeof(text), "vcpus: %s\n", bad[i]);
-		snprintf(want, sizeof(want), "g.yaml:1:8: vcpus: '%s' is not a whole number from 1 to 1024",
-			bad[i]);
+		snprintf(want, sizeof(want),
+			"g.yaml:1:8: vcpus: '%s' is not a whole number from 1 to 1024", bad[i]);
 		refuse(text, want);
 	}
 	refuse("ring_entries: 48\n",
@@ -97,9 +99,11 @@ Test(profile_errors, forms)
 	refuse("memory: 0\n", "g.yaml:1:9: memory: '0' is not a size such as 512M or 4G");
 	refuse("memory: 99999999999T\n",
 		"g.yaml:1:9: memory: '99999999999T' is not a size such as 512M or 4G");
-	refuse("smt: maybe\n", "g.yaml:1:6: smt: 'maybe' is not on or off (also yes, no, true, false)");
-	refuse("console: seral\n", "g.yaml:1:10: console: 'seral' is not stdio, serial or none; did you "
-				   "mean 'serial'?");
+	refuse("smt: maybe\n",
+		"g.yaml:1:6: smt: 'maybe' is not on or off (also yes, no, true, false)");
+	refuse("console: seral\n",
+		"g.yaml:1:10: console: 'seral' is not stdio, serial or none; did you "
+		"mean 'serial'?");
 	refuse("console: 1\n", "g.yaml:1:10: console: '1' is not stdio, serial or none");
 	refuse("cpus: 3-2\n", "g.yaml:1:7: cpus: '3-2' is not a list of host CPUs such as 2,3,6-9");
 	refuse("name: a/b\n",
@@ -109,8 +113,9 @@ Test(profile_errors, forms)
 	refuse("idle: soon\n", "g.yaml:1:7: idle: 'soon' is not microseconds, or never");
 	refuse("topology: 1:1\n",
 		"g.yaml:1:11: topology: '1:1' is not sockets:dies:cores:threads, such as 2:1:8:2");
-	refuse("sidecore: 1:2:3\n", "g.yaml:1:11: sidecore: '1:2:3' is not CPUs such as 7 or 7,15, or "
-				    "VCPU:CPU such as 0-6:7,7-13:15");
+	refuse("sidecore: 1:2:3\n",
+		"g.yaml:1:11: sidecore: '1:2:3' is not CPUs such as 7 or 7,15, or "
+		"VCPU:CPU such as 0-6:7,7-13:15");
 	refuse("kind: host\n", "g.yaml:1:7: kind: 'host' is not guest or node");
 }
 
@@ -120,18 +125,21 @@ Test(profile_errors, no_value)
 		"g.yaml:1:8: kernel has no value; write the path of a file, or leave the key out");
 	refuse("kernel: ~\n",
 		"g.yaml:1:9: kernel has no value; write the path of a file, or leave the key out");
-	refuse("disks:\n- readonly: on\n",
-		"g.yaml:2:3: disks[0].path is missing; write the path of a raw image or block device");
+	refuse("disks:\n- readonly: on\n", "g.yaml:2:3: disks[0].path is missing; write the path "
+					   "of a raw image or block device");
 }
 
 Test(profile_errors, text)
 {
-	refuse("cmdline: >\n  a\n  b\n", "g.yaml:1:10: cmdline: it has a line break; write one line, or "
-					 "`>-` to fold several");
-	refuse("cmdline: \"a\\e[31m\"\n", "g.yaml:1:10: cmdline: it has a control character (U+001B); write "
-					  "printable text");
-	refuse("kernel: \"a\\0b\"\n", "g.yaml:1:9: kernel: it has a control character (U+0000); write "
-				      "printable text");
+	refuse("cmdline: >\n  a\n  b\n",
+		"g.yaml:1:10: cmdline: it has a line break; write one line, or "
+		"`>-` to fold several");
+	refuse("cmdline: \"a\\e[31m\"\n",
+		"g.yaml:1:10: cmdline: it has a control character (U+001B); write "
+		"printable text");
+	refuse("kernel: \"a\\0b\"\n",
+		"g.yaml:1:9: kernel: it has a control character (U+0000); write "
+		"printable text");
 	/* What terminals take for controls in UTF-8 too, and what YAML takes for line breaks. */
 	refuse("name: \"\\x9b31m\"\n",
 		"g.yaml:1:7: name: it has a control character (U+009B); write printable text");
@@ -153,15 +161,18 @@ Test(profile_errors, keys_given_twice)
 
 Test(profile_errors, keys_that_disagree)
 {
-	refuse("vcpus: 3\ntopology: 2:1:1:1\n", "g.yaml:2:11: topology: 2:1:1:1 makes 2 vCPUs, and vcpus "
-						"is 3 (g.yaml:1); make them agree");
+	refuse("vcpus: 3\ntopology: 2:1:1:1\n",
+		"g.yaml:2:11: topology: 2:1:1:1 makes 2 vCPUs, and vcpus "
+		"is 3 (g.yaml:1); make them agree");
 	refuse("numa: 2\n", "g.yaml:1:7: numa: 2 nodes are more than the vCPUs, 1");
-	refuse("vcpus: 3\ncpus: 4-5\n", "g.yaml:2:7: cpus: 4-5 names 2 CPUs, and vcpus is 3; name one for "
-					"each vCPU, or say overcommit");
+	refuse("vcpus: 3\ncpus: 4-5\n",
+		"g.yaml:2:7: cpus: 4-5 names 2 CPUs, and vcpus is 3; name one for "
+		"each vCPU, or say overcommit");
 }
 
-#define NO_ALIASES \
-	"anchors and aliases are not read: write the value, or put what profiles share into a file " \
+#define NO_ALIASES                                                                                 \
+	"anchors and aliases are not read: write the value, or put what profiles share into a "    \
+	"file "                                                                                    \
 	"and name it with `inherits`"
 
 Test(profile_errors, alias_bombs)
@@ -175,7 +186,8 @@ Test(profile_errors, alias_bombs)
 
 Test(profile_errors, documents)
 {
-	refuse("", "g.yaml: it is empty; a guest profile begins with keys such as `kernel: vmlinuz`");
+	refuse("",
+		"g.yaml: it is empty; a guest profile begins with keys such as `kernel: vmlinuz`");
 	refuse("# a comment\n",
 		"g.yaml: it is empty; a guest profile begins with keys such as `kernel: vmlinuz`");
 	refuse("text\n", "g.yaml:1:1: it has no keys; write lines such as `kernel: vmlinuz`");
@@ -183,10 +195,12 @@ Test(profile_errors, documents)
 	refuse("name: a\n---\nname: b\n",
 		"g.yaml:2:1: a second document begins here: a profile is one document");
 	refuse("[[[[[[[[[[[[[[[[[[[[", "g.yaml:1:9: nested too deeply: a profile has three levels");
-	refuse("name: \"a\n", "g.yaml:2:1: not YAML: found unexpected end of stream (while scanning a "
-			      "quoted scalar that began on line 1)");
-	refuse("name: a\n\tvcpus: 1\n", "g.yaml:2:1: not YAML: found a tab character that violates "
-					"indentation (while scanning a plain scalar that began on line 1)");
+	refuse("name: \"a\n",
+		"g.yaml:2:1: not YAML: found unexpected end of stream (while scanning a "
+		"quoted scalar that began on line 1)");
+	refuse("name: a\n\tvcpus: 1\n",
+		"g.yaml:2:1: not YAML: found a tab character that violates "
+		"indentation (while scanning a plain scalar that began on line 1)");
 	refuse("inherits: base\n",
 		"g.yaml:1:11: inherits: this text is no file, and has no directory to look in");
 }
@@ -195,8 +209,10 @@ Test(profile_errors, not_utf8)
 {
 	refuse("name: a\nkernel: \xff\xfe\n",
 		"g.yaml:2:9: not UTF-8 (a byte 0xff): a profile is text in UTF-8");
-	refuse("name: \xc0\xaf\n", "g.yaml:1:7: not UTF-8 (a byte 0xc0): a profile is text in UTF-8");
-	refuse("name: \xed\xa0\x80\n", "g.yaml:1:7: not UTF-8 (a byte 0xed): a profile is text in UTF-8");
+	refuse("name: \xc0\xaf\n",
+		"g.yaml:1:7: not UTF-8 (a byte 0xc0): a profile is text in UTF-8");
+	refuse("name: \xed\xa0\x80\n",
+		"g.yaml:1:7: not UTF-8 (a byte 0xed): a profile is text in UTF-8");
 	cr_expect_eq(parse_bytes("name: a\0b\n", 10), -EINVAL);
 	cr_expect_str_eq(said.text[0], "g.yaml:1:8: a NUL byte: a profile is text in UTF-8");
 }

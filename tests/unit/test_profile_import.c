@@ -46,18 +46,23 @@ Test(profile_import, the_example)
 	struct sv_error err = {""};
 	char *yaml;
 
-	cr_assert_eq(import(HEAD "<profile>\n  <name>test</name>\n  <type>Xen</type>\n"
-		"  <image size=\"50\">/home/user/v2m/test_xen.img</image>\n  <nic1>\n"
-		"    <type>TUN/TAP</type>\n    <mac>00:02:03:04:05:06</mac>\n  </nic1>\n</profile>\n",
-		&yaml, &err), 0, "%s", err.text);
+	cr_assert_eq(
+		import(HEAD "<profile>\n  <name>test</name>\n  <type>Xen</type>\n"
+			    "  <image size=\"50\">/home/user/v2m/test_xen.img</image>\n  <nic1>\n"
+			    "    <type>TUN/TAP</type>\n    <mac>00:02:03:04:05:06</mac>\n  "
+			    "</nic1>\n</profile>\n",
+			&yaml, &err),
+		0, "%s", err.text);
 	cr_expect_eq(sentences, 3);
-	cr_expect_str_eq(said[0], "p.xml:5:1: the type Xen is left out: this is a guest of sidevisor; a "
-				  "kernel for Xen needs a PVH note or must be replaced");
+	cr_expect_str_eq(said[0],
+		"p.xml:5:1: the type Xen is left out: this is a guest of sidevisor; a "
+		"kernel for Xen needs a PVH note or must be replaced");
 	cr_expect_str_eq(said[1],
 		"p.xml:6:1: <image size=\"50\"> is left out: a disk is as large as its file");
 	cr_expect_str_eq(said[2], "p.xml:7:1: the network card <nic1> of type TUN/TAP with MAC "
 				  "00:02:03:04:05:06 is left out: guests have no network yet");
-	cr_assert_eq(sv_profile_parse(yaml, strlen(yaml), "out.yaml", -1, &p, &r), 0, "%s", r.first.text);
+	cr_assert_eq(sv_profile_parse(yaml, strlen(yaml), "out.yaml", -1, &p, &r), 0, "%s",
+		r.first.text);
 	cr_expect_str_eq(sv_profile_guest(p)->name, "test");
 	cr_expect_eq(sv_profile_guest(p)->disks_count, 1);
 	cr_expect_str_eq(sv_profile_guest(p)->disks[0].path, "/home/user/v2m/test_xen.img");
@@ -71,13 +76,17 @@ Test(profile_import, what_is_not_known_is_named_with_its_line)
 	char *yaml;
 
 	cr_assert_eq(import("<profile>\n<name>a b/c</name>\n<cdrom>x</cdrom>\n<image><x/></image>\n"
-		"<nic2><speed>9</speed></nic2>\n<name>second</name>\n<image colour='r'>/a: b</image></profile>",
-		&yaml, &err), 0);
+			    "<nic2><speed>9</speed></nic2>\n<name>second</name>\n<image "
+			    "colour='r'>/a: b</image></profile>",
+			     &yaml, &err),
+		0);
 	cr_expect_eq(sentences, 7);
-	cr_expect_str_eq(said[0], "p.xml:2:1: the name 'a b/c' becomes 'a-b-c': names have at most 31 "
-				  "letters, digits, '.', '_' or '-'");
+	cr_expect_str_eq(said[0],
+		"p.xml:2:1: the name 'a b/c' becomes 'a-b-c': names have at most 31 "
+		"letters, digits, '.', '_' or '-'");
 	cr_expect_str_eq(said[1], "p.xml:3:1: <cdrom> is left out: its meaning is not known");
-	cr_expect_str_eq(said[2], "p.xml:4:1: <image> is left out: it has no text, or elements within");
+	cr_expect_str_eq(
+		said[2], "p.xml:4:1: <image> is left out: it has no text, or elements within");
 	cr_expect_str_eq(said[3], "p.xml:5:1: <speed> of <nic2> is left out");
 	cr_expect_str_eq(said[5], "p.xml:6:1: a second <name>, 'second', is left out");
 	cr_expect_str_eq(said[6], "p.xml:7:1: the attribute colour of <image> is left out");
@@ -93,8 +102,10 @@ Test(profile_import, text_that_no_profile_can_have)
 	cr_assert_eq(import("<profile>\n<name>\u00e9\xc2\x9b</name>\n<image>/a\xc2\x9b</image>\n"
 		"<image>/a&#10;b</image>\n<\xc3\xa9/>\n</profile>", &yaml, &err), 0);
 	cr_expect_eq(sentences, 4);
-	cr_expect_str_eq(said[1], "p.xml:3:1: <image> is left out: its path is too long or not printable");
-	cr_expect_str_eq(said[2], "p.xml:4:1: <image> is left out: its path is too long or not printable");
+	cr_expect_str_eq(
+		said[1], "p.xml:3:1: <image> is left out: its path is too long or not printable");
+	cr_expect_str_eq(
+		said[2], "p.xml:4:1: <image> is left out: its path is too long or not printable");
 	cr_expect(strstr(yaml, "name: \"----\"\n"), "%s", yaml);
 	free(yaml);
 }

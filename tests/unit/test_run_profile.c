@@ -84,8 +84,8 @@ static void check_documented(const char *text, enum sv_profile_kind kind, const 
 	for (size_t i = 0; i < n; i++) {
 		const char *quote = k[i].default_text ? "`" : "";
 
-		snprintf(row, sizeof(row), "| `%s%s` | %s | %s | %s%s%s |\n", list ? "disks[]." : "",
-			k[i].name, k[i].expected, k[i].what, quote,
+		snprintf(row, sizeof(row), "| `%s%s` | %s | %s | %s%s%s |\n",
+			list ? "disks[]." : "", k[i].name, k[i].expected, k[i].what, quote,
 			k[i].default_text ? k[i].default_text : "", quote);
 		cr_expect(strstr(text, row), "docs/profiles.md has no row\n%s", row);
 	}
@@ -109,13 +109,16 @@ Test(run_profile, every_key_is_documented)
 	check_documented(text, SV_PROFILE_GUEST, "disks");
 }
 
-/* --- one meaning ------------------------------------------------------------------------------- */
+/* --- one meaning ------------------------------------------------------------------------------ */
 
 static const char full[] =
-	"kernel: k\ninitrd: i\ncmdline: a b\nname: n\nmemory: 1G\nvcpus: 4\ntopology: 1:2:2:1\nnuma: 2\n"
+	"kernel: k\ninitrd: i\ncmdline: a b\nname: n\nmemory: 1G\nvcpus: 4\ntopology: "
+	"1:2:2:1\nnuma: 2\n"
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
-	"node: /n.sock\nprivate: on\nidle: never\nirqchip: full\nexit_port: on\nfw_cfg: on\nboot32: on\n"
-	"populate: off\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: on\n"
+	"node: /n.sock\nprivate: on\nidle: never\nirqchip: full\nexit_port: on\nfw_cfg: "
+	"on\nboot32: on\n"
+	"populate: off\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
+	"on\n"
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
 	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n";
@@ -153,14 +156,16 @@ static int parse(struct run_options *o, int argc, ...)
 Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 {
 	static struct run_options a, b;
-	char *argv[] = {"run", "--kernel", NULL, "--initrd", NULL, "--cmdline", "a b", "--name", "n",
-		"--memory", "1G", "--vcpus", "4", "--topology", "1:2:2:1", "--numa", "2", "--console",
-		"serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9", "--smt-sibling", "--overcommit",
-		"--node", "/n.sock", "--private", "--idle", "never", "--irqchip", "full", "--exit-port",
-		"--fw-cfg", "--boot32", "--no-populate", "--ring-entries", "128", "--allow-bench",
-		"--direct-paging", "--quiet", "--json", "--share-cores", "--isolate", "require",
-		"--keep-placement", "/kept", "--disk",
-		(char[]){"path=/d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
+	char *argv[] = {"run", "--kernel", NULL, "--initrd", NULL, "--cmdline", "a b", "--name",
+		"n", "--memory", "1G", "--vcpus", "4", "--topology", "1:2:2:1", "--numa", "2",
+		"--console", "serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9",
+		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--idle",
+		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
+		"--no-populate", "--ring-entries", "128", "--allow-bench", "--direct-paging",
+		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement",
+		"/kept", "--disk",
+		(char[]){"path=/"
+			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
 		"--disk", (char[]){"path=/d2"}, NULL};
 
 	put(full);
@@ -231,11 +236,13 @@ Test(run_profile, the_defaults_are_those_of_run)
 
 Test(run_profile, options_override)
 {
+	static char disk_x[] = "path=/x", disk_y[] = "path=/y";
 	static struct run_options o;
 
 	put(full);
-	cr_assert_eq(parse(&o, 9, "--memory", "2G", path, "--quiet=off", "--no-populate=off", "--disk",
-		(char[]){"path=/x"}, "--disk", (char[]){"path=/y"}), -1);
+	cr_assert_eq(parse(&o, 9, "--memory", "2G", path, "--quiet=off", "--no-populate=off",
+			     "--disk", disk_x, "--disk", disk_y),
+		-1);
 	cr_expect_eq(o.vm.memory_bytes, 2ull << 30);
 	cr_expect(!o.quiet && !o.vm.no_populate && o.json);
 	cr_expect_eq(o.vm.ndisks, 2);
@@ -267,8 +274,10 @@ Test(run_profile, a_problem_is_one_sentence_with_the_number_of_the_others)
 	char said[512] = "", want[256];
 
 	put("memory: x\nvcpu: 1\nnuma: 0\n");
-	snprintf(want, sizeof(want), "sidevisor: %s:1:9: memory: 'x' is not a size such as 512M or 4G (and 2 "
-				     "more: see `sidevisor profile check`)\n", path);
+	snprintf(want, sizeof(want),
+		"sidevisor: %s:1:9: memory: 'x' is not a size such as 512M or 4G (and 2 "
+		"more: see `sidevisor profile check`)\n",
+		path);
 	cr_redirect_stderr();
 	cr_assert_eq(parse(&o, 1, path), EXIT_FAILED);
 	fflush(stderr);

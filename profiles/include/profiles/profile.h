@@ -43,8 +43,10 @@ enum sv_profile_isolate {
 	SV_PROFILE_ISOLATE_NONE,
 };
 
-/* Every member but the paths of disks may be NULL: not given. Paths are relative to the caller's
- * directory or absolute, never to the file's. */
+/*
+ * Every member but the paths of disks may be NULL: not given. Paths are relative to the caller's
+ * directory or absolute, never to the file's.
+ */
 struct sv_profile_disk {
 	char *path;
 	char *socket; /* node profiles: where a front end connects */
@@ -68,8 +70,8 @@ struct sv_profile_guest {
 	enum sv_profile_isolate *isolate;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	unsigned *ring_entries;
-	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate, *allow_bench,
-		*direct_paging, *quiet, *json;
+	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
+		*allow_bench, *direct_paging, *quiet, *json;
 	/* placement */
 	bool *smt, *share_cores, *untrusted;
 	char *near, *sidecores;
@@ -115,7 +117,10 @@ struct sv_profile_value {
 	const char *given; /* text as it stands in the file; differs for paths */
 };
 
-/* Receives one sentence per problem, the first of which stays in @first. Zero it, set what you want. */
+/*
+ * Receives one sentence per problem, the first of which stays in @first. Zero it, set what you
+ * want.
+ */
 struct sv_profile_report {
 	void (*problem)(void *ctx, const char *sentence); /* may be NULL */
 	void *ctx;
@@ -126,11 +131,11 @@ struct sv_profile_report {
 struct sv_profile;
 
 /*
- * Read, check and resolve @path. The kind is what the key `kind` says, else "node" for a file of the
- * name node.yaml and "guest" for any other. @want: a kind, or -1 for either.
- * Context: control threads; blocks on the file system.
- * Return: 0 with *p to be freed, or -errno: the file's own (-ENOENT, -EACCES, -EISDIR …), -EFBIG,
- * -ELOOP for a chain that is too long or a cycle, -EINVAL for contents. All problems are in @report.
+ * Read, check and resolve @path. The kind is what the key `kind` says, else "node" for a file of
+ * the name node.yaml and "guest" for any other. @want: a kind, or -1 for either. Context: control
+ * threads; blocks on the file system. Return: 0 with *p to be freed, or -errno: the file's own
+ * (-ENOENT, -EACCES, -EISDIR …), -EFBIG, -ELOOP for a chain that is too long or a cycle, -EINVAL
+ * for contents. All problems are in @report.
  */
 int sv_profile_load(const char *path, int want, struct sv_profile **p,
 	struct sv_profile_report *report);
@@ -154,7 +159,8 @@ const struct sv_profile_value *sv_profile_values(const struct sv_profile *p, siz
 const struct sv_profile_value *sv_profile_find(const struct sv_profile *p, const char *key);
 
 /* The keys of a kind (@list NULL), or those of the entries of one of its lists. */
-const struct sv_profile_key *sv_profile_keys(enum sv_profile_kind kind, const char *list, size_t *n);
+const struct sv_profile_key *sv_profile_keys(
+	enum sv_profile_kind kind, const char *list, size_t *n);
 
 /* What the planner asks of a guest. Strings belong to the profile. */
 struct sv_profile_placement {
