@@ -226,9 +226,9 @@ static int replace(struct journal *j, const char *text)
 		return -errno;
 	if (text) {
 		rc = write_new(j, text);
-		if (rc == 0 && renameat(dir, NEW_NAME + 1, dir, FILE_NAME + 1) < 0)
+		if (rc == 0 && renameat(dir, &NEW_NAME[1], dir, &FILE_NAME[1]) < 0)
 			rc = -errno;
-	} else if (unlinkat(dir, FILE_NAME + 1, 0) < 0 && errno != ENOENT) {
+	} else if (unlinkat(dir, &FILE_NAME[1], 0) < 0 && errno != ENOENT) {
 		rc = -errno;
 	}
 	if (rc == 0 && fsync(dir) < 0 && errno != EINVAL)

@@ -27,7 +27,8 @@ struct sv_claims;
 
 /*
  * Claim the CPUs, all or none. @who: a VM's name; @what: "guest core", "sidecore" or "control CPU", for
- * the others' error; control threads share theirs (@share) and nothing else comes there. A second call adds to the first; the same process may claim a CPU twice.
+ * the others' error; control threads share theirs (@share) and nothing else comes there. A second
+ * call adds to the first; the same process may claim a CPU twice.
  * Context: a control thread; waits for at most 50 ms. @claims: NULL before the first call.
  * Return: 0; -EBUSY with a sentence naming CPU and holder; -errno.
  */
