@@ -106,6 +106,9 @@ char *sv_stats_json(struct sv_vm *vm)
 	json_object_set_new(o, "unassigned_accesses",
 		json_integer((json_int_t)(sv_load_relaxed(&vm->pio.unassigned) +
 					  sv_load_relaxed(&vm->mmio.unassigned))));
+	if (vm->tables_bytes)
+		json_object_set_new(o, "dropped_table_stores",
+			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));
 	json_object_set_new(o, "vcpus", vcpus);
 	if (vm->config->placement)
 		json_object_set_new(o, "placement", json_loads(vm->config->placement, 0, NULL));

@@ -29,6 +29,7 @@
 #include "memory.h"
 #include "node.h"
 #include "paging.h"
+#include "stats.h"
 #include "steps.h"
 #include "vcpu.h"
 
@@ -85,15 +86,9 @@ void sv_vm_end(struct sv_vm *vm, enum sv_end why, int status, const struct sv_er
 		sv_warn("the end of the VM cannot be signalled: %s", strerror(errno));
 }
 
-uint64_t sv_vmm_exits(const void *ctx)
+uint64_t sv_vmm_exits(const void *vm)
 {
-	const struct sv_vm *vm = ctx;
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		for (unsigned k = 0; k < EXIT_REASONS; k++)
-			sum += sv_load_relaxed(&vm->vcpu[i].exits[k]);
-	return sum;
+	return sv_stats_exits(vm);
 }
 
 /* --- steps ----------------------------------------------------------------------------------- */

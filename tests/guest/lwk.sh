@@ -131,6 +131,7 @@ paging() {
 	check 0 "20000 updates in .*, 0 errors" "app=paging n=20000 batch=512" --direct-paging --memory 4G --no-populate
 	check 0 "2000 updates in .*, 0 errors" "app=paging n=2000 via=port" --direct-paging
 	check 0 "2000 updates in .*, 0 errors" "app=paging n=2000 via=trap" --direct-paging
+	check 0 "2000 updates in .*, 0 errors" "app=paging n=2000 msrprobe" --direct-paging
 	check 0 "20000 updates in .*, 0 errors" "app=paging n=20000" --direct-paging --vcpus 2 --overcommit
 	check 1 "no direct paging: the machine has none" "app=paging"
 }

@@ -69,6 +69,17 @@ static void refusals(uint8_t *frames)
 		"a store into a table");
 }
 
+/* From CPL 0, past the guest's own page tables: under shadow paging the memory itself is read-only. */
+static void kernel_stores(void)
+{
+	volatile uint64_t *entry = (volatile uint64_t *)lwk_paging_root() + 200;
+
+	if (!lwk_paging_shadowed())
+		return;
+	lwk_kcall(LWK_KCALL_PRIVILEGED, 2, (uint64_t)entry);
+	check(*entry == 0, "the kernel stored into a table");
+}
+
 static void memory_calls(void)
 {
 	uint8_t *m = lwk_mmap(300 * PAGE, LWK_WRITE), *heap = lwk_sbrk(0), v;
@@ -179,6 +190,8 @@ int app_paging(void)
 	refusals(frames);
 	translations(frames);
 	memory_calls();
+	if (lwk_arg_word("msrprobe"))
+		kernel_stores();
 	if (lwk_vcpus() > 1)
 		other_vcpu(frames);
 	churn(lwk_arg_u64("n", 100000), (unsigned)batch, frames);

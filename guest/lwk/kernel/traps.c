@@ -14,6 +14,7 @@
 #define VECTOR_UD 6u
 #define VECTOR_PF 14u
 #define INVLPG_MAX 64u
+#define CR0_WP (1ull << 16)
 
 #define MSR_X2APIC_EOI 0x80bu
 #define MSR_X2APIC_ICR 0x830u
@@ -111,12 +112,20 @@ void kernel_crash(uint32_t vector, uint64_t error_code, const struct trap_frame 
 /* Things that only CPL 0 may do, for the hostile probe: what goes wrong is the guest's own crash. */
 static uint64_t privileged(uint64_t what, uint64_t where)
 {
+	uint64_t cr0;
+
 	switch (what) {
 	case 0:
 		wrmsr((uint32_t)where, 0x5a5a5a5a);
 		return 0;
 	case 1:
 		return rdmsr((uint32_t)where);
+	case 2: /* whatever the page tables say */
+		__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+		__asm__ volatile("mov %0, %%cr0" : : "r"(cr0 & ~CR0_WP) : "memory");
+		*(volatile uint64_t *)where = ~0ull;
+		__asm__ volatile("mov %0, %%cr0" : : "r"(cr0) : "memory");
+		return 0;
 	default:
 		return 0;
 	}

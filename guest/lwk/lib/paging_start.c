@@ -101,11 +101,11 @@ static void activate(void *arg)
 static const char *try_host(void)
 {
 	uint64_t va = LWK_PAGING_FROM, root = paging_state.root;
-	uint8_t *a = lwk_alloc(2 * PAGE, PAGE), *b = a + PAGE, seen = 0;
+	uint8_t *a = lwk_alloc(PAGE, PAGE), *b = lwk_alloc(PAGE, PAGE), seen = 0;
 	uint64_t flags = LWK_READ | SV_PTE_PRESENT, where = va | SV_PAGING_LEVEL(1);
 	struct sv_cpl cpl;
 
-	if (!a)
+	if (!a || !b)
 		return "no memory";
 	*a = 'a';
 	*b = 'b';

@@ -134,7 +134,7 @@ enum lwk_kcall {
 	LWK_KCALL_EXIT = 1,	/* rdi = status */
 	LWK_KCALL_EARLY = 2,	/* rdi = character for the early console */
 	LWK_KCALL_TIMER = 3,	/* rdi = ticks of the local APIC timer until one interrupt */
-	LWK_KCALL_PRIVILEGED = 4, /* with `msrprobe` on the command line: rdi = 0 WRMSR, 1 RDMSR; rsi = which */
+	LWK_KCALL_PRIVILEGED = 4, /* with `msrprobe` on the command line: rdi = 0 WRMSR, 1 RDMSR, 2 store; rsi = where */
 	LWK_KCALL_HALT = 5,	/* until an interrupt */
 	LWK_KCALL_WAKE = 6,	/* rdi = vCPU */
 	LWK_KCALL_ROOT = 16,	/* run on the root that this vCPU has activated (lwk/paging.h) */
