@@ -32,6 +32,8 @@ int cli_fail(const struct sv_error *err, int rc);
  * option and the value.
  */
 int cli_parse_size(const char *option, const char *text, uint64_t *bytes, struct sv_error *err);
+/* A flag's value: NULL is on; else on or off, yes or no, true or false: how it overrides a profile. */
+int cli_parse_flag(const char *text, bool *value, struct sv_error *err);
 /* A decimal number in [min, max]. Return: 0, or -EINVAL with a sentence. */
 int cli_parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
 	uint64_t *value, struct sv_error *err);

@@ -57,3 +57,16 @@ int cli_parse_size(const char *option, const char *text, uint64_t *bytes, struct
 	*bytes = (uint64_t)n << shift;
 	return 0;
 }
+
+int cli_parse_flag(const char *text, bool *value, struct sv_error *err)
+{
+	static const char *const words[] = {"off", "on", "no", "yes", "false", "true"};
+
+	*value = true;
+	for (unsigned i = 0; text && i < 6; i++)
+		if (!strcmp(text, words[i])) {
+			*value = i & 1;
+			return 0;
+		}
+	return text ? sv_fail(err, EINVAL, "'%s' is neither on nor off", text) : 0;
+}

@@ -309,20 +309,6 @@ static int parse_name(struct run_options *o, const char *text, struct sv_error *
 	return 0;
 }
 
-/* --flag, or --flag=off where a profile says on. */
-static int parse_flag(const char *text, bool *value, struct sv_error *err)
-{
-	static const char *const words[] = {"off", "on", "no", "yes", "false", "true"};
-
-	*value = true;
-	for (unsigned i = 0; text && i < 6; i++)
-		if (!strcmp(text, words[i])) {
-			*value = i & 1;
-			return 0;
-		}
-	return text ? sv_fail(err, EINVAL, "'%s' is neither on nor off", text) : 0;
-}
-
 static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 {
 	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
@@ -374,16 +360,16 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		rc = parse_sidecores(o, arg, err);
 		break;
 	case OPT_SMT:
-		rc = parse_flag(arg, &o->smt_sibling, err);
+		rc = cli_parse_flag(arg, &o->smt_sibling, err);
 		break;
 	case OPT_OVERCOMMIT:
-		rc = parse_flag(arg, &o->vm.overcommit, err);
+		rc = cli_parse_flag(arg, &o->vm.overcommit, err);
 		break;
 	case OPT_NODE:
 		o->node = arg;
 		break;
 	case OPT_PRIVATE:
-		rc = parse_flag(arg, &o->private_node, err);
+		rc = cli_parse_flag(arg, &o->private_node, err);
 		break;
 	case OPT_IDLE:
 		if (strcmp(arg, "never") != 0)
@@ -395,16 +381,16 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		o->vm.irqchip = (enum sv_irqchip)choice;
 		break;
 	case OPT_EXIT_PORT:
-		rc = parse_flag(arg, &o->vm.exit_port, err);
+		rc = cli_parse_flag(arg, &o->vm.exit_port, err);
 		break;
 	case OPT_FW_CFG:
-		rc = parse_flag(arg, &o->vm.fw_cfg, err);
+		rc = cli_parse_flag(arg, &o->vm.fw_cfg, err);
 		break;
 	case OPT_BOOT32:
-		rc = parse_flag(arg, &o->vm.boot32, err);
+		rc = cli_parse_flag(arg, &o->vm.boot32, err);
 		break;
 	case OPT_NO_POPULATE:
-		rc = parse_flag(arg, &o->vm.no_populate, err);
+		rc = cli_parse_flag(arg, &o->vm.no_populate, err);
 		break;
 	case OPT_RING:
 		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);
@@ -413,10 +399,10 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		o->vm.ring_entries = (uint32_t)n;
 		break;
 	case OPT_PAGING:
-		rc = parse_flag(arg, &o->vm.direct_paging, err);
+		rc = cli_parse_flag(arg, &o->vm.direct_paging, err);
 		break;
 	case OPT_SHARE:
-		rc = parse_flag(arg, &o->share_cores, err);
+		rc = cli_parse_flag(arg, &o->share_cores, err);
 		break;
 	case OPT_ISOLATE:
 		o->isolate_given = true;
@@ -429,13 +415,13 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		o->keep_placement = arg;
 		break;
 	case OPT_BENCH:
-		rc = parse_flag(arg, &o->allow_bench, err);
+		rc = cli_parse_flag(arg, &o->allow_bench, err);
 		break;
 	case 'q':
-		rc = parse_flag(arg, &o->quiet, err);
+		rc = cli_parse_flag(arg, &o->quiet, err);
 		break;
 	case 'j':
-		rc = parse_flag(arg, &o->json, err);
+		rc = cli_parse_flag(arg, &o->json, err);
 		break;
 	}
 	return rc;

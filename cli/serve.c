@@ -17,14 +17,16 @@
 #include "cli.h"
 #include "enforce.h"
 #include "paging.h"
+#include "serve_profile.h"
 
 #define DEFAULT_IDLE_US 2000
 #define DISKS 64u
 
 static const char help[] =
-	"usage: sidevisor serve [OPTION...]\n"
+	"usage: sidevisor serve [PROFILE] [OPTION...]\n"
 	"\n"
-	"Run this node's sidecores in the foreground, until SIGINT or SIGTERM.\n"
+	"Run this node's sidecores in the foreground, until SIGINT or SIGTERM. PROFILE is a node profile\n"
+	"(default " SV_PROFILE_NODE ", when there is one); an option overrides it.\n"
 	"\n"
 	"  -c, --cpus LIST         one sidecore on each of these CPUs (default: one, chosen)\n"
 	"  -s, --socket PATH       where VMs attach (default " SV_CONTROL_SOCKET ")\n"
@@ -48,6 +50,7 @@ struct disks {
 	unsigned n;
 	struct sv_blk_export_config config[DISKS];
 	struct sv_blk_export *open[DISKS];
+	bool given; /* on the command line: they replace the profile's */
 };
 
 static int open_disks(struct sv_poller_host *host, void *ctx, struct sv_error *err)
@@ -71,6 +74,9 @@ static void close_disks(void *ctx)
 
 static int parse_disk(struct disks *d, char *text, struct sv_error *err)
 {
+	if (!d->given)
+		memset(d, 0, sizeof(*d));
+	d->given = true;
 	if (d->n == DISKS)
 		return sv_fail(err, EINVAL, "--blk: at most %u disks", DISKS);
 	return sv_blk_export_parse(text, &d->config[d->n++], err);
@@ -81,12 +87,12 @@ static const struct option options[] = {
 	{"socket", required_argument, NULL, 's'},
 	{"control-cpu", required_argument, NULL, OPT_CONTROL},
 	{"idle", required_argument, NULL, OPT_IDLE},
-	{"allow-bench", no_argument, NULL, OPT_BENCH},
+	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"blk", required_argument, NULL, OPT_BLK},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
 	{"join-fd", required_argument, NULL, OPT_JOIN},
 	{"isolate", required_argument, NULL, OPT_ISOLATE},
-	{"share-cores", no_argument, NULL, OPT_SHARE},
+	{"share-cores", optional_argument, NULL, OPT_SHARE},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
 };
@@ -95,6 +101,7 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 {
 	char *save = NULL;
 
+	c->sidecores = 0; /* a profile's */
 	for (char *s = strtok_r(text, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
 		uint64_t cpu;
 		int rc = cli_parse_number("--cpus", s, 0, 65535, &cpu, err);
@@ -137,7 +144,7 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		}
 		break;
 	case OPT_BENCH:
-		c->allow_bench = true;
+		rc = cli_parse_flag(optarg, &c->allow_bench, err);
 		break;
 	case OPT_BLK:
 		rc = parse_disk(c->devices, optarg, err);
@@ -146,7 +153,7 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		isolate_text = optarg;
 		break;
 	case OPT_SHARE:
-		share_cores = true;
+		rc = cli_parse_flag(optarg, &share_cores, err);
 		break;
 	case OPT_JOIN:
 		rc = cli_parse_number("--join-fd", optarg, 3, 1023, &n, err);
@@ -201,8 +208,64 @@ static int enforce(struct enforcement *e, struct sv_node_config *c, struct sv_er
 	return rc;
 }
 
+const struct option *serve_options_table(void)
+{
+	return options;
+}
+
+#define SHORT_OPTIONS "-:c:s:h" /* '-': operands may stand anywhere */
+
+/* Wrong usage and --help come before anything is read. Return: -1 go on, else the exit status. */
+static int scan(int argc, char **argv, const char **profile)
+{
+	int opt;
+
+	optind = 0;
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, SHORT_OPTIONS, options, NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		}
+		if (opt == '?')
+			return cli_usage_error("serve", "unknown option '%s'", argv[optind - 1]);
+		if (opt == ':')
+			return cli_usage_error("serve", "option '%s' needs a value", argv[optind - 1]);
+		if (opt == 1 && *profile)
+			return cli_usage_error("serve", "unexpected operand '%s'", optarg);
+		if (opt == 1)
+			*profile = optarg;
+	}
+	if (optind < argc)
+		return cli_usage_error("serve", "unexpected operand '%s'", argv[optind]);
+	return -1;
+}
+
+static bool is_private(char **argv)
+{
+	while (*argv)
+		if (!strncmp(*argv++, "--private-fd", 12))
+			return true;
+	return false;
+}
+
+static int take_profile(struct sv_node_config *c, const char *path, struct disks *disks,
+	struct sv_profile **profile, struct sv_error *err)
+{
+	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS, "a profile may list what --blk may");
+	int rc = serve_profile_apply(path, c, disks->config, &disks->n, profile, err);
+
+	if (rc == 0) {
+		isolate_text = serve_profile_text(*profile, "isolate");
+		share_cores = !strcmp(serve_profile_text(*profile, "share_cores"), "true");
+	}
+	return rc;
+}
+
 int cli_serve(int argc, char **argv)
 {
+	struct sv_profile *profile = NULL;
+	const char *path = NULL;
 	static struct disks disks;
 	struct sv_node_config c = {.socket = SV_CONTROL_SOCKET,
 		.private_fd = -1,
@@ -215,27 +278,30 @@ int cli_serve(int argc, char **argv)
 	struct sv_error err = {""};
 	int opt, rc;
 
-	optind = 1;
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "+:c:s:h", options, NULL)) != -1) {
-		if (opt == 'h') {
-			fputs(help, stdout);
-			return EXIT_DONE;
+	rc = scan(argc, argv, &path);
+	if (rc >= 0)
+		return rc;
+	if (path || (!is_private(argv) && access(SV_PROFILE_NODE, F_OK) == 0)) {
+		rc = take_profile(&c, path ? path : SV_PROFILE_NODE, &disks, &profile, &err);
+		if (rc < 0) {
+			fprintf(stderr, "sidevisor: %s\n", err.text);
+			sv_profile_free(profile);
+			return EXIT_FAILED;
 		}
-		if (opt == '?')
-			return cli_usage_error("serve", "unknown option '%s'", argv[optind - 1]);
-		if (opt == ':')
-			return cli_usage_error("serve", "option '%s' needs a value", argv[optind - 1]);
-		rc = take(&c, opt, &err);
-		if (rc < 0)
-			return cli_fail(&err, rc);
 	}
-	if (optind < argc)
-		return cli_usage_error("serve", "unexpected operand '%s'", argv[optind]);
+	optind = 0;
+	while ((opt = getopt_long(argc, argv, SHORT_OPTIONS, options, NULL)) != -1) {
+		rc = take(&c, opt, &err);
+		if (rc < 0) {
+			sv_profile_free(profile);
+			return cli_fail(&err, rc);
+		}
+	}
 	if (c.private_fd < 0) {
 		rc = enforce(&e, &c, &err);
 		if (rc < 0) {
 			enforce_close(&e);
+			sv_profile_free(profile);
 			return cli_fail(&err, rc);
 		}
 	}
@@ -252,5 +318,6 @@ int cli_serve(int argc, char **argv)
 	rc = sv_node_run(&c, &err);
 	if (c.private_fd < 0)
 		enforce_close(&e);
+	sv_profile_free(profile);
 	return rc < 0 ? cli_fail(&err, rc) : EXIT_DONE;
 }

@@ -60,7 +60,8 @@ static const cyaml_schema_field_t node_fields[] = {
 	CHOICE(N, kind, kinds), TEXT(N, inherits), TEXT(N, description), TEXT(N, sidecores),
 	NUMBER(N, guest_cores_per_sidecore), CHOICE(N, policy, policies), TEXT(N, near),
 	TEXT(N, housekeeping), TEXT(N, exclude), TEXT(N, cpus), NUMBER(N, control_cpu),
-	TEXT(N, socket), TEXT(N, idle), BOOL(N, allow_bench),
+	TEXT(N, socket), TEXT(N, idle), CHOICE(N, isolate, isolates), BOOL(N, share_cores),
+	BOOL(N, allow_bench),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, N, disks, &node_disk, 0, SV_PROFILE_NODE_DISKS),
 	CYAML_FIELD_END};
 static const cyaml_schema_value_t node_schema = {

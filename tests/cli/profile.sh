@@ -64,6 +64,7 @@ expect "run a node" 1 'it is a node profile where a guest profile is expected|gu
 	"$sv" run "$source/docs/examples/node.yaml"
 put nokernel.yaml 'vcpus: 1\n'
 expect "no kernel" 2 'no kernel: the profile has none' "$sv" run nokernel.yaml
+put guest.yaml 'kind: guest\n'
 put kernel.yaml 'kernel: boot/none\n'
 expect "kernel that is not there" 1 'boot/none' "$sv" run kernel.yaml --private
 profile "no verb" 2 'say check, show, keys or import'
@@ -111,6 +112,29 @@ profile "import says what is left out" 0 '^v3m.xml:7:1: the network card <nic1> 
 	import v3m.xml -o imported.yaml
 profile "what was imported" 0 '^name: test  # imported.yaml:3$' show imported.yaml
 profile "no overwriting" 1 'imported.yaml: File exists; remove it' import v3m.xml -o imported.yaml
+
+# --- serve
+put node.yaml 'socket: run/node.sock\nisolate: none\nallow_bench: on\ndisks:\n- path: disk.img\n  socket: run/disk.sock\n'
+mkdir "$dir/run"
+truncate -s 1M "$dir/disk.img"
+expect "serve what is no node" 1 'it is a guest profile where a node profile is expected' \
+	"$sv" serve "$dir/guest.yaml"
+expect "serve with a bad option" 2 "'maybe' is neither on nor off" "$sv" serve node.yaml --share-cores=maybe
+(cd "$dir" && exec "$sv" serve node.yaml >serve.out 2>&1) &
+serve=$!
+for i in $(seq 100); do
+	[ -S "$dir/run/node.sock" ] && [ -S "$dir/run/disk.sock" ] && break
+	sleep 0.1
+done
+if [ -S "$dir/run/node.sock" ] && [ -S "$dir/run/disk.sock" ]; then
+	passed=$((passed + 1))
+else
+	failed=$((failed + 1))
+	echo "FAILED serve NODE.yaml:"
+	sed 's/^/    /' "$dir/serve.out"
+fi
+kill "$serve" 2>/dev/null
+wait "$serve"
 
 # --- run
 if [ -n "$lwk" ] && [ -w /dev/kvm ]; then

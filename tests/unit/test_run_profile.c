@@ -12,6 +12,7 @@
 #include "profile.h"
 #include "run_options.h"
 #include "run_profile.h"
+#include "serve_profile.h"
 
 /* Keys that say what no option of `run` does: who the profile is, and what the planner asks. */
 static const char *const planner_keys[] = {"kind", "inherits", "description", "smt", "near",
@@ -51,6 +52,29 @@ Test(run_profile, every_option_has_a_key)
 		cr_expect(is_option(run_profile_option(k[i].name, &inverted, name)) ||
 				  is_planner_key(k[i].name),
 			"%s: neither an option of run nor a key of the planner", k[i].name);
+}
+
+/* Those that serve has for itself: `run` starts it with them. */
+static bool is_internal(const char *name)
+{
+	return !strcmp(name, "private-fd") || !strcmp(name, "join-fd") || !strcmp(name, "help");
+}
+
+Test(run_profile, every_option_of_serve_has_a_key)
+{
+	size_t n;
+	const struct sv_profile_key *k = sv_profile_keys(SV_PROFILE_NODE_KIND, NULL, &n);
+	bool inverted;
+	char name[32];
+
+	for (const struct option *o = serve_options_table(); o->name; o++) {
+		const char *option = strcmp(o->name, "blk") ? o->name : "disk";
+		bool found = is_internal(o->name);
+
+		for (size_t i = 0; i < n && !found; i++)
+			found = !strcmp(run_profile_option(k[i].name, &inverted, name), option);
+		cr_expect(found, "serve --%s: no key in profiles/rules.c", o->name);
+	}
 }
 
 /* The help is what a user sees of the table. */
@@ -232,6 +256,33 @@ Test(run_profile, the_defaults_are_those_of_run)
 	if (a.vm.ring_entries == 64) /* 0 says the same */
 		a.vm.ring_entries = b.vm.ring_entries;
 	cr_expect_arr_eq(&a, &b, sizeof(a));
+}
+
+Test(run_profile, a_node_profile_configures_serve)
+{
+	static struct sv_blk_export_config disk[SV_PROFILE_NODE_DISKS];
+	struct sv_node_config c = {.control_cpu = -1};
+	struct sv_profile *p = NULL;
+	struct sv_error err = {""};
+	unsigned disks;
+
+	put("kind: node\ncpus: 3,5-6\ncontrol_cpu: 1\nsocket: s\nidle: never\nallow_bench: on\n"
+	    "isolate: require\nshare_cores: on\ndisks:\n- path: a,b\n  socket: /d\n  readonly: on\n"
+	    "  direct: on\n  discard: on\n  writethrough: on\n  queues: 3\n  serial: x\n");
+	cr_assert_eq(serve_profile_apply(path, &c, disk, &disks, &p, &err), 0, "%s", err.text);
+	unlink(path);
+	cr_expect(c.sidecores == 3 && c.cpu[0] == 3 && c.cpu[2] == 6 && c.control_cpu == 1);
+	cr_expect(c.allow_bench && c.idle_spin_us == UINT64_MAX && disks == 1);
+	cr_expect_str_eq(c.socket, "/tmp/s");
+	cr_expect_str_eq(disk[0].image, "/tmp/a,b");
+	cr_expect_str_eq(disk[0].socket, "/d");
+	cr_expect_str_eq(disk[0].serial, "x");
+	cr_expect_eq(disk[0].queues, 3);
+	cr_expect_eq(disk[0].flags, SV_DEVICE_F_READONLY | SV_DEVICE_F_DIRECT | SV_DEVICE_F_DISCARD |
+					    SV_DEVICE_F_WRITETHROUGH);
+	cr_expect_str_eq(serve_profile_text(p, "isolate"), "require");
+	cr_expect_str_eq(serve_profile_text(p, "share_cores"), "true");
+	sv_profile_free(p);
 }
 
 Test(run_profile, options_override)

@@ -89,7 +89,8 @@ struct sv_profile_node {
 	/* the node service */
 	char *cpus, *socket, *idle;
 	unsigned *control_cpu;
-	bool *allow_bench;
+	enum sv_profile_isolate *isolate;
+	bool *share_cores, *allow_bench;
 	struct sv_profile_disk *disks;
 	unsigned disks_count;
 };

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "serve_profile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile.h"
+
+const char *serve_profile_text(const struct sv_profile *p, const char *key)
+{
+	const struct sv_profile_value *v = sv_profile_find(p, key);
+
+	return v ? v->text : NULL;
+}
+
+static uint32_t flag_if(const bool *value, uint32_t flag)
+{
+	return value && *value ? flag : 0;
+}
+
+static void take_disks(const struct sv_profile_node *n, struct sv_blk_export_config *disk)
+{
+	for (unsigned i = 0; i < n->disks_count; i++) {
+		const struct sv_profile_disk *from = &n->disks[i];
+
+		disk[i] = (struct sv_blk_export_config){.image = from->path,
+			.socket = from->socket,
+			.flags = flag_if(from->readonly, SV_DEVICE_F_READONLY) |
+				 flag_if(from->direct, SV_DEVICE_F_DIRECT) |
+				 flag_if(from->discard, SV_DEVICE_F_DISCARD) |
+				 flag_if(from->writethrough, SV_DEVICE_F_WRITETHROUGH),
+			.queues = from->queues ? *from->queues : 0,
+			.serial = from->serial};
+	}
+}
+
+static int take_cpus(const struct sv_profile *p, struct sv_node_config *c, struct sv_error *err)
+{
+	struct sv_profile_node_policy policy;
+	int rc = sv_profile_node_policy(p, &policy);
+
+	if (rc < 0)
+		return sv_fail(err, ENOMEM, "out of memory");
+	if (policy.sidecore_cpus > SV_NODE_SIDECORES) {
+		const struct sv_profile_value *v = sv_profile_find(p, "cpus");
+
+		rc = sv_fail(err, EINVAL, "%s:%u:%u: cpus: at most %u sidecores", v->file, v->line,
+			v->column, SV_NODE_SIDECORES);
+	}
+	for (unsigned i = 0; i < policy.sidecore_cpus && rc == 0; i++)
+		c->cpu[c->sidecores++] = policy.sidecore_cpu[i];
+	sv_profile_node_policy_free(&policy);
+	return rc;
+}
+
+int serve_profile_apply(const char *path, struct sv_node_config *c,
+	struct sv_blk_export_config *disk, unsigned *disks, struct sv_profile **p,
+	struct sv_error *err)
+{
+	const struct sv_profile_node *n;
+	char buf[PROFILE_PATH];
+	int rc = profile_load_one(path, SV_PROFILE_NODE_KIND, buf, p, err);
+
+	if (rc < 0)
+		return rc;
+	n = sv_profile_node(*p);
+	c->socket = n->socket;
+	c->idle_spin_us = strcmp(n->idle, "never") ? strtoull(n->idle, NULL, 10) : SV_IDLE_NEVER;
+	c->allow_bench = *n->allow_bench;
+	if (n->control_cpu)
+		c->control_cpu = (int)*n->control_cpu;
+	take_disks(n, disk);
+	*disks = n->disks_count;
+	return take_cpus(*p, c, err);
+}
