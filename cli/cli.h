@@ -19,6 +19,7 @@ int cli_stats(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_control(int argc, char **argv); /* stop, pause, resume */
 int cli_profile(int argc, char **argv);
+int cli_plan(int argc, char **argv);
 int cli_restore(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 

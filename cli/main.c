@@ -10,6 +10,7 @@ static const struct {
 	const char *what;
 } verbs[] = {
 	{"run", cli_run, "run a guest"},
+	{"plan", cli_plan, "which cores should be sidecores, and why"},
 	{"profile", cli_profile, "check, show and import guest and node profiles"},
 	{"serve", cli_serve, "run this node's sidecores"},
 	{"bench", cli_bench, "measure: exit against ring, channel against its peers"},

@@ -2,3 +2,6 @@
 add_test(NAME cli_bad_input COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/bad_input.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:lwk>)
 set_tests_properties(cli_bad_input PROPERTIES LABELS cli TIMEOUT 300)
+add_test(NAME cli_plan COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/plan.sh $<TARGET_FILE:sidevisor>
+	${PROJECT_SOURCE_DIR})
+set_tests_properties(cli_plan PROPERTIES LABELS cli TIMEOUT 300)
