@@ -173,6 +173,7 @@ static int isolate(struct enforcement *e, struct sv_isolation_request *req, int 
 	sv_cpus_set(&control, control_cpu);
 	if (sv_cpus_overlap(&req->sidecore, &control))
 		memset(&req->sidecore, 0, sizeof(req->sidecore));
+	req->shared |= sv_cpus_overlap(&req->guest, &control); /* --overcommit on one CPU */
 
 	req->root = "";
 	req->run_dir = e->run_dir;

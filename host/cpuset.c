@@ -306,7 +306,8 @@ int cpuset_group(struct making *m, struct sv_error *err)
 	if (rc < 0 || place.kind == SV_CPUSET_NONE)
 		return sv_fail(err, rc < 0 ? -rc : EOPNOTSUPP, "no cpuset hierarchy that we may use");
 	if (place.kind == SV_CPUSET_V2 && m->req->shared)
-		return sv_fail(err, EOPNOTSUPP, "shared cores cannot be an isolated partition");
+		return sv_fail(err, EOPNOTSUPP, "cores shared with another VM or with our control thread cannot be an isolated "
+			"partition");
 	rc = sv_cpus_print_list(&m->taken, cpus, sizeof(cpus));
 	snprintf(dir, sizeof(dir), "%s/sidevisor.%d", place.dir, (int)m->iso->pid);
 	if (rc == 0 && place.kind == SV_CPUSET_V2)

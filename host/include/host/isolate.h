@@ -28,7 +28,7 @@ struct sv_isolation_request {
 	enum sv_isolate mode;
 	struct sv_cpus guest;	 /* guest cores: interrupts leave them, they become a cpuset */
 	struct sv_cpus sidecore; /* the same for our own sidecores, where a CPU is left for the rest */
-	bool shared;	/* another VM uses these cores too: no exclusive cpuset */
+	bool shared;	/* others use these cores too: no exclusive cpuset */
 	pid_t pid;	/* the owner; 0: this process */
 };
 
