@@ -43,7 +43,7 @@ static const char help[] =
 	"JSON: substrate, emulated, cpus, and per item (clock, pingpong, pingpong_guest, ring,\n"
 	"exit_kernel, exit_user_pio, exit_user_mmio, exit_hypercall, kick_ioeventfd) n, p50, p90, p99,\n"
 	"max in ns; ring_over_pingpong (p50), ring_p99_over_pingpong_p99, exit_over_ring (port exit, p50).\n"
-	"exit_hypercall is null: no KVM back end hands a hypercall of CPL 3 to user space.\n";
+	"exit_hypercall is null where KVM hands no hypercall to user space (KVM-PVM).\n";
 
 struct item {
 	const char *key, *what;
@@ -58,6 +58,7 @@ static const struct item items[LWK_BENCH_ITEMS] = {
 	[LWK_BENCH_EXIT_PIO] = {"exit_user_pio", "exit to the VM process (port)"},
 	[LWK_BENCH_EXIT_MMIO] = {"exit_user_mmio", "exit to the VM process (MMIO)"},
 	[LWK_BENCH_KICK] = {"kick_ioeventfd", "ioeventfd kick (MMIO)"},
+	[LWK_BENCH_HYPERCALL] = {"exit_hypercall", "exit to the VM process (hypercall, CPL 0)"},
 };
 
 struct summary {
@@ -174,8 +175,7 @@ static void print_json(const struct sv_bench_vm *vm)
 	json_object_set_new(o, "cpus",
 		json_pack("{s:i, s:i}", "guest", vm->guest_cpu(), "sidecore", vm->sidecore_cpu()));
 	for (unsigned i = 0; i < LWK_BENCH_ITEMS; i++)
-		json_object_set_new(o, items[i].key, summary_json(&of[i]));
-	json_object_set_new(o, "exit_hypercall", json_null());
+		json_object_set_new(o, items[i].key, of[i].n ? summary_json(&of[i]) : json_null());
 	json_object_set_new(o, "ring_over_pingpong",
 		json_real(ratio(of[LWK_BENCH_RING].p50, of[LWK_BENCH_PINGPONG_HOST].p50)));
 	json_object_set_new(o, "ring_p99_over_pingpong_p99",
@@ -214,6 +214,8 @@ static void print_text(const struct sv_bench_vm *vm)
 		vm->sidecore_cpu());
 	printf("%-42s %8s %9s %9s %9s %10s  |16ns..2ms by x2|\n", "", "n", "p50", "p90", "p99", "max");
 	for (unsigned i = 0; i < LWK_BENCH_ITEMS; i++) {
+		if (!of[i].n)
+			continue;
 		printf("%-42s %8llu %9.0f %9.0f %9.0f %10.0f", items[i].what,
 			(unsigned long long)of[i].n, of[i].p50, of[i].p90, of[i].p99, of[i].max);
 		print_histogram(&of[i]);
@@ -283,8 +285,8 @@ int sv_bench_exit(int argc, char **argv, const struct sv_bench_vm *vm)
 
 	if (rc >= 0)
 		return rc;
-	snprintf(cmdline, sizeof(cmdline), "app=bench rounds=%u count=%u exits=%u", o.rounds, o.count,
-		o.exits);
+	snprintf(cmdline, sizeof(cmdline), "app=bench rounds=%u count=%u exits=%u%s", o.rounds,
+		o.count, o.exits, sv_vmm_hypercall_exits() ? " hypercall" : "");
 	a[n++] = "run";
 	a[n++] = "--private";
 	a[n++] = "--quiet";

@@ -43,6 +43,14 @@ static enum sv_exit_action exit_ioapic_eoi(struct sv_vcpu *vcpu, struct kvm_run 
 	return SV_EXIT_RESUME;
 }
 
+/* Only measurements have them (kvm.c), and they want nothing. */
+static enum sv_exit_action exit_hypercall(struct sv_vcpu *vcpu, struct kvm_run *run)
+{
+	(void)vcpu;
+	run->hypercall.ret = 0;
+	return SV_EXIT_RESUME;
+}
+
 static enum sv_exit_action exit_shutdown(struct sv_vcpu *vcpu, struct kvm_run *run)
 {
 	(void)run;
@@ -103,6 +111,7 @@ static const struct {
 	[KVM_EXIT_INTR] = {"intr", exit_intr},
 	[KVM_EXIT_IRQ_WINDOW_OPEN] = {"irq_window", exit_intr},
 	[KVM_EXIT_IOAPIC_EOI] = {"ioapic_eoi", exit_ioapic_eoi},
+	[KVM_EXIT_HYPERCALL] = {"hypercall", exit_hypercall},
 	[KVM_EXIT_SHUTDOWN] = {"shutdown", exit_shutdown},
 	[KVM_EXIT_SYSTEM_EVENT] = {"system_event", exit_system_event},
 	[KVM_EXIT_FAIL_ENTRY] = {"fail_entry", exit_fail_entry},
@@ -111,8 +120,7 @@ static const struct {
 
 const char *sv_exit_name(unsigned reason)
 {
-	static const char *const others[] = {[KVM_EXIT_HLT] = "hlt", [KVM_EXIT_DEBUG] = "debug",
-		[KVM_EXIT_HYPERCALL] = "hypercall"};
+	static const char *const others[] = {[KVM_EXIT_HLT] = "hlt", [KVM_EXIT_DEBUG] = "debug"};
 
 	if (reason < EXIT_REASONS && exit_table[reason].name)
 		return exit_table[reason].name;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/kvm_para.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -56,6 +57,25 @@ static int open_device(const char *path, struct sv_error *err)
 			"%s: permission denied; add this user to the group of the device "
 			"(usually `adduser USER kvm`) or run as root", path);
 	return sv_fail(err, errno, "%s: %s", path, strerror(errno));
+}
+
+/* KVM-PVM has the capability, but VMCALL at CPL 0 goes through its emulator without end. */
+static bool hypercall_exits(int kvm_fd)
+{
+	int hypercalls = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_HYPERCALL);
+
+	return hypercalls > 0 && hypercalls & 1 << KVM_HC_MAP_GPA_RANGE &&
+	       strcmp(sv_kvm_substrate(), "kvm_pvm") != 0;
+}
+
+bool sv_kvm_hypercall_exits(void)
+{
+	int fd = open(sv_kvm_path(), O_RDWR | O_CLOEXEC);
+	bool yes = fd >= 0 && hypercall_exits(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return yes;
 }
 
 struct needed {
@@ -138,6 +158,8 @@ static void enable_early(struct sv_vm *vm)
 	}
 	if (exits && enable(vm->vm_fd, KVM_CAP_X86_DISABLE_EXITS, exits) < 0)
 		vm->caps.halt_exits = vm->caps.pause_exits = vm->caps.mwait_exits = false;
+	if (vm->bench_hook && hypercall_exits(vm->kvm_fd))
+		enable(vm->vm_fd, KVM_CAP_EXIT_HYPERCALL, 1 << KVM_HC_MAP_GPA_RANGE);
 	if (vm->caps.x2apic_api)
 		enable(vm->vm_fd, KVM_CAP_X2APIC_API,
 			KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);

@@ -20,5 +20,7 @@ const char *sv_kvm_path(void);
 const char *sv_kvm_substrate(void);
 /* Are the virtualisation instructions themselves emulated (TCG)? From CPUID leaf 0x40000000. */
 bool sv_kvm_emulated(void);
+/* Can this KVM hand hypercalls (KVM_HC_MAP_GPA_RANGE) to the VM process? Asks the device. */
+bool sv_kvm_hypercall_exits(void);
 
 #endif

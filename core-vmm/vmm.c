@@ -69,6 +69,11 @@ bool sv_vmm_emulated(void)
 	return sv_kvm_emulated();
 }
 
+bool sv_vmm_hypercall_exits(void)
+{
+	return sv_kvm_hypercall_exits();
+}
+
 void sv_vm_end(struct sv_vm *vm, enum sv_end why, int status, const struct sv_error *err)
 {
 	int none = 0;

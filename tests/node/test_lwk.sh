@@ -34,4 +34,5 @@ reject 'left behind'
 tr -d '\n' <"$test_dir/out" >"$test_dir/line"
 expect '"substrate": *"kvm_amd"' "$test_dir/line"
 expect '"emulated": *true' "$test_dir/line"
+expect '"exit_hypercall": *[{]' "$test_dir/line"
 done_testing

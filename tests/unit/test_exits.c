@@ -90,6 +90,15 @@ Test(exits, mmio_read_fills_the_data_and_unassigned_reads_ones)
 	cr_assert_eq(f.vm.mmio.unassigned, 1);
 }
 
+Test(exits, hypercall_of_a_measurement_succeeds)
+{
+	f.u.run.exit_reason = KVM_EXIT_HYPERCALL;
+	f.u.run.hypercall.ret = 1;
+	cr_assert_eq(sv_exit_dispatch(&f.vcpu, &f.u.run), SV_EXIT_RESUME);
+	cr_assert_eq(f.u.run.hypercall.ret, 0);
+	cr_assert_str_eq(sv_exit_name(KVM_EXIT_HYPERCALL), "hypercall");
+}
+
 Test(exits, shutdown_ends_the_vm_as_a_triple_fault)
 {
 	f.u.run.exit_reason = KVM_EXIT_SHUTDOWN;

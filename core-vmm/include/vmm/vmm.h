@@ -46,6 +46,8 @@ int sv_vmm_run(const struct sv_vm_config *config, int node_sock, int sigfd,
 /* The KVM back end of this machine, and whether its instructions are emulated themselves. */
 const char *sv_vmm_substrate(void);
 bool sv_vmm_emulated(void);
+/* Whether a VM with a bench hook gets KVM_EXIT_HYPERCALL. */
+bool sv_vmm_hypercall_exits(void);
 
 /* CLOCK_MONOTONIC in nanoseconds at the first KVM_RUN of the last sv_vmm_run(). */
 uint64_t sv_vmm_first_run_ns(void);

@@ -119,6 +119,16 @@ static void exits(unsigned count)
 	}
 }
 
+static void hypercalls(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t ticks = lwk_kcall(LWK_KCALL_HYPERCALL, 0, 0);
+
+		if (ticks)
+			sample(LWK_BENCH_HYPERCALL, ticks);
+	}
+}
+
 static void timer_cost(unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -151,6 +161,8 @@ int app_bench(void)
 		pingpong(count);
 		host_pingpong(count);
 		exits(slow);
+		if (lwk_arg_word("hypercall"))
+			hypercalls(slow);
 	}
 	lwk_out32(SV_PORT_BENCH, LWK_BENCH_DONE);
 	return b->error ? 1 : 0;

@@ -14,6 +14,7 @@ enum lwk_bench_item {
 	LWK_BENCH_EXIT_PIO,	  /* SV_PORT_NOP */
 	LWK_BENCH_EXIT_MMIO,	  /* SV_MMIO_NOP_GPA */
 	LWK_BENCH_KICK,		  /* SV_MMIO_KICK_GPA */
+	LWK_BENCH_HYPERCALL,	  /* LWK_KCALL_HYPERCALL, the clock read at CPL 0 */
 	LWK_BENCH_ITEMS
 };
 

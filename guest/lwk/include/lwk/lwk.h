@@ -137,6 +137,7 @@ enum lwk_kcall {
 	LWK_KCALL_PRIVILEGED = 4, /* with `msrprobe` on the command line: rdi = 0 WRMSR, 1 RDMSR, 2 store; rsi = where */
 	LWK_KCALL_HALT = 5,	/* until an interrupt */
 	LWK_KCALL_WAKE = 6,	/* rdi = vCPU */
+	LWK_KCALL_HYPERCALL = 7, /* KVM_HC_MAP_GPA_RANGE: ticks that it took, 0: refused */
 	LWK_KCALL_ROOT = 16,	/* run on the root that this vCPU has activated (lwk/paging.h) */
 	LWK_KCALL_FLUSH = 17,	/* flush the TLB here, and have all other vCPUs do it */
 };
