@@ -44,6 +44,8 @@ int node_cpu(unsigned i)
 	return -1;
 }
 
+const struct sv_service_class *node_service;
+
 static int run(const char *path, int private_fd, unsigned sidecores, struct sv_error *err)
 {
 	struct sv_node_config config = {.sidecores = sidecores,
@@ -52,7 +54,9 @@ static int run(const char *path, int private_fd, unsigned sidecores, struct sv_e
 		.private_fd = private_fd,
 		.idle_spin_us = 200,
 		.class = {&sv_blk_class, &sv_console_class},
-		.classes = 2};
+		.classes = 2,
+		.service = {node_service},
+		.services = node_service != NULL};
 
 	for (unsigned i = 0; i < sidecores; i++)
 		config.cpu[i] = node_cpu(i);

@@ -28,6 +28,9 @@ struct node_client {
 	char *text;		       /* of the last STATS: freed with the next request */
 };
 
+/* A service with an instance per VM that nodes started from now on have; NULL: none. */
+extern const struct sv_service_class *node_service;
+
 /*
  * Start it, with disks and consoles. @private_fd: as in sv_node_config, taken over; -1: it listens at
  * n->path. Fails the test when it does not come up.
