@@ -11,17 +11,14 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include <libxml/SAX2.h>
-#include <libxml/parser.h>
-#include <libxml/tree.h>
-#include <libxml/xmlerror.h>
-
 #include "layer.h"
+#include "xml.h"
 
 #define XML_FLAGS (XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOCDATA)
 #define NOTES 100u /* sentences about what was left out; then they are only counted */
 
 struct importer {
+	const struct xml_calls *xml;
 	const char *file;
 	struct sv_profile_report *out;
 	unsigned notes;
@@ -29,7 +26,7 @@ struct importer {
 	unsigned paths;
 };
 
-#define LEFT_OUT(i, node, ...) left_out(i, (unsigned)xmlGetLineNo(node), __VA_ARGS__)
+#define LEFT_OUT(i, node, ...) left_out(i, (unsigned)(i)->xml->line_of(node), __VA_ARGS__)
 
 __attribute__((format(printf, 3, 4)))
 static void left_out(struct importer *i, unsigned line, const char *fmt, ...)
@@ -48,6 +45,7 @@ static void left_out(struct importer *i, unsigned line, const char *fmt, ...)
 /* --- the parser, held back -------------------------------------------------------------------- */
 
 struct guard {
+	const struct xml_calls *xml;
 	xmlParserCtxtPtr ctxt;
 	int entity_line; /* of the first declaration or reference of an entity; 0: none */
 	int error_line;	 /* of the first error: the others follow from it */
@@ -70,8 +68,8 @@ static void stop_at_entity(void *ctx)
 	struct guard *g = c->_private;
 
 	if (!g->entity_line)
-		g->entity_line = xmlSAX2GetLineNumber(c) > 0 ? xmlSAX2GetLineNumber(c) : 1;
-	xmlStopParser(c);
+		g->entity_line = g->xml->line_now(c) > 0 ? g->xml->line_now(c) : 1;
+	g->xml->stop(c);
 }
 
 static void on_entity(void *ctx, const xmlChar *name, int type, const xmlChar *public_id,
@@ -99,10 +97,10 @@ static xmlParserInputPtr on_resolve(void *ctx, const xmlChar *public_id, const x
 	return NULL;
 }
 
-static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct sv_error *err,
-	int *rc)
+static xmlDocPtr parse(const struct xml_calls *xml, const char *text, size_t bytes,
+	const char *name, struct sv_error *err, int *rc)
 {
-	struct guard g = {.ctxt = xmlNewParserCtxt()};
+	struct guard g = {.xml = xml, .ctxt = xml->new_context()};
 	xmlDocPtr doc;
 
 	*rc = 0;
@@ -116,7 +114,7 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 	g.ctxt->sax->reference = on_reference;
 	g.ctxt->sax->externalSubset = on_external_subset;
 	g.ctxt->sax->resolveEntity = on_resolve;
-	doc = xmlCtxtReadMemory(g.ctxt, text, (int)bytes, NULL, NULL, XML_FLAGS);
+	doc = xml->read_memory(g.ctxt, text, (int)bytes, NULL, NULL, XML_FLAGS);
 	if (g.entity_line) {
 		*rc = sv_fail(err, EINVAL,
 			"%s:%d: it has an entity; write the text itself, entities are not followed",
@@ -126,10 +124,11 @@ static xmlDocPtr parse(const char *text, size_t bytes, const char *name, struct 
 	} else if (!doc) {
 		*rc = sv_fail(err, EINVAL, "%s: not XML", name);
 	}
-	xmlFreeParserCtxt(g.ctxt);
+	xml->free_context(g.ctxt);
 	if (*rc == 0)
 		return doc;
-	xmlFreeDoc(doc);
+	if (doc)
+		xml->free_document(doc);
 	return NULL;
 }
 
@@ -322,10 +321,13 @@ int sv_profile_import_v3m_text(const char *text, size_t bytes, const char *name,
 	if (bytes > SV_PROFILE_BYTES)
 		return sv_fail(err, EFBIG, "%s: it has more than %u bytes (1 MiB)", name,
 			SV_PROFILE_BYTES);
-	doc = parse(text, bytes, name, err, &rc);
+	i.xml = xml_open(err);
+	if (!i.xml)
+		return -ENOENT;
+	doc = parse(i.xml, text, bytes, name, err, &rc);
 	if (!doc)
 		return rc;
-	root = xmlDocGetRootElement(doc);
+	root = i.xml->root(doc);
 	if (!root || !is_named(root, "profile")) {
 		rc = sv_fail(err, EINVAL, "%s: its root is <%.40s>; a V3M profile's is <profile>",
 			name, root ? (const char *)root->name : "");
@@ -337,7 +339,7 @@ int sv_profile_import_v3m_text(const char *text, size_t bytes, const char *name,
 			report_at(out, 0, name, 0, 0, "and %u more", i.notes - NOTES);
 		rc = write_yaml(&i, yaml) < 0 ? sv_fail(err, ENOMEM, "%s: out of memory", name) : 0;
 	}
-	xmlFreeDoc(doc);
+	i.xml->free_document(doc);
 	free(i.name);
 	for (unsigned n = 0; n < i.paths; n++)
 		free(i.path[n]);

@@ -19,11 +19,11 @@ if(SV_FUZZ)
 	list(TRANSFORM profile_sources PREPEND ${PROJECT_SOURCE_DIR}/profiles/)
 	foreach(what profile v3m)
 		add_executable(fuzz_${what} fuzz/fuzz_${what}.c fuzz/profile_once.c ${profile_sources})
-		target_include_directories(fuzz_${what} PRIVATE ${PROJECT_SOURCE_DIR}/profiles/include)
+		target_include_directories(fuzz_${what} PRIVATE ${PROJECT_SOURCE_DIR}/profiles/include
+			${XML2_INCLUDE_DIRS})
 		target_compile_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined
 			-fno-sanitize-recover=all)
 		target_link_options(fuzz_${what} PRIVATE -fsanitize=fuzzer,address,undefined)
-		target_link_libraries(fuzz_${what} PRIVATE sv_base PkgConfig::CYAML PkgConfig::YAML
-			PkgConfig::XML2)
+		target_link_libraries(fuzz_${what} PRIVATE sv_base PkgConfig::CYAML PkgConfig::YAML)
 	endforeach()
 endif()
