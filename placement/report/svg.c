@@ -19,7 +19,7 @@ static const char style[] =
 	".thread{fill-opacity:.94;stroke:#45505b;stroke-width:.5}\n"
 	".idle{stroke:#45505b;stroke-width:.8;stroke-dasharray:2 2}.swatch{stroke:#45505b;stroke-width:.8}\n"
 	".dev{fill:#e3efdc;stroke:#7a9a66}.mem{fill:#f3e9d2;stroke:#b0975a}\n"
-	".over{pointer-events:none}\n"
+	".over{pointer-events:none}.heat{shape-rendering:crispEdges}\n"
 	"</style>\n"
 	"<defs>\n"
 	"<pattern id=\"p1\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">"
