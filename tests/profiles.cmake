@@ -13,6 +13,10 @@ add_test(NAME cli_profile COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/profile.sh
 set_tests_properties(cli_profile PROPERTIES LABELS cli TIMEOUT 300
 	SKIP_REGULAR_EXPRESSION "SKIPPED BECAUSE")
 
+add_test(NAME cli_completion COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/completion.sh
+	$<TARGET_FILE:sidevisor> ${PROJECT_SOURCE_DIR})
+set_tests_properties(cli_completion PROPERTIES LABELS cli TIMEOUT 120 SKIP_RETURN_CODE 77)
+
 # libFuzzer (clang), as in loaders.cmake: the sources themselves, so that their coverage leads it.
 if(SV_FUZZ)
 	get_target_property(profile_sources sv_profiles SOURCES)
