@@ -49,7 +49,7 @@ _sidevisor() {
 		words="$(_sidevisor_verbs "$program") --help --version"
 	elif [[ $cur == -* ]]; then
 		[ "$verb" = bench ] && [ "$COMP_CWORD" -gt 2 ] && name=${COMP_WORDS[2]}
-		words=$(_sidevisor_options "$program" "$verb" $name)
+		words=$(_sidevisor_options "$program" "$verb" ${name:+"$name"})
 	elif [[ $previous == --* ]]; then
 		words=$(_sidevisor_choices "$program" "$verb" "$previous")
 	fi
