@@ -80,6 +80,9 @@ struct table {
 	bool used; /* it had an entry, or was linked, or a vCPU ran on it */
 };
 
+/* Calls to KVM per request: each may interrupt every core of the guest, and holds the sidecore up. */
+#define FORGET_RUNS 64u
+
 struct forget_run {
 	uint64_t gpa, bytes;
 };
@@ -97,7 +100,7 @@ struct sv_paging {
 	/* What this request takes away, when KVM is to forget it. */
 	bool noting;
 	unsigned runs, notes;
-	struct forget_run run[SV_PAGING_BATCH_MAX];
+	struct forget_run run[FORGET_RUNS + 1];
 	struct page_count *noted[SV_PAGING_BATCH_MAX];
 	struct sv_paging_stats stats;
 };
@@ -203,6 +206,11 @@ uint64_t fast_range(struct sv_paging *p, struct table *t, unsigned index, uint64
 
 /* A translation to this page was taken away by this request. */
 void tlb_note(struct sv_paging *p, struct page_count *count, uint64_t gpa, uint64_t bytes);
+/* This request has as much to forget as one may have: it ends here. */
+static inline bool tlb_full(const struct sv_paging *p)
+{
+	return p->runs >= FORGET_RUNS;
+}
 /*
  * Forget what was noted. What was taken away until @epoch is clean then. Return: SV_STATUS_*.
  */

@@ -84,7 +84,7 @@ static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_c
 		where += done * step;
 		entry += done * step;
 		for (; done < count && cpl->status == SV_STATUS_OK; done++) {
-			cpl->status = do_one(p, &w, where, entry);
+			cpl->status = tlb_full(p) ? SV_STATUS_AGAIN : do_one(p, &w, where, entry);
 			where += step;
 			entry += op == SV_PAGING_MAP || op == SV_PAGING_REMAP ? step : 0;
 		}
@@ -105,6 +105,10 @@ static uint64_t do_ops(struct sv_paging *p, struct walk *w, const uint64_t *ops,
 		done += fast_maps(p, w, &ops[2 * done], n - done);
 		if (done == n)
 			break;
+		if (sv_unlikely(tlb_full(p))) {
+			*status = SV_STATUS_AGAIN;
+			break;
+		}
 		*status = do_one(p, w, sv_load_relaxed(&ops[2 * done]),
 			sv_load_relaxed(&ops[2 * done + 1]));
 		if (*status != SV_STATUS_OK)
@@ -171,7 +175,7 @@ static void do_store(struct sv_paging *p, const struct sv_req *req, struct sv_cp
 
 static void do_forget(struct sv_paging *p, const struct sv_req *req, struct sv_cpl *cpl)
 {
-	uint64_t n = req->arg[1];
+	uint64_t n = req->arg[1], done = 0;
 	const uint64_t *frames;
 
 	if (!p->config.forget || !n || n > SV_PAGING_BATCH_MAX || req->arg[0] % sizeof(*frames) ||
@@ -185,13 +189,16 @@ static void do_forget(struct sv_paging *p, const struct sv_req *req, struct sv_c
 		return;
 	}
 	p->noting = true;
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t gpa = sv_load_relaxed(&frames[i]) & SV_PTE_FRAME;
+	for (; done < n && !tlb_full(p); done++) {
+		uint64_t gpa = sv_load_relaxed(&frames[done]) & SV_PTE_FRAME;
 
 		if (frames_region(p, gpa, PAGE_BYTES))
 			tlb_note(p, frames_count(p, gpa, 1), gpa, PAGE_BYTES);
 	}
 	cpl->status = tlb_forget(p, req->arg[2]);
+	if (cpl->status == SV_STATUS_OK && done < n)
+		cpl->status = SV_STATUS_AGAIN;
+	cpl->value[0] = done;
 	p->noting = false;
 }
 

@@ -46,6 +46,12 @@ static uint32_t up(uint64_t where, uint64_t entry)
 	return ask(SV_PAGING_UPDATE, ROOT, where, entry, 0);
 }
 
+/* A batch whose translations are to be forgotten. */
+static uint32_t many(uint64_t ops, uint64_t n)
+{
+	return ask(SV_PAGING_BATCH, ROOT, ops, n, SV_PAGING_F_FORGET);
+}
+
 static void start(bool shadowed)
 {
 	struct sv_paging_config c = {.gmem = &gmem,
@@ -278,6 +284,24 @@ Test(paging, forgetting, .init = start_shadowed, .fini = stop)
 	cr_expect(ask(SV_PAGING_PIN, SPARE, 1, 0, 0) == SV_STATUS_OK);
 	cr_expect(ask(SV_PAGING_FORGET, 0x10004, 1, 0, 0) == SV_STATUS_INVALID);
 	cr_expect(ask(SV_PAGING_FORGET, MEMORY, 1, 0, 0) == SV_STATUS_BAD_ADDRESS);
+}
+
+Test(paging, one_request_has_so_much_to_forget, .init = start_shadowed, .fini = stop)
+{
+	struct sv_paging_op *ops = sv_gmem_ptr(&gmem, sv_gpa(0x10000), 200 * sizeof(*ops));
+	uint64_t *frames = sv_gmem_ptr(&gmem, sv_gpa(0x20000), 100 * sizeof(*frames));
+
+	for (uint64_t i = 0; i < 100; i++) {
+		ops[i] = (struct sv_paging_op){i << 12 | AT(MAP, 1), (0x100 + 2 * i) << 12 | RO};
+		ops[100 + i] = (struct sv_paging_op){i << 12 | AT(UNMAP, 1), 0};
+		frames[i] = (0x100 + 2 * i) << 12;
+	}
+	cr_expect(many(0x10000, 100) == SV_STATUS_OK);
+	forgets = 0;
+	cr_expect(many(0x10000 + 100 * sizeof(*ops), 100) == SV_STATUS_AGAIN);
+	cr_expect(cpl.value[0] == 64 && forgets == 64);
+	cr_expect(many(0x10000 + 164 * sizeof(*ops), 36) == SV_STATUS_OK && forgets == 100);
+	cr_expect(ask(SV_PAGING_FORGET, 0x20000, 100, 0, 0) == SV_STATUS_AGAIN && cpl.value[0] == 64);
 }
 
 Test(paging, bad_configurations)

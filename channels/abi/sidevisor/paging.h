@@ -35,7 +35,8 @@
  *             SV_PAGING_BATCH_MAX, arg[2] = epoch: the host drops its translations to these frames
  *             of 4 KiB; since that epoch was returned every vCPU has answered an interrupt
  *
- * UPDATE, BATCH: value[0] = how many were done; the first that is refused ends the request, its
+ * UPDATE, BATCH, FORGET: a request that has too much to forget ends early, with AGAIN: repeat it with
+ * the rest. value[0] = how many were done; the first that is refused ends the request, its
  * reason is the status. With SV_PAGING_F_EPOCH value[1] = the epoch that this request closed.
  */
 #define SV_PAGING_INFO 0u

@@ -93,9 +93,12 @@ static void forget_noted(void)
 	if (!t->n)
 		return;
 	paging_flush(0, 0);
-	if (lwk_paging_call(SV_PAGING_FORGET, (uint64_t[5]){(uint64_t)t->frame, t->n}, &cpl) !=
-		SV_STATUS_OK)
-		lwk_panic("KVM cannot be made to forget any more");
+	for (uint64_t done = 0; done < t->n; done += cpl.value[0]) {
+		lwk_paging_call(SV_PAGING_FORGET,
+			(uint64_t[5]){(uint64_t)&t->frame[done], t->n - done}, &cpl);
+		if (!cpl.value[0])
+			lwk_panic("KVM cannot be made to forget any more");
+	}
 	t->n = 0;
 }
 
@@ -183,9 +186,12 @@ uint32_t lwk_paging_batch(const struct sv_paging_op *ops, unsigned n, bool settl
 		return stores(ops, n, settle, done);
 	for (unsigned i = 0; i < n; i++)
 		note(settle, ops[i].where & ~0xfffull, 1);
-	lwk_paging_call(SV_PAGING_BATCH,
-		(uint64_t[5]){paging_state.root, (uint64_t)ops, n, settling(settle)}, &cpl);
-	*done = cpl.value[0];
+	*done = 0;
+	do {
+		lwk_paging_call(SV_PAGING_BATCH, (uint64_t[5]){paging_state.root,
+			(uint64_t)&ops[*done], n - *done, settling(settle)}, &cpl);
+		*done += cpl.value[0];
+	} while (cpl.status == SV_STATUS_AGAIN && cpl.value[0]);
 	settled(settle, *done, ops[0].where & ~0xfffull, n == 1 ? 1 : 0);
 	return cpl.status;
 }
@@ -290,6 +296,10 @@ static uint32_t range(uint64_t va, uint64_t entry, uint64_t bytes, uint64_t op, 
 			va | op | SV_PAGING_LEVEL(1), entry, settling(settle), n}, &cpl);
 		settled(settle, cpl.value[0], va, n);
 		status = cpl.status;
+		if (status == SV_STATUS_AGAIN && cpl.value[0]) {
+			n = cpl.value[0];
+			status = SV_STATUS_OK;
+		}
 		va += n * PAGE;
 		entry += frames * n * PAGE;
 		bytes -= n * PAGE;
