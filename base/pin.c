@@ -5,15 +5,17 @@
 #include <sched.h>
 #include <unistd.h>
 
+#define CPUS_MAX 8192u
+#define BITS (8 * sizeof(long))
+
 int sv_pin_self(int join_fd, int cpu)
 {
-	cpu_set_t set;
+	unsigned long set[CPUS_MAX / BITS] = {0}; /* a cpu_set_t ends at 1,024 */
 
 	if (join_fd > 0 && write(join_fd, "0", 1) != 1)
 		return -errno;
-	if (cpu < 0 || cpu >= CPU_SETSIZE)
+	if (cpu < 0 || cpu >= (int)CPUS_MAX)
 		return cpu < 0 ? 0 : -EINVAL;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+	set[(unsigned)cpu / BITS] = 1ul << (unsigned)cpu % BITS;
+	return sched_setaffinity(0, sizeof(set), (cpu_set_t *)(void *)set) < 0 ? -errno : 0;
 }

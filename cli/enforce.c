@@ -35,19 +35,18 @@ int enforce_parse(const char *text, enum sv_isolate *mode, struct sv_error *err)
 
 void enforce_avoid(struct enforcement *e, bool share, const int *keep, unsigned nkeep)
 {
-	cpu_set_t set = e->original;
+	struct sv_cpus set = e->original, kept = {{0}};
 
 	sv_claims_list(e->run_dir, &e->exclusive, &e->shared);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		bool kept = false;
-
-		for (unsigned i = 0; i < nkeep; i++)
-			kept |= keep[i] == cpu;
-		if (!kept && (sv_cpus_has(&e->exclusive, cpu) || (!share && sv_cpus_has(&e->shared, cpu))))
-			CPU_CLR(cpu, &set);
-	}
+	sv_cpus_remove(&set, &e->exclusive);
+	if (!share)
+		sv_cpus_remove(&set, &e->shared);
+	for (unsigned i = 0; i < nkeep; i++)
+		if (sv_cpus_has(&e->original, keep[i]))
+			sv_cpus_set(&kept, keep[i]);
+	sv_cpus_add(&set, &kept);
 	/* With nothing left the claim fails, and says who has the CPU. */
-	sched_setaffinity(0, sizeof(set), CPU_COUNT(&set) ? &set : &e->original);
+	sv_cpus_run_on(sv_cpus_empty(&set) ? &e->original : &set);
 }
 
 int enforce_open(struct enforcement *e, struct sv_error *err)
@@ -57,8 +56,9 @@ int enforce_open(struct enforcement *e, struct sv_error *err)
 
 	memset(e, 0, sizeof(*e));
 	e->iso.tasks_fd = e->iso.dma_fd = -1;
-	if (sched_getaffinity(0, sizeof(e->original), &e->original) < 0)
-		return sv_fail(err, errno, "sched_getaffinity: %s", strerror(errno));
+	rc = sv_cpus_allowed(&e->original);
+	if (rc < 0)
+		return sv_fail(err, -rc, "sched_getaffinity: %s", strerror(-rc));
 	rc = sv_run_dir(e->run_dir, sizeof(e->run_dir), err);
 	if (rc < 0)
 		return rc;
@@ -121,7 +121,7 @@ static void share_control(const struct enforcement *e, struct run_options *o)
 
 	sv_claims_control(e->run_dir, &control);
 	cpu = sv_cpus_next(&control, -1);
-	if (!o->placement && cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &e->original))
+	if (!o->placement && sv_cpus_has(&e->original, cpu))
 		o->vm.control_cpu = cpu;
 }
 
@@ -266,23 +266,18 @@ int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, 
 
 int enforce_housekeeping(const struct enforcement *e, const int *sidecore, unsigned n)
 {
-	struct sv_cpus control;
-	cpu_set_t mine;
+	struct sv_cpus control, mine;
 	int first;
 
 	sv_claims_control(e->run_dir, &control);
 	first = sv_cpus_next(&control, -1);
-	if (first >= 0 && first < CPU_SETSIZE && CPU_ISSET(first, &e->original))
+	if (sv_cpus_has(&e->original, first))
 		return first;
-	first = -1;
-	if (sched_getaffinity(0, sizeof(mine), &mine) < 0 || CPU_COUNT(&e->original) < (int)n + 2)
+	if (sv_cpus_allowed(&mine) < 0 || sv_cpus_count(&e->original) < n + 2)
 		return sidecore[0];
 	for (unsigned i = 0; i < n; i++)
-		if (sidecore[i] < CPU_SETSIZE)
-			CPU_CLR(sidecore[i], &mine);
-	for (int cpu = 0; cpu < CPU_SETSIZE && first < 0; cpu++)
-		if (CPU_ISSET(cpu, &mine))
-			first = cpu;
+		sv_cpus_unset(&mine, sidecore[i]);
+	first = sv_cpus_next(&mine, -1);
 	return first < 0 ? sidecore[0] : first;
 }
 
@@ -320,5 +315,5 @@ void enforce_close(struct enforcement *e)
 		unlink(e->record);
 	free(e->record_text);
 	e->record_text = NULL;
-	sched_setaffinity(0, sizeof(e->original), &e->original);
+	sv_cpus_run_on(&e->original);
 }

@@ -3,8 +3,6 @@
 #ifndef CLI_ENFORCE_H
 #define CLI_ENFORCE_H
 
-#include <sched.h>
-
 #include <host/claims.h>
 #include <host/isolate.h>
 #include <sidecore/node.h>
@@ -15,7 +13,7 @@ struct run_options;
 
 struct enforcement {
 	char run_dir[256];
-	cpu_set_t original; /* where this process might run when it began */
+	struct sv_cpus original; /* where this process might run when it began */
 	struct sv_cpus exclusive, shared; /* others' claims */
 	struct sv_claims *claims;
 	struct sv_isolation iso;

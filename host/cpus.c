@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,20 @@ unsigned sv_cpus_count(const struct sv_cpus *s)
 	for (unsigned i = 0; i < WORDS; i++)
 		n += (unsigned)__builtin_popcountll(s->word[i]);
 	return n;
+}
+
+/* The words of the set are those of the kernel. */
+int sv_cpus_allowed(struct sv_cpus *out)
+{
+	memset(out, 0, sizeof(*out));
+	return sched_getaffinity(0, sizeof(*out), (cpu_set_t *)(void *)out) < 0 ? -errno : 0;
+}
+
+int sv_cpus_run_on(const struct sv_cpus *s)
+{
+	struct sv_cpus copy = *s;
+
+	return sched_setaffinity(0, sizeof(copy), (cpu_set_t *)(void *)&copy) < 0 ? -errno : 0;
 }
 
 /* A decimal CPU number at *at, which moves behind it. Return: it, or -1. */

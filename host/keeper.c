@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,18 +17,6 @@
 #include <unistd.h>
 
 #define DISMISS_MS 10000
-
-static void pin(const struct sv_cpus *cpus)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	for (int cpu = sv_cpus_next(cpus, -1); cpu >= 0 && cpu < CPU_SETSIZE;
-		cpu = sv_cpus_next(cpus, cpu))
-		CPU_SET(cpu, &set);
-	if (CPU_COUNT(&set))
-		sched_setaffinity(0, sizeof(set), &set);
-}
 
 /* Nothing of the parent's stays open but standard error: not its locks, nor /dev/cpu_dma_latency. */
 static int keep_only(int fd)
@@ -56,7 +43,10 @@ static void keeper(const struct sv_isolation *iso, int fd, const struct sv_cpus 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	prctl(PR_SET_NAME, "sidevisor-keep");
-	pin(cpus);
+	if (!sv_cpus_empty(cpus))
+		sv_cpus_run_on(cpus);
+	if (chdir("/") < 0)
+		sv_warn("chdir: %s", strerror(errno));
 	fd = keep_only(fd);
 	while (read(fd, &byte, 1) < 0 && errno == EINTR)
 		;

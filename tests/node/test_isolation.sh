@@ -53,6 +53,15 @@ a=$pid acores=$cores aside=$side acontrol=$control
 start b
 b=$pid bcores=$cores bside=$side bcontrol=$control
 echo "a on $acores with $aside, b on $bcores with $bside"
+# l3_of NAME: the L3s of its vCPUs and its sidecore.
+l3_of() {
+	for cpu in $(sed -n '/_cpus"/,/]/s/^ *\([0-9]*\),*$/\1/p' "/run/sidevisor/$1.placement.json"); do
+		cat /sys/devices/system/cpu/cpu$cpu/cache/index3/shared_cpu_list
+	done | sort -u | tr '\n' ' '
+}
+echo "L3 of a: $(l3_of a)"
+echo "L3 of b: $(l3_of b)"
+[ "$(l3_of a | wc -w)$(l3_of b | wc -w)" = 11 ] && [ "$(l3_of a)" != "$(l3_of b)" ] && echo "an L3 each"
 sidevisor ps
 echo "isolated: $(cat /sys/fs/cgroup/cpuset.cpus.isolated)"
 cat /sys/fs/cgroup/sidevisor.$a/cpuset.cpus.partition
@@ -110,9 +119,10 @@ sidevisor restore-host --all
 pidof sidevisor && echo "left behind"
 true
 EOF
-node --cpus 16 --topology 1:4:4:1 --memory 2G --timeout 560 --file "$test_dir/inside.sh" \
+node --cpus 16 --topology 1:4:4:1 --l3s --memory 2G --timeout 560 --file "$test_dir/inside.sh" \
 	--program "$build/tests/watch_threads" -- sh inside.sh
 expect_status 0
+expect '^an L3 each'
 expect '^isolated: [0-9]'
 expect '^isolated$'
 expect '^watch: status 0'

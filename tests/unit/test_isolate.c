@@ -297,6 +297,31 @@ Test(isolate, the_last_one_out_restores_the_original)
 	two_owners(OWNER_B, OWNER_A);
 }
 
+/* One of two dies: what it took comes back, what the other has stays away. */
+Test(isolate, the_dead_one_of_two)
+{
+	struct sv_isolation_request a, b;
+	struct sv_isolation one, two;
+	char *before;
+
+	host_make(2, "/");
+	before = host_snapshot();
+	a = host_request(OWNER_A, "2,4", "");
+	b = host_request(OWNER_B, "3-4", ""); /* 4 is shared */
+	a.shared = b.shared = true;
+	cr_assert_eq(sv_isolation_make(&a, &one, &err), 0, "%s", err.text);
+	cr_assert_eq(sv_isolation_make(&b, &two, &err), 0, "%s", err.text);
+	cr_expect_eq(two.cpuset, SV_CPUSET_NONE, "no partition of shared cores");
+	cr_expect_str_eq(host_get("/proc/irq/24/smp_affinity_list"), "0-1,5-7");
+	host_end_process(OWNER_A);
+	cr_expect_eq(restore(false), 0, "%s", err.text);
+	cr_expect_str_eq(host_get("/proc/irq/24/smp_affinity_list"), "0-2,5-7");
+	cr_expect_str_eq(host_get("/proc/irq/default_smp_affinity"), "e7");
+	cr_expect_eq(sv_isolation_undo(&two, &err), 0, "%s", err.text);
+	host_expect_unchanged(before, "after both");
+	host_remove();
+}
+
 static char told[2048];
 
 static void tell(void *ctx, const char *kind, const char *path, const char *old, const char *what)

@@ -24,6 +24,12 @@ static inline void sv_cpus_set(struct sv_cpus *s, int cpu)
 		s->word[cpu / 64] |= 1ull << (cpu % 64);
 }
 
+static inline void sv_cpus_unset(struct sv_cpus *s, int cpu)
+{
+	if (cpu >= 0 && (unsigned)cpu < SV_CPUS_MAX)
+		s->word[cpu / 64] &= ~(1ull << (cpu % 64));
+}
+
 static inline bool sv_cpus_has(const struct sv_cpus *s, int cpu)
 {
 	return cpu >= 0 && (unsigned)cpu < SV_CPUS_MAX && (s->word[cpu / 64] >> (cpu % 64) & 1);
@@ -37,6 +43,10 @@ void sv_cpus_remove(struct sv_cpus *from, const struct sv_cpus *less);
 /* The first CPU of the set that is > @after; -1: none. Start with -1. */
 int sv_cpus_next(const struct sv_cpus *s, int after);
 unsigned sv_cpus_count(const struct sv_cpus *s);
+
+/* Where the calling thread may run, and its change; more CPUs than a cpu_set_t has. Return: 0 or -errno. */
+int sv_cpus_allowed(struct sv_cpus *out);
+int sv_cpus_run_on(const struct sv_cpus *s);
 
 /* An empty text is the empty set. Return: 0, or -EINVAL and *out is untouched. */
 int sv_cpus_parse_list(const char *text, struct sv_cpus *out);
