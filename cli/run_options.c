@@ -45,6 +45,13 @@ static const char help[] =
 	"      --sidecore LIST       host CPUs of the sidecores (default: one, chosen). With several,\n"
 	"                            each vCPU is served by the nearest, or as VCPU:CPU says, such as\n"
 	"                            7 or 7,15 or 0-6:7,7-13:15. A node service must have them\n"
+	"      --sidecores auto|N    how many sidecores are chosen (default auto: one in each cache\n"
+	"                            domain that the guest is on)\n"
+	"      --sidecore-policy locality|spread|smt-sibling\n"
+	"                            few caches for the guest, or many (default locality)\n"
+	"      --near DEVICE         a PCI address or network interface the guest should be near to\n"
+	"      --smt                 vCPUs on all threads of their cores (default: one each)\n"
+	"      --untrusted           never a sidecore on an SMT sibling of a guest core\n"
 	"      --smt-sibling         a sidecore may be the SMT sibling of a guest core\n"
 	"      --overcommit          more vCPUs than guest cores: they share cores\n"
 	"      --share-cores         other VMs may have the same cores, if they say so too\n"
@@ -75,6 +82,7 @@ enum {
 	OPT_TOPOLOGY = 256, OPT_NUMA, OPT_CONSOLE, OPT_CPUS, OPT_SIDECORE, OPT_SMT, OPT_OVERCOMMIT,
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
+	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP,
 };
 
@@ -91,6 +99,11 @@ static const struct option options[] = {
 	{"console", required_argument, NULL, OPT_CONSOLE},
 	{"cpus", required_argument, NULL, OPT_CPUS},
 	{"sidecore", required_argument, NULL, OPT_SIDECORE},
+	{"sidecores", required_argument, NULL, OPT_COUNT},
+	{"sidecore-policy", required_argument, NULL, OPT_POLICY},
+	{"near", required_argument, NULL, OPT_NEAR},
+	{"smt", optional_argument, NULL, OPT_THREADS},
+	{"untrusted", optional_argument, NULL, OPT_UNTRUSTED},
 	{"smt-sibling", optional_argument, NULL, OPT_SMT},
 	{"overcommit", optional_argument, NULL, OPT_OVERCOMMIT},
 	{"node", required_argument, NULL, OPT_NODE},
@@ -311,6 +324,7 @@ static int parse_name(struct run_options *o, const char *text, struct sv_error *
 
 static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 {
+	static const char *const policies[] = {"locality", "spread", "smt-sibling", NULL};
 	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
 	static const char *const irqchips[] = {"split", "full", NULL};
 	uint64_t n = 0;
@@ -361,6 +375,24 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_SMT:
 		rc = cli_parse_flag(arg, &o->smt_sibling, err);
+		break;
+	case OPT_COUNT:
+		if (strcmp(arg, "auto") != 0)
+			rc = cli_parse_number("--sidecores", arg, 1, SV_CONTROL_SIDECORES, &n, err);
+		o->sidecore_count = (int)n;
+		break;
+	case OPT_POLICY:
+		rc = parse_choice("--sidecore-policy", arg, policies, &choice, err);
+		o->policy = (enum sv_plan_policy_kind)choice;
+		break;
+	case OPT_NEAR:
+		o->near = arg;
+		break;
+	case OPT_THREADS:
+		rc = cli_parse_flag(arg, &o->smt, err);
+		break;
+	case OPT_UNTRUSTED:
+		rc = cli_parse_flag(arg, &o->untrusted, err);
 		break;
 	case OPT_OVERCOMMIT:
 		rc = cli_parse_flag(arg, &o->vm.overcommit, err);

@@ -7,6 +7,7 @@
 
 #include <channels/control.h>
 #include <host/isolate.h>
+#include <placement/plan.h>
 #include <profiles/profile.h>
 #include <vmm/config.h>
 
@@ -34,6 +35,11 @@ struct run_options {
 	int placement_node[SV_MAX_NODES];
 	unsigned placement_nodes;
 	bool smt_sibling;
+	/* What the planner is asked for. */
+	enum sv_plan_policy_kind policy;
+	int sidecore_count; /* 0: as many as suit */
+	const char *near;   /* PCI address or network interface; NULL: none */
+	bool smt, untrusted;
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */
 	bool allow_bench;	/* the sidecore's measurement service */

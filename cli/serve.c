@@ -12,11 +12,11 @@
 #include <io/blk_export.h>
 #include <io/devices.h>
 #include <sidecore/node.h>
-#include <sidecore/placement.h>
 
 #include "cli.h"
 #include "enforce.h"
 #include "paging.h"
+#include "place.h"
 #include "serve_profile.h"
 
 #define DEFAULT_IDLE_US 2000
@@ -30,6 +30,8 @@ static const char help[] =
 	"\n"
 	"  -c, --cpus LIST         one sidecore on each of these CPUs (default: one, chosen)\n"
 	"  -s, --socket PATH       where VMs attach (default " SV_CONTROL_SOCKET ")\n"
+	"      --sidecores N|auto  how many are chosen when --cpus names none (default 1); auto: one in\n"
+	"                          each cache domain of the machine\n"
 	"      --control-cpu CPU   of the control thread (default: chosen)\n"
 	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
 	"                          `never`: it polls for ever\n"
@@ -43,7 +45,8 @@ static const char help[] =
 	"      --allow-bench       let guests occupy a sidecore for measurements\n"
 	"  -h, --help\n";
 
-enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE };
+enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE,
+	OPT_COUNT };
 
 /* The disks of --blk: filled from the command line, open while the node serves. */
 struct disks {
@@ -85,6 +88,7 @@ static int parse_disk(struct disks *d, char *text, struct sv_error *err)
 static const struct option options[] = {
 	{"cpus", required_argument, NULL, 'c'},
 	{"socket", required_argument, NULL, 's'},
+	{"sidecores", required_argument, NULL, OPT_COUNT},
 	{"control-cpu", required_argument, NULL, OPT_CONTROL},
 	{"idle", required_argument, NULL, OPT_IDLE},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
@@ -118,6 +122,7 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 /* How the sidecores are kept to themselves. */
 static const char *isolate_text;
 static bool share_cores;
+static int wanted = 1; /* sidecores, when no CPU is named */
 
 static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 {
@@ -130,6 +135,13 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		break;
 	case 's':
 		c->socket = optarg;
+		break;
+	case OPT_COUNT:
+		wanted = SV_PLAN_AUTO;
+		if (strcmp(optarg, "auto") != 0) {
+			rc = cli_parse_number("--sidecores", optarg, 1, SV_NODE_SIDECORES, &n, err);
+			wanted = (int)n;
+		}
 		break;
 	case OPT_CONTROL:
 		rc = cli_parse_number("--control-cpu", optarg, 0, 65535, &n, err);
@@ -167,18 +179,16 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 	return rc;
 }
 
-/* No CPU named: the place that suits a guest of one vCPU. */
-static int choose_cpu(struct sv_node_config *c, struct sv_error *err)
+/* No CPU named: those that suit. */
+static int choose_cpus(struct sv_node_config *c, struct sv_error *err)
 {
-	struct sv_placement_request req = {.vcpus = 1, .sidecore = -1, .overcommit = true};
-	static struct sv_placement p;
-	int rc = sv_placement_here(&req, &p, err);
+	int control = -1, n = place_sidecores(wanted, c->cpu, SV_NODE_SIDECORES, &control, err);
 
-	if (rc < 0)
-		return rc;
-	c->cpu[c->sidecores++] = p.sidecore_cpu;
+	if (n < 0)
+		return n;
+	c->sidecores = (unsigned)n;
 	if (c->control_cpu < 0)
-		c->control_cpu = p.control_cpu;
+		c->control_cpu = control;
 	return 0;
 }
 
@@ -198,7 +208,7 @@ static int enforce(struct enforcement *e, struct sv_node_config *c, struct sv_er
 	if (rc == 0)
 		rc = enforce_open(e, err);
 	if (rc == 0 && !c->sidecores)
-		rc = choose_cpu(c, err);
+		rc = choose_cpus(c, err);
 	if (rc == 0 && c->control_cpu < 0)
 		c->control_cpu = enforce_housekeeping(e, c->cpu, c->sidecores);
 	if (rc == 0)

@@ -276,32 +276,32 @@ static void reserve_everywhere(struct sv_planning *p)
 static int place_around(struct sv_planning *p, struct sv_error *err)
 {
 	unsigned *weight;
-	bool *local;
+	bool *local, fitted;
 	int rc;
 
 	reserve_everywhere(p);
 	rc = place_guests(p, err);
 	if (!p->sidecores || (rc == 0 && reserved(p) <= p->sidecores))
 		return rc;
-	weight = calloc(2 * (size_t)p->m->domains, sizeof(*weight));
+	weight = calloc(p->m->domains, sizeof(*weight));
 	local = calloc(p->m->cores, sizeof(*local));
 	if (!weight || !local) {
 		free(weight);
 		free(local);
 		return sv_fail(err, ENOMEM, "out of memory");
 	}
-	for (unsigned d = 0; d < p->m->domains; d++) {
-		weight[d] = rc == 0 ? p->load[d] : p->m->domain[d].cores;
-		weight[p->m->domains + d] = 1;
-	}
-	rc = sv_plan_medians(p->m, weight, weight + p->m->domains, p->sidecores, p->reserve);
+	memcpy(weight, p->load, p->m->domains * sizeof(*weight));
+	fitted = rc == 0;
+	rc = fitted || rc == -ENOSPC ? reset(p, err) : rc;
+	if (!fitted)
+		memcpy(weight, p->free, p->m->domains * sizeof(*weight));
+	if (rc == 0)
+		rc = sv_plan_medians(p->m, weight, p->free, p->sidecores, p->reserve);
 	for (unsigned i = 0; i < p->m->cores; i++)
 		local[i] = p->reserve[p->m->core[i].domain];
 	add_distance_to(p->m, local, p->near_ns);
 	free(weight);
 	free(local);
-	if (rc == 0)
-		rc = reset(p, err);
 	return rc < 0 ? rc : place_guests(p, err);
 }
 
@@ -456,6 +456,15 @@ static int with_house(const struct sv_machine *m, const struct sv_plan_request *
 	return rc;
 }
 
+/* Do vCPUs share cores? Then guests need the cores more than the house does. */
+static bool squeezed(const struct sv_plan *plan)
+{
+	for (unsigned g = 0; g < plan->guests; g++)
+		if (plan->guest[g].shares)
+			return true;
+	return false;
+}
+
 int sv_plan_try(const struct sv_machine *m, const struct sv_plan_request *req,
 	struct sv_plan **plan, struct sv_error *err)
 {
@@ -466,8 +475,11 @@ int sv_plan_try(const struct sv_machine *m, const struct sv_plan_request *req,
 		return rc;
 	for (;; house = house > 1 ? house / 2 : 0) {
 		rc = with_house(m, req, house, plan, err);
-		if (rc != -ENOSPC || !house || req->policy.housekeeping != SV_PLAN_AUTO)
+		if (!house || req->policy.housekeeping != SV_PLAN_AUTO ||
+			(rc == 0 ? !squeezed(*plan) : rc != -ENOSPC))
 			return rc;
+		if (rc == 0)
+			sv_plan_free(*plan);
 	}
 }
 

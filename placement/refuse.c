@@ -131,8 +131,8 @@ int sv_plan_refuse(const struct sv_machine *m, const struct sv_plan_request *req
 			snprintf(can + strlen(can), sizeof(can) - strlen(can), "%s%s",
 				*can ? ", or " : "; it fits ", r.what);
 		free(r.guest);
-		if (*can && i >= 4)
-			break;
+		if (*can && ways[i] == smaller)
+			i++; /* fewer guests: only where nothing else helps */
 	}
 	if (err && strlen(err->text) + strlen(can) < sizeof(err->text))
 		strcat(err->text, can);

@@ -5,10 +5,27 @@
 #include <hwloc.h>
 #include <string.h>
 
-#include <sidecore/placement.h>
+#include <placement/nearest.h>
+#include <placement/plan.h>
 
 static hwloc_topology_t topo;
-static struct sv_placement out, again;
+/* One guest, one sidecore: what a request for a single VM looks like. */
+#define VCPUS 1024u
+
+struct request {
+	unsigned vcpus;
+	int sidecore; /* given; -1: choose */
+	const int *others;
+	unsigned nothers;
+	bool smt_sibling, overcommit;
+};
+
+struct placement {
+	int sidecore_cpu, control_cpu, vcpu_cpu[VCPUS], numa_node;
+	unsigned guest_cores;
+};
+
+static struct placement out, again;
 static struct sv_error err;
 
 /* @allowed: a list such as "1,3,5-7"; NULL: all. */
@@ -54,16 +71,58 @@ static bool allowed(int cpu)
 	return cpu >= 0 && hwloc_bitmap_isset(hwloc_topology_get_allowed_cpuset(topo), (unsigned)cpu);
 }
 
-static int choose(const struct sv_placement_request *req)
+static void copy(const struct sv_plan *plan, const struct request *req, struct placement *p)
+{
+	const struct sv_plan_placed *g = &plan->guest[0];
+
+	p->sidecore_cpu = plan->sidecore[0].cpu;
+	p->control_cpu = g->control_cpu;
+	p->guest_cores = g->cores;
+	p->numa_node = g->nodes == 1 ? g->node[0] : -1;
+	for (unsigned i = 0; i < req->vcpus; i++)
+		p->vcpu_cpu[i] = g->vcpu[i].cpu;
+}
+
+static int plan(const struct request *req, struct placement *p)
+{
+	struct sv_plan_guest guest = {.name = "g", .vcpus = req->vcpus, .share = req->overcommit};
+	int given[8] = {req->sidecore};
+	struct sv_plan_request r = {.policy = {.kind = req->smt_sibling ? SV_PLAN_SMT_SIBLING
+									: SV_PLAN_LOCALITY,
+					    .sidecores = 1,
+					    .housekeeping = SV_PLAN_AUTO,
+					    .sidecore_cpu = given,
+					    .sidecore_cpus = req->sidecore < 0 ? 0 : 1 + req->nothers},
+		.guest = &guest, .guests = 1};
+	struct sv_plan *made = NULL;
+	struct sv_machine *m;
+	hwloc_topology_t mine;
+	int rc;
+
+	for (unsigned i = 0; i < req->nothers; i++)
+		given[1 + i] = req->others[i];
+	cr_assert_eq(hwloc_topology_dup(&mine, topo), 0);
+	cr_assert_eq(sv_machine_from(mine, "a machine", &m, &err), 0, "%s", err.text);
+	if (!m->smt)
+		r.policy.kind = SV_PLAN_LOCALITY;
+	rc = sv_plan_make(m, &r, &made, &err);
+	if (rc == 0)
+		copy(made, req, p);
+	sv_plan_free(made);
+	sv_machine_free(m);
+	return rc;
+}
+
+static int choose(const struct request *req)
 {
 	memset(&out, 0x5a, sizeof(out));
 	memset(&err, 0, sizeof(err));
-	return sv_placement_choose(topo, req, &out, &err);
+	return plan(req, &out);
 }
 
 static int vcpus(unsigned n)
 {
-	return choose(&(struct sv_placement_request){.vcpus = n, .sidecore = -1});
+	return choose(&(struct request){.vcpus = n, .sidecore = -1});
 }
 
 /* The sidecore of each CPU of @cpu, as a string of digits and letters: CPUs below 36. */
@@ -74,7 +133,7 @@ static const char *nearest(const int *cpu, unsigned n, const int *sidecore, unsi
 
 	for (unsigned i = 0; i < n; i++)
 		serves[i] = -1;
-	sv_placement_nearest(topo, cpu, n, sidecore, nsidecores, serves);
+	sv_nearest_sidecores(topo, cpu, n, sidecore, nsidecores, serves);
 	for (unsigned i = 0; i < n; i++)
 		text[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[serves[i]];
 	text[n] = 0;
@@ -106,14 +165,14 @@ Test(placement, what_is_chosen_already_stays_and_counts)
 	int serves[4] = {6, 6, -1, -1}, cpu[4] = {0, 1, 2, 3};
 
 	machine("package:1 l3:1 core:8 pu:1", NULL);
-	sv_placement_nearest(topo, cpu, 4, (const int[]){6, 7}, 2, serves);
+	sv_nearest_sidecores(topo, cpu, 4, (const int[]){6, 7}, 2, serves);
 	cr_expect(serves[0] == 6 && serves[1] == 6 && serves[2] == 7 && serves[3] == 7);
 }
 
 Test(placement, no_guest_core_on_any_of_several_sidecores)
 {
 	static const int others[] = {7, 11, 15};
-	struct sv_placement_request req = {.vcpus = 11, .sidecore = 3, .others = others, .nothers = 3};
+	struct request req = {.vcpus = 11, .sidecore = 3, .others = others, .nothers = 3};
 
 	machine("package:2 l3:2 core:4 pu:1", NULL);
 	cr_assert_eq(choose(&req), 0, "%s", err.text);
@@ -137,7 +196,7 @@ Test(placement, two_cores_do_not_hold_two_vcpus_unless_they_may_share)
 	machine("pack:1 l3:1 core:2 pu:1", NULL);
 	cr_assert_eq(vcpus(2), -ENOSPC);
 	cr_expect(strstr(err.text, "--overcommit"), "%s", err.text);
-	cr_assert_eq(choose(&(struct sv_placement_request){
+	cr_assert_eq(choose(&(struct request){
 			     .vcpus = 2, .sidecore = -1, .overcommit = true}), 0);
 	cr_expect_eq(out.vcpu_cpu[0], out.vcpu_cpu[1]);
 	cr_expect_neq(out.vcpu_cpu[0], out.sidecore_cpu);
@@ -149,7 +208,7 @@ Test(placement, one_core_is_shared_only_when_asked)
 	machine("pack:1 l3:1 core:1 pu:1", NULL);
 	cr_assert_eq(vcpus(1), -ENOSPC);
 	cr_expect(strstr(err.text, "--overcommit"), "%s", err.text);
-	cr_assert_eq(choose(&(struct sv_placement_request){
+	cr_assert_eq(choose(&(struct request){
 			     .vcpus = 1, .sidecore = -1, .overcommit = true}), 0, "%s", err.text);
 	cr_expect_eq(out.sidecore_cpu, 0);
 	cr_expect_eq(out.vcpu_cpu[0], 0);
@@ -186,7 +245,7 @@ Test(placement, the_sidecore_is_a_sibling_of_a_guest_core_when_asked)
 	bool sibling = false;
 
 	machine(SMT, NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){
+	cr_assert_eq(choose(&(struct request){
 			     .vcpus = 4, .sidecore = -1, .smt_sibling = true}), 0, "%s", err.text);
 	for (unsigned i = 0; i < 4; i++) {
 		cr_expect_neq(out.vcpu_cpu[i], out.sidecore_cpu);
@@ -199,7 +258,7 @@ Test(placement, the_sidecore_is_a_sibling_of_a_guest_core_when_asked)
 Test(placement, a_small_guest_gets_the_core_whose_sibling_the_sidecore_is)
 {
 	machine(SMT, NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){
+	cr_assert_eq(choose(&(struct request){
 			     .vcpus = 1, .sidecore = -1, .smt_sibling = true}), 0, "%s", err.text);
 	cr_expect_neq(out.vcpu_cpu[0], out.sidecore_cpu);
 	cr_expect(same(out.vcpu_cpu[0], out.sidecore_cpu, HWLOC_OBJ_CORE));
@@ -208,7 +267,7 @@ Test(placement, a_small_guest_gets_the_core_whose_sibling_the_sidecore_is)
 Test(placement, the_two_threads_of_the_only_core_are_guest_and_sidecore_when_asked)
 {
 	machine("pack:1 l3:1 core:1 pu:2", NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){
+	cr_assert_eq(choose(&(struct request){
 			     .vcpus = 1, .sidecore = -1, .smt_sibling = true}), 0, "%s", err.text);
 	cr_expect_eq(out.sidecore_cpu, 1);
 	cr_expect_eq(out.vcpu_cpu[0], 0);
@@ -253,7 +312,7 @@ Test(placement, a_guest_larger_than_an_l3_spills_over)
 Test(placement, a_guest_that_spills_over_stays_on_its_node_if_it_can)
 {
 	machine("numa:2 pack:1 l3:2 core:4 pu:1", NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){.vcpus = 6, .sidecore = 12}), 0);
+	cr_assert_eq(choose(&(struct request){.vcpus = 6, .sidecore = 12}), 0);
 	for (unsigned i = 0; i < 6; i++)
 		cr_expect(same(out.vcpu_cpu[i], 12, HWLOC_OBJ_PACKAGE), "vCPU %u on CPU %d", i,
 			out.vcpu_cpu[i]);
@@ -279,7 +338,7 @@ Test(placement, the_second_thread_of_a_core_serves_when_only_it_is_allowed)
 Test(placement, a_sidecore_that_is_given_pulls_its_guest_near)
 {
 	machine("pack:2 l3:1 core:4 pu:1", NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){.vcpus = 2, .sidecore = 5}), 0);
+	cr_assert_eq(choose(&(struct request){.vcpus = 2, .sidecore = 5}), 0);
 	cr_expect_eq(out.sidecore_cpu, 5);
 	for (unsigned i = 0; i < 2; i++) {
 		cr_expect_neq(out.vcpu_cpu[i], 5);
@@ -290,7 +349,7 @@ Test(placement, a_sidecore_that_is_given_pulls_its_guest_near)
 Test(placement, a_sidecore_outside_the_allowed_cpus_leaves_them_all_to_the_guest)
 {
 	machine("pack:1 l3:1 core:4 pu:1", "0,1");
-	cr_assert_eq(choose(&(struct sv_placement_request){.vcpus = 2, .sidecore = 3}), 0, "%s",
+	cr_assert_eq(choose(&(struct request){.vcpus = 2, .sidecore = 3}), 0, "%s",
 		err.text);
 	cr_expect_eq(out.sidecore_cpu, 3);
 	cr_expect(allowed(out.vcpu_cpu[0]) && allowed(out.vcpu_cpu[1]));
@@ -308,7 +367,7 @@ Test(placement, nonsense_is_refused)
 {
 	machine("pack:1 l3:1 core:4 pu:1", NULL);
 	cr_expect_eq(vcpus(0), -EINVAL);
-	cr_expect_eq(choose(&(struct sv_placement_request){.vcpus = SV_PLACEMENT_VCPUS + 1,
+	cr_expect_eq(choose(&(struct request){.vcpus = SV_MACHINE_CORES + 1,
 			     .sidecore = -1,
 			     .overcommit = true}), -EINVAL);
 	cr_expect_neq(err.text[0], 0);
@@ -317,10 +376,10 @@ Test(placement, nonsense_is_refused)
 Test(placement, as_many_vcpus_as_can_be_named_may_share_four_cores)
 {
 	machine("pack:1 l3:1 core:4 pu:1", NULL);
-	cr_assert_eq(choose(&(struct sv_placement_request){
-			     .vcpus = SV_PLACEMENT_VCPUS, .sidecore = -1, .overcommit = true}), 0);
+	cr_assert_eq(choose(&(struct request){
+			     .vcpus = VCPUS, .sidecore = -1, .overcommit = true}), 0);
 	cr_expect_eq(out.guest_cores, 3);
-	for (unsigned i = 0; i < SV_PLACEMENT_VCPUS; i++)
+	for (unsigned i = 0; i < VCPUS; i++)
 		cr_expect_neq(out.vcpu_cpu[i], out.sidecore_cpu);
 }
 
@@ -336,7 +395,7 @@ static unsigned cores_allowed(void)
 	return n;
 }
 
-static void holds(const struct sv_placement_request *req)
+static void holds(const struct request *req)
 {
 	unsigned cores = cores_allowed();
 	int rc = choose(req);
@@ -358,7 +417,7 @@ static void holds(const struct sv_placement_request *req)
 			cr_assert_not(same(out.vcpu_cpu[i], out.vcpu_cpu[k], HWLOC_OBJ_CORE));
 	}
 	memset(&again, 0x5a, sizeof(again));
-	cr_assert_eq(sv_placement_choose(topo, req, &again, &err), 0);
+	cr_assert_eq(plan(req, &again), 0);
 	cr_assert_eq(memcmp(&out, &again, sizeof(out)), 0, "the same question, the same answer");
 }
 
@@ -376,7 +435,7 @@ Test(placement, on_every_machine_cores_are_not_shared_unless_asked)
 		machine(machines[m].synthetic, machines[m].allowed);
 		for (unsigned n = 1; n < 20; n++)
 			for (unsigned how = 0; how < 4; how++)
-				holds(&(struct sv_placement_request){.vcpus = n,
+				holds(&(struct request){.vcpus = n,
 					.sidecore = -1,
 					.smt_sibling = how & 1,
 					.overcommit = how & 2});
