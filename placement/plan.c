@@ -180,6 +180,29 @@ static int set_up_house(struct sv_planning *p, struct sv_error *err)
 	return 0;
 }
 
+static bool all_share(const struct sv_planning *p)
+{
+	for (unsigned g = 0; g < p->req->guests; g++)
+		if (!p->req->guest[g].share)
+			return false;
+	return true;
+}
+
+/* Guests that may share do so with the last of the given sidecores, when these take all cores. */
+static void leave_one(struct sv_planning *p)
+{
+	int last = -1;
+
+	for (unsigned i = 0; i < p->m->cores; i++) {
+		if (p->role[i] == SV_ROLE_SPARE)
+			return;
+		if (p->role[i] == SV_ROLE_SIDECORE)
+			last = (int)i;
+	}
+	if (last >= 0)
+		p->role[last] = SV_ROLE_SPARE;
+}
+
 static int reset(struct sv_planning *p, struct sv_error *err)
 {
 	const struct sv_plan_policy *policy = &p->req->policy;
@@ -196,6 +219,8 @@ static int reset(struct sv_planning *p, struct sv_error *err)
 		mark(p, policy->sidecore_cpu, policy->sidecore_cpus, SV_ROLE_SIDECORE);
 	mark(p, policy->exclude_cpu, policy->exclude_cpus, SV_ROLE_EXCLUDED);
 	rc = set_up_house(p, err);
+	if (all_share(p))
+		leave_one(p);
 	for (unsigned i = 0; i < m->cores; i++)
 		p->free[m->core[i].domain] += p->role[i] == SV_ROLE_SPARE;
 	return rc;
@@ -206,11 +231,7 @@ static int reset(struct sv_planning *p, struct sv_error *err)
 /* The only core there is: guests that may share it do, with the sidecore. */
 static bool only_core(struct sv_planning *p)
 {
-	bool share = true;
-
-	for (unsigned g = 0; g < p->req->guests; g++)
-		share &= p->req->guest[g].share;
-	if (!share || p->m->cores != 1 || p->role[0] != SV_ROLE_SPARE ||
+	if (!all_share(p) || p->m->cores != 1 || p->role[0] != SV_ROLE_SPARE ||
 		p->req->policy.sidecore_cpus ||
 		(p->req->policy.kind == SV_PLAN_SMT_SIBLING && p->m->core[0].threads > 1))
 		return false;
