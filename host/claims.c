@@ -85,9 +85,30 @@ static bool blocked(int fd, short type)
 static int open_cpu(const char *run_dir, int cpu, int flags)
 {
 	char path[64];
+	struct stat st;
+	int fd;
 
 	snprintf(path, sizeof(path), "/cpus/%d", cpu);
-	return sv_file_open(run_dir, path, flags, 0644);
+	fd = sv_file_open(run_dir, path, flags, 0644);
+	/* A directory that a group may write to is the group's: so are the locks. */
+	if (fd >= 0 && flags & O_CREAT && stat(run_dir, &st) == 0 && st.st_mode & S_IWGRP)
+		fchmod(fd, 0664);
+	return fd;
+}
+
+static int make_cpus_dir(const char *run_dir)
+{
+	int rc = sv_file_mkdir(run_dir, "/cpus"), fd;
+	struct stat st;
+
+	if (rc < 0)
+		return rc == -EEXIST ? 0 : rc;
+	fd = sv_file_open(run_dir, "/cpus", O_RDONLY | O_DIRECTORY, 0);
+	if (fd >= 0 && stat(run_dir, &st) == 0 && st.st_mode & S_IWGRP)
+		fchmod(fd, st.st_mode & 07775);
+	if (fd >= 0)
+		close(fd);
+	return 0;
 }
 
 static void write_name(int fd, const char *who, const char *what, bool alone)
@@ -190,8 +211,7 @@ int sv_claims_take(struct sv_claims **claims, const char *run_dir, const struct 
 	if (!c)
 		return sv_fail(err, ENOMEM, "out of memory");
 	before = c->first;
-	rc = sv_file_mkdir(run_dir, "/cpus");
-	rc = rc == -EEXIST ? 0 : rc;
+	rc = make_cpus_dir(run_dir);
 	if (rc < 0)
 		sv_fail(err, -rc, "%s/cpus: %s", run_dir, strerror(-rc));
 	for (int cpu = sv_cpus_next(cpus, -1); cpu >= 0 && rc == 0; cpu = sv_cpus_next(cpus, cpu))

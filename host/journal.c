@@ -12,9 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FILE_NAME "/host.journal"
-#define NEW_NAME "/host.journal.new"
-#define LOCK_NAME "/host.lock"
 #define LOCK_MS 5000
 
 /* --- reading ----------------------------------------------------------------------------------- */
@@ -100,7 +97,7 @@ static char *read_file(struct journal *j, ssize_t *len)
 {
 	char *text = NULL;
 	struct stat st;
-	int fd = sv_file_open(j->dir, FILE_NAME, O_RDONLY | O_NONBLOCK, 0);
+	int fd = sv_file_open(j->dir, j->file, O_RDONLY | O_NONBLOCK, 0);
 
 	*len = fd;
 	if (fd < 0)
@@ -112,7 +109,7 @@ static char *read_file(struct journal *j, ssize_t *len)
 		text = malloc(JOURNAL_BYTES + 1);
 	close(fd);
 	if (text)
-		*len = sv_file_read(j->dir, FILE_NAME, text, JOURNAL_BYTES);
+		*len = sv_file_read(j->dir, j->file, text, JOURNAL_BYTES);
 	return text;
 }
 
@@ -144,8 +141,8 @@ static int load(struct journal *j, struct sv_error *err)
 		return 0;
 	j->owners = j->changes = 0;
 	return sv_fail(err, rc == -ENOMEM ? ENOMEM : EBADMSG,
-		"%s" FILE_NAME ": not a journal of ours (line %d); nothing was changed. Look at it, then "
-		"remove it", j->dir, where.line > 0 ? where.line : 1);
+		"%s%s: not a journal of ours (line %d); nothing was changed. Look at it, then "
+		"remove it", j->dir, j->file, where.line > 0 ? where.line : 1);
 }
 
 /* --- writing ----------------------------------------------------------------------------------- */
@@ -199,7 +196,7 @@ static json_t *journal_json(struct journal *j)
 
 static int write_new(struct journal *j, const char *text)
 {
-	int fd = sv_file_open(j->dir, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC, 0644), rc = 0;
+	int fd = sv_file_open(j->dir, j->new_file, O_WRONLY | O_CREAT | O_TRUNC, 0644), rc = 0;
 	size_t len = strlen(text);
 
 	if (fd < 0)
@@ -226,9 +223,9 @@ static int replace(struct journal *j, const char *text)
 		return -errno;
 	if (text) {
 		rc = write_new(j, text);
-		if (rc == 0 && renameat(dir, &NEW_NAME[1], dir, &FILE_NAME[1]) < 0)
+		if (rc == 0 && renameat(dir, &j->new_file[1], dir, &j->file[1]) < 0)
 			rc = -errno;
-	} else if (unlinkat(dir, &FILE_NAME[1], 0) < 0 && errno != ENOENT) {
+	} else if (unlinkat(dir, &j->file[1], 0) < 0 && errno != ENOENT) {
 		rc = -errno;
 	}
 	if (rc == 0 && fsync(dir) < 0 && errno != EINVAL)
@@ -251,7 +248,7 @@ void journal_forget_owners(struct journal *j)
 
 int journal_save(struct journal *j, struct sv_error *err)
 {
-	int rc = sv_file_ask("save", FILE_NAME);
+	int rc = sv_file_ask("save", j->file);
 	char *text = NULL;
 	json_t *all;
 
@@ -266,9 +263,9 @@ int journal_save(struct journal *j, struct sv_error *err)
 	j->was_there |= rc == 0 && text;
 	free(text);
 	if (rc < 0)
-		return sv_fail(err, -rc, "%s" FILE_NAME ": cannot be written: %s", j->dir,
+		return sv_fail(err, -rc, "%s%s: cannot be written: %s", j->dir, j->file,
 			strerror(-rc));
-	sv_file_told("save", FILE_NAME);
+	sv_file_told("save", j->file);
 	return 0;
 }
 
@@ -279,9 +276,9 @@ static int lock(struct journal *j, struct sv_error *err)
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	struct timespec slice = {.tv_nsec = 5000000};
 
-	j->lock_fd = sv_file_open(j->dir, LOCK_NAME, O_RDWR | O_CREAT, 0644);
+	j->lock_fd = sv_file_open(j->dir, j->lock_file, O_RDWR | O_CREAT, 0644);
 	if (j->lock_fd < 0)
-		return sv_fail(err, -j->lock_fd, "%s" LOCK_NAME ": %s", j->dir, strerror(-j->lock_fd));
+		return sv_fail(err, -j->lock_fd, "%s%s: %s", j->dir, j->lock_file, strerror(-j->lock_fd));
 	for (int ms = 0; ms < LOCK_MS; ms += 5) {
 		if (fcntl(j->lock_fd, F_OFD_SETLK, &fl) == 0)
 			return 0;
@@ -289,8 +286,21 @@ static int lock(struct journal *j, struct sv_error *err)
 	}
 	close(j->lock_fd);
 	j->lock_fd = -1;
-	return sv_fail(err, ETIMEDOUT, "%s" LOCK_NAME ": held by another for more than %d s", j->dir,
-		LOCK_MS / 1000);
+	return sv_fail(err, ETIMEDOUT, "%s%s: held by another for more than %d s", j->dir,
+		j->lock_file, LOCK_MS / 1000);
+}
+
+/* In a directory that is not ours (a group's), each user has a journal of its own. */
+static void choose_names(struct journal *j)
+{
+	char suffix[16] = "";
+	struct stat st;
+
+	if (stat(j->dir, &st) == 0 && st.st_uid != geteuid())
+		snprintf(suffix, sizeof(suffix), ".%u", (unsigned)geteuid());
+	snprintf(j->file, sizeof(j->file), "/host.journal%s", suffix);
+	snprintf(j->new_file, sizeof(j->new_file), "/host.journal%s.new", suffix);
+	snprintf(j->lock_file, sizeof(j->lock_file), "/host.lock%s", suffix);
 }
 
 int journal_open(struct journal *j, const char *root, const char *dir, struct sv_error *err)
@@ -301,6 +311,7 @@ int journal_open(struct journal *j, const char *root, const char *dir, struct sv
 	j->owner = calloc(JOURNAL_OWNERS, sizeof(j->owner[0]));
 	if (!j->owner)
 		return sv_fail(err, ENOMEM, "out of memory");
+	choose_names(j);
 	rc = lock(j, err);
 	if (rc == 0)
 		rc = load(j, err);

@@ -50,6 +50,7 @@ struct change {
 
 struct journal {
 	const char *root, *dir;
+	char file[32], new_file[40], lock_file[32]; /* in dir, each with its slash */
 	int lock_fd;
 	bool was_there; /* a file that an empty journal must remove */
 	struct owner *owner;

@@ -84,6 +84,6 @@ int sv_restore(const char *root, const char *run_dir, bool all, bool dry,
 	journal_close(&j);
 	rc = rc < 0 ? rc : more;
 	return rc < 0 ? sv_fail(err, -rc,
-		"not everything could be restored (%s); what is left stays in %s/host.journal",
+		"not everything could be restored (%s); what is left stays in the journal in %s",
 		strerror(-rc), run_dir) : 0;
 }
