@@ -318,9 +318,9 @@ int sv_profile_import_v3m_text(const char *text, size_t bytes, const char *name,
 	xmlDocPtr doc;
 	int rc;
 
-	if (bytes > SV_PROFILE_BYTES)
-		return sv_fail(err, EFBIG, "%s: it has more than %u bytes (1 MiB)", name,
-			SV_PROFILE_BYTES);
+	if (bytes > SV_PROFILE_XML_BYTES)
+		return sv_fail(err, EFBIG, "%s: it has more than %u bytes", name,
+			SV_PROFILE_XML_BYTES);
 	i.xml = xml_open(err);
 	if (!i.xml)
 		return -ENOENT;
@@ -353,7 +353,7 @@ int sv_profile_import_v3m(const char *path, char **yaml, struct sv_profile_repor
 	struct stat st;
 	size_t bytes;
 	char *text;
-	int rc = layer_read(path, &text, &bytes, &st, &reading);
+	int rc = layer_read(path, SV_PROFILE_XML_BYTES, &text, &bytes, &st, &reading);
 
 	if (rc < 0)
 		return sv_fail(err, -rc, "%s", reading.first.text);

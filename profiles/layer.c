@@ -44,7 +44,7 @@ static int load_typed(struct layer *l, const char *text, size_t bytes, struct sv
 	return 0;
 }
 
-int layer_read(const char *path, char **text, size_t *bytes, struct stat *st,
+int layer_read(const char *path, size_t max, char **text, size_t *bytes, struct stat *st,
 	struct sv_profile_report *r)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
@@ -60,15 +60,14 @@ int layer_read(const char *path, char **text, size_t *bytes, struct stat *st,
 		rc = report_at(r, EISDIR, path, 0, 0, "it is a directory; name a file");
 	else if (!S_ISREG(st->st_mode))
 		rc = report_at(r, EINVAL, path, 0, 0, "it is not a regular file; name one");
-	else if (st->st_size > (off_t)SV_PROFILE_BYTES)
+	else if (st->st_size > (off_t)max)
 		rc = report_at(r, EFBIG, path, 0, 0,
-			"it has %lld bytes; at most %u (1 MiB) are read", (long long)st->st_size,
-			SV_PROFILE_BYTES);
-	else if (!(buf = malloc(SV_PROFILE_BYTES + 1)))
+			"it has %lld bytes; at most %zu are read", (long long)st->st_size, max);
+	else if (!(buf = malloc(max + 1)))
 		rc = report_at(r, ENOMEM, path, 0, 0, "out of memory");
 	/* It may grow meanwhile, and some files say nothing of their size. */
-	while (rc == 0 && got > 0 && n <= SV_PROFILE_BYTES) {
-		got = read(fd, buf + n, SV_PROFILE_BYTES + 1 - n);
+	while (rc == 0 && got > 0 && n <= max) {
+		got = read(fd, buf + n, max + 1 - n);
 		if (got < 0 && errno == EINTR)
 			got = 1;
 		else if (got < 0)
@@ -76,9 +75,8 @@ int layer_read(const char *path, char **text, size_t *bytes, struct stat *st,
 		else
 			n += (size_t)got;
 	}
-	if (rc == 0 && n > SV_PROFILE_BYTES)
-		rc = report_at(r, EFBIG, path, 0, 0, "it has more than %u bytes (1 MiB)",
-			SV_PROFILE_BYTES);
+	if (rc == 0 && n > max)
+		rc = report_at(r, EFBIG, path, 0, 0, "it has more than %zu bytes", max);
 	close(fd);
 	if (rc < 0) {
 		free(buf);

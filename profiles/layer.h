@@ -17,8 +17,8 @@ struct layer {
 	void *data; /* struct sv_profile_guest or _node */
 };
 
-/* Read a regular file whole. Return: 0 with *text to be freed, or -errno and reported. */
-int layer_read(const char *path, char **text, size_t *bytes, struct stat *st,
+/* Read a regular file of at most @max bytes. Return: 0 with *text to be freed, or -errno and reported. */
+int layer_read(const char *path, size_t max, char **text, size_t *bytes, struct stat *st,
 	struct sv_profile_report *r);
 
 /*

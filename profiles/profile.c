@@ -79,7 +79,7 @@ static int read_layer(struct sv_profile *p, const char *path, int want,
 	struct layer *l = &p->layer[p->layers];
 	char *text = NULL;
 	size_t bytes;
-	int rc = layer_read(path, &text, &bytes, &l->st, r);
+	int rc = layer_read(path, SV_PROFILE_BYTES, &text, &bytes, &l->st, r);
 
 	if (rc < 0)
 		return rc;
@@ -308,7 +308,7 @@ int sv_profile_parse(const char *text, size_t bytes, const char *name, int want,
 	}
 	p->layers = 1;
 	if (bytes > SV_PROFILE_BYTES)
-		rc = report_at(r, EFBIG, name, 0, 0, "it has more than %u bytes (1 MiB)",
+		rc = report_at(r, EFBIG, name, 0, 0, "it has more than %u bytes",
 			SV_PROFILE_BYTES);
 	if (rc == 0)
 		rc = layer_load(&p->layer[0], text, bytes, want, r);

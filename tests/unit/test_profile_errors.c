@@ -225,7 +225,7 @@ Test(profile_errors, bounds)
 	cr_assert(text);
 	memset(text, ' ', SV_PROFILE_BYTES + 1);
 	cr_expect_eq(parse_bytes(text, SV_PROFILE_BYTES + 1), -EFBIG);
-	cr_expect_str_eq(said.text[0], "g.yaml: it has more than 1048576 bytes (1 MiB)");
+	cr_expect_str_eq(said.text[0], "g.yaml: it has more than 1048576 bytes");
 	n += (size_t)sprintf(text, "disks:\n");
 	for (unsigned i = 0; i < 17; i++)
 		n += (size_t)sprintf(text + n, "- path: d%u\n", i);

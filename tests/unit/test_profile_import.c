@@ -140,17 +140,26 @@ Test(profile_import, not_a_profile)
 
 Test(profile_import, bounds)
 {
-	size_t bytes = SV_PROFILE_BYTES + 1, n = 0;
+	size_t bytes = SV_PROFILE_XML_BYTES + 1, n = 0;
 	char *xml = calloc(1, bytes), *yaml = NULL;
 	struct sv_error err;
 
 	cr_assert(xml);
 	cr_expect_eq(sv_profile_import_v3m_text(xml, bytes, "p.xml", &yaml, NULL, &err), -EFBIG);
-	cr_expect_str_eq(err.text, "p.xml: it has more than 1048576 bytes (1 MiB)");
-	for (unsigned i = 0; i < 100000; i++)
+	cr_expect_str_eq(err.text, "p.xml: it has more than 65536 bytes");
+	for (unsigned i = 0; i < 20000; i++)
 		n += (size_t)sprintf(xml + n, "<a>");
 	cr_expect_eq(import(xml, &yaml, &err), -EINVAL);
 	cr_expect(strstr(err.text, "not XML: Excessive depth"), "%s", err.text);
+	/* Attributes are compared with each other: as many as fit. */
+	n = (size_t)sprintf(xml, "<profile>\n<image");
+	for (unsigned i = 0; i < 6000; i++)
+		n += (size_t)sprintf(xml + n, " a%u=''", i);
+	sprintf(xml + n, ">/a</image></profile>");
+	cr_expect_eq(import(xml, &yaml, &err), 0, "%s", err.text);
+	cr_expect_eq(sentences, 101);
+	cr_expect_str_eq(said[31], "p.xml:2:1: the attribute a31 of <image> is left out");
+	free(yaml);
 	n = (size_t)sprintf(xml, "<profile>");
 	for (unsigned i = 0; i < 1000; i++)
 		n += (size_t)sprintf(xml + n, "<x/><image>/a</image>");

@@ -17,7 +17,8 @@
 
 #include <base/error.h>
 
-#define SV_PROFILE_BYTES (1u << 20) /* of a file, YAML or XML */
+#define SV_PROFILE_BYTES (1u << 20) /* of a YAML file */
+#define SV_PROFILE_XML_BYTES (64u << 10) /* libxml2 compares each attribute with all others */
 #define SV_PROFILE_CHAIN 8u	    /* files of one inheritance chain */
 #define SV_PROFILE_VCPUS 1024u
 #define SV_PROFILE_GUEST_DISKS 16u
