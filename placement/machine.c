@@ -31,18 +31,23 @@ static bool is_scope(hwloc_obj_t o, bool any_l3)
 	}
 }
 
-static unsigned cores_in(hwloc_topology_t topo, hwloc_obj_t o)
+/* Cores below @o (CPUs where it has no cores), counted up to @most. */
+static unsigned cores_in(hwloc_obj_t o, unsigned most)
 {
-	int n = hwloc_get_nbobjs_inside_cpuset_by_type(topo, o->cpuset, HWLOC_OBJ_CORE);
+	unsigned n = 0;
 
-	return n > 0 ? (unsigned)n : (unsigned)hwloc_bitmap_weight(o->cpuset);
+	if (o->type == HWLOC_OBJ_CORE || o->type == HWLOC_OBJ_PU)
+		return 1;
+	for (hwloc_obj_t c = o->first_child; c && n < most; c = c->next_sibling)
+		n += cores_in(c, most - n);
+	return n;
 }
 
 static hwloc_obj_t scope_of(hwloc_topology_t topo, hwloc_obj_t pu, bool any_l3)
 {
 	hwloc_obj_t o = pu->parent;
 
-	while (o && o->parent && (!is_scope(o, any_l3) || cores_in(topo, o) < SV_DOMAIN_CORES))
+	while (o && o->parent && (!is_scope(o, any_l3) || cores_in(o, SV_DOMAIN_CORES) < SV_DOMAIN_CORES))
 		o = o->parent;
 	return o ? o : hwloc_get_root_obj(topo);
 }
