@@ -21,6 +21,12 @@ static int open_machine(const struct plan_options *o, struct sv_machine **m, str
 	return sv_machine_here(near || o->svg ? SV_MACHINE_DEVICES : SV_MACHINE_CPUS, m, err);
 }
 
+static int svg_fails(const char *path, int e, struct sv_error *err)
+{
+	sv_fail(err, e, "--svg %s: %s", path, strerror(e ? e : EIO));
+	return e > 0 ? -e : -EIO;
+}
+
 /* Beside the file, then renamed: it is there as a whole or not at all. A device is written to as is. */
 static int open_beside(const char *path, char **beside, FILE **f, struct sv_error *err)
 {
@@ -32,7 +38,7 @@ static int open_beside(const char *path, char **beside, FILE **f, struct sv_erro
 		fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
 	} else if (asprintf(beside, "%s.XXXXXX", path) < 0) {
 		*beside = NULL;
-		return sv_fail(err, ENOMEM, "out of memory");
+		return svg_fails(path, ENOMEM, err);
 	} else {
 		mode_t mask = umask(0);
 
@@ -41,14 +47,15 @@ static int open_beside(const char *path, char **beside, FILE **f, struct sv_erro
 		if (fd >= 0)
 			fchmod(fd, 0666 & ~mask);
 	}
-	e = errno;
+	e = fd < 0 ? errno : ENOMEM;
 	*f = fd < 0 ? NULL : fdopen(fd, "w");
 	if (*f)
 		return 0;
 	if (fd >= 0)
 		close(fd);
 	free(*beside);
-	return sv_fail(err, e, "--svg %s: %s", path, strerror(e));
+	*beside = NULL;
+	return svg_fails(path, e, err);
 }
 
 static int write_svg(const char *path, const struct sv_machine *m, const struct sv_plan *plan,
@@ -62,11 +69,11 @@ static int write_svg(const char *path, const struct sv_machine *m, const struct 
 		return rc;
 	rc = sv_report_svg(f, m, plan, err);
 	if (rc == 0 && (fflush(f) != 0 || ferror(f)))
-		rc = sv_fail(err, errno ? errno : EIO, "--svg %s: %s", path, strerror(errno ? errno : EIO));
+		rc = svg_fails(path, errno, err);
 	if (fclose(f) != 0 && rc == 0)
-		rc = sv_fail(err, errno, "--svg %s: %s", path, strerror(errno));
+		rc = svg_fails(path, errno, err);
 	if (rc == 0 && beside && rename(beside, path) < 0)
-		rc = sv_fail(err, errno, "--svg %s: %s", path, strerror(errno));
+		rc = svg_fails(path, errno, err);
 	if (rc < 0 && beside)
 		unlink(beside);
 	free(beside);

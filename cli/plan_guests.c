@@ -223,7 +223,7 @@ int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *s
 	struct sv_error *err)
 {
 	struct plan_alike one = {.guests = 1};
-	struct comfort first, c;
+	struct comfort first = {0}, c = {0};
 	unsigned low = 1, high;
 	int rc = 0;
 
@@ -240,7 +240,7 @@ int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *s
 		rc = attempt(o, m, 1, &first, err);
 	if (rc < 0)
 		return rc;
-	high = m->cores / o->guests;
+	high = m->cores / (o->guests ? o->guests : 1);
 	while (low < high) {
 		unsigned mid = (low + high + 1) / 2;
 		bool fits = attempt(o, m, mid, &c, NULL) == 0 && c.housekeepings >= first.housekeepings &&

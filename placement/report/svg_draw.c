@@ -131,10 +131,10 @@ static void put_core(FILE *f, const struct view *v, const struct svg_box *b)
 		text(f, "vcpu", b->x + b->w - 4, b->y + 11, p.ink, number);
 	}
 	for (unsigned t = 0; t < n; t++) {
-		double y = top + t / columns * (SVG_THREAD_H + 2);
+		unsigned row = t / columns, column = t % columns;
 
-		put_thread(f, view_at(v, i, t), &p, left + t % columns * (SVG_THREAD_W + 2), y,
-			v->m->core[i].cpu[t]);
+		put_thread(f, view_at(v, i, t), &p, left + column * (SVG_THREAD_W + 2),
+			top + row * (SVG_THREAD_H + 2), v->m->core[i].cpu[t]);
 	}
 	fputs("</g>\n", f);
 }

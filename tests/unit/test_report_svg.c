@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The drawing, read back with an XML parser: everything is there once, and nothing lies on another. */
 #include <criterion/criterion.h>
+#include <glob.h>
 #include <libxml/parser.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,30 @@ Test(report_svg, five_hundred_and_twelve_cores)
 	check_machine("pack:8 numa:1 l3:8 core:8 pu:2", 40, 8, SV_PLAN_LOCALITY);
 	check_machine("pack:128 core:4 pu:1", 30, 8, SV_PLAN_SPREAD);
 	check_machine("pack:2 l2:256 pu:8", 3, 8, SV_PLAN_SPREAD);
+}
+
+/* Real ones: sparse numbers, nodes without cores, packages without memory, hybrid cores, devices. */
+Test(report_svg, the_machines_of_the_collection)
+{
+	glob_t found;
+
+	if (glob(SV_TOPOLOGIES "/*.xml", 0, NULL, &found) != 0) {
+		fprintf(stderr, "SKIPPED BECAUSE there is no %s here: real machines are not drawn\n",
+			SV_TOPOLOGIES);
+		cr_skip_test("no topologies");
+	}
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		struct sv_machine *m = machine_of(found.gl_pathv[i]);
+
+		for (unsigned kind = SV_PLAN_LOCALITY; kind <= SV_PLAN_SPREAD; kind++) {
+			struct sv_plan *plan = plan_of(m, 2, m->cores / 4, (enum sv_plan_policy_kind)kind);
+
+			check(m, plan);
+			sv_plan_free(plan);
+		}
+		sv_machine_free(m);
+	}
+	globfree(&found);
 }
 
 Test(report_svg, heat_map_of_what_was_measured)
