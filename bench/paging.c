@@ -22,21 +22,30 @@
 #include "paging_host.h"
 
 static const char help[] =
-	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU] [--sidecore CPU]\n"
+	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU] "
+	"[--sidecore CPU]\n"
 	"                              [--json]\n"
 	"\n"
-	"In one VM on one pair of cores, going round all methods so that drift hits all alike: page-table\n"
-	"updates by request through the ring (one at a time; 8, 64 and 512 in a request; a stream of\n"
-	"requests), by an exit through a port, and by a store into read-only memory. The same validation\n"
-	"serves all. Then, without a guest, validated updates against plain stores into the same tables.\n"
+	"In one VM on one pair of cores, going round all methods so that drift hits all alike: "
+	"page-table\n"
+	"updates by request through the ring (one at a time; 8, 64 and 512 in a request; a stream "
+	"of\n"
+	"requests), by an exit through a port, and by a store into read-only memory. The same "
+	"validation\n"
+	"serves all. Then, without a guest, validated updates against plain stores into the same "
+	"tables.\n"
 	"\n"
 	"  --rounds N   rounds (default 20)\n"
-	"  --count N    requests of one update per round; an eighth of that of each batch (default 1000)\n"
+	"  --count N    requests of one update per round; an eighth of that of each batch (default "
+	"1000)\n"
 	"  --exits N    exits and settled unmaps of each kind per round (default 40)\n"
 	"\n"
-	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max), updates_per_s (from\n"
-	"the mean), exits (to the VM process) per update or null; map_over_ring: one map against an empty\n"
-	"request; ring_over_exit: against the better exit; settle_over_exit: an unmap that nobody may use\n"
+	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max), "
+	"updates_per_s (from\n"
+	"the mean), exits (to the VM process) per update or null; map_over_ring: one map against "
+	"an empty\n"
+	"request; ring_over_exit: against the better exit; settle_over_exit: an unmap that nobody "
+	"may use\n"
 	"afterwards, against the better exit for one that nobody used.\n";
 
 struct item {
@@ -57,18 +66,20 @@ static const struct item items[LWK_PB_ITEMS] = {
 		LWK_PB_STREAM_64},
 	[LWK_PB_RANGE_512] = {"ring_range_512", "map, a range of 512 per request", 512,
 		LWK_PB_STREAM_64},
-	[LWK_PB_RING_SETTLE] = {"ring_settle", "unmap of a used page, settled", 1, LWK_PB_RING_SETTLE},
+	[LWK_PB_RING_SETTLE] = {"ring_settle", "unmap of a used page, settled", 1,
+		LWK_PB_RING_SETTLE},
 	[LWK_PB_SETTLE_64] = {"ring_settle_64", "unmap of 64 used pages, settled", 64,
 		LWK_PB_SETTLE_64},
 	[LWK_PB_PORT_MAP] = {"port_map", "map by exit (port)", 1, LWK_PB_PORT_MAP},
-	[LWK_PB_PORT_SETTLE] = {"port_settle", "unmap by exit (port), unused page", 1, LWK_PB_PORT_MAP},
+	[LWK_PB_PORT_SETTLE] = {"port_settle", "unmap by exit (port), unused page", 1,
+		LWK_PB_PORT_MAP},
 	[LWK_PB_TRAP_MAP] = {"trap_map", "map by trapped store", 1, -1},
 };
 
 struct summary {
 	uint64_t n;
 	double p50, p90, p99, max, mean; /* ns per update */
-	double exits;			 /* per update; < 0: not counted */
+	double exits;                    /* per update; < 0: not counted */
 };
 
 static struct {
@@ -104,8 +115,8 @@ static void summarise(struct summary *s, uint64_t *v, uint64_t n, double ns_per_
 }
 
 /*
- * Exits between two marks, less the mark's own, per update. By port an unmap goes with each map, by trap
- * an unmap by port goes with each map.
+ * Exits between two marks, less the mark's own, per update. By port an unmap goes with each map, by
+ * trap an unmap by port goes with each map.
  */
 static double exits_per_update(unsigned item)
 {
@@ -129,8 +140,7 @@ static void finish(void *(*ptr)(void *vm, uint64_t gpa, uint64_t len), void *vm)
 		uint64_t *v = n <= b->room ? ptr(vm, b->samples[i], n * sizeof(*v)) : NULL;
 
 		if (v)
-			summarise(&run.of[i], v, n,
-				1e9 / (double)boot->tsc_hz / items[i].updates);
+			summarise(&run.of[i], v, n, 1e9 / (double)boot->tsc_hz / items[i].updates);
 		run.of[i].exits = exits_per_update(i);
 	}
 	run.done = true;
@@ -176,9 +186,9 @@ static json_t *method_json(unsigned i)
 {
 	const struct summary *s = &run.of[i];
 
-	return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)s->n, "updates",
-		items[i].updates, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max", s->max,
-		"updates_per_s", per_second(s), "exits", s->exits);
+	return json_pack("{s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)s->n,
+		"updates", items[i].updates, "p50", s->p50, "p90", s->p90, "p99", s->p99, "max",
+		s->max, "updates_per_s", per_second(s), "exits", s->exits);
 }
 
 static void print_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
@@ -196,8 +206,8 @@ static void print_json(const struct sv_bench_vm *vm, const struct bench_paging_h
 	json_object_set_new(o, "methods", methods);
 	json_object_set_new(o, "map_over_ring",
 		json_real(ratio(of[LWK_PB_RING_MAP].p50, of[LWK_PB_EMPTY].p50)));
-	json_object_set_new(o, "ring_over_exit",
-		json_real(ratio(of[LWK_PB_RING_MAP].p50, best_exit())));
+	json_object_set_new(
+		o, "ring_over_exit", json_real(ratio(of[LWK_PB_RING_MAP].p50, best_exit())));
 	json_object_set_new(o, "settle_over_exit",
 		json_real(ratio(of[LWK_PB_RING_SETTLE].p50, of[LWK_PB_PORT_SETTLE].p50)));
 	json_object_set_new(o, "in_process",
@@ -224,9 +234,12 @@ static void print_text(const struct sv_bench_vm *vm, const struct bench_paging_h
 		printf("%-40s %8llu %9.1f %9.1f %9.1f %10.3f %8.2f\n", items[i].what,
 			(unsigned long long)of[i].n, of[i].p50, of[i].p90, of[i].p99,
 			per_second(&of[i]) / 1e6, of[i].exits);
-	printf("\nmap over empty request: %.2f; ring over the better exit: 1/%.0f; settled unmap over that "
-	       "of the exit: 1/%.1f (p50)\nin one process: %.2f ns per validated update, %.2f ns per "
-	       "plain store, ratio %.2f; %.2f ns per plain store of entry, private entry and count, "
+	printf("\nmap over empty request: %.2f; ring over the better exit: 1/%.0f; settled unmap "
+	       "over that "
+	       "of the exit: 1/%.1f (p50)\nin one process: %.2f ns per validated update, %.2f ns "
+	       "per "
+	       "plain store, ratio %.2f; %.2f ns per plain store of entry, private entry and "
+	       "count, "
 	       "ratio %.2f\n",
 		ratio(of[LWK_PB_RING_MAP].p50, of[LWK_PB_EMPTY].p50),
 		ratio(best_exit(), of[LWK_PB_RING_MAP].p50),
@@ -276,8 +289,10 @@ static int parse(struct options *o, int argc, char **argv)
 	}
 	if (!o->rounds || o->count < 8 || !o->exits ||
 		(uint64_t)o->rounds * (o->count > o->exits ? o->count : o->exits) > 200000) {
-		fputs("sidevisor bench paging: --rounds and --exits are from 1, --count from 8, rounds "
-		      "times the larger at most 200000\n", stderr);
+		fputs("sidevisor bench paging: --rounds and --exits are from 1, --count from 8, "
+		      "rounds "
+		      "times the larger at most 200000\n",
+			stderr);
 		return 2;
 	}
 	return -1;
@@ -287,8 +302,8 @@ static int run_guest(const struct options *o, const struct sv_bench_vm *vm)
 {
 	char cmdline[128];
 	const char *a[] = {"run", "--private", "--quiet", "--direct-paging", "--idle=never",
-		"--memory=128M", "--kernel", sv_bench_lwk_path(), "--cmdline", cmdline, NULL, NULL, NULL,
-		NULL, NULL};
+		"--memory=128M", "--kernel", sv_bench_lwk_path(), "--cmdline", cmdline, NULL, NULL,
+		NULL, NULL, NULL};
 	int n = 10;
 
 	snprintf(cmdline, sizeof(cmdline), "app=pagingbench rounds=%u count=%u exits=%u", o->rounds,
@@ -316,12 +331,15 @@ int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
 	rc = run_guest(&o, vm);
 	if (rc != 0 || !run.done || run.error) {
 		fprintf(stderr,
-			"sidevisor bench paging: the measurement did not come to its end (service status "
-			"%llu)\n", (unsigned long long)run.error);
+			"sidevisor bench paging: the measurement did not come to its end (service "
+			"status "
+			"%llu)\n",
+			(unsigned long long)run.error);
 		return rc ? rc : 1;
 	}
 	if (!bench_paging_host(&host)) {
-		fputs("sidevisor bench paging: no memory for the measurement without a guest\n", stderr);
+		fputs("sidevisor bench paging: no memory for the measurement without a guest\n",
+			stderr);
 		return 1;
 	}
 	if (o.json)

@@ -34,7 +34,8 @@ struct rig {
 
 static uint32_t ask(struct rig *r, uint16_t opcode, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-	struct sv_req req = {.service = SV_SERVICE_PAGING, .opcode = opcode, .arg = {a, b, c, 0, d}};
+	struct sv_req req = {
+		.service = SV_SERVICE_PAGING, .opcode = opcode, .arg = {a, b, c, 0, d}};
 	struct sv_cpl cpl;
 
 	sv_paging_handle(r->paging, 0, &req, &cpl);
@@ -53,8 +54,8 @@ static bool build(struct rig *r)
 	for (uint64_t i = 0; i < 3; i++) {
 		bad |= ask(r, SV_PAGING_PIN, POOL + i * PAGE, 4 - i, 0, 0);
 		if (i)
-			bad |= ask(r, SV_PAGING_UPDATE, POOL, SV_PAGING_LINK | SV_PAGING_LEVEL(5 - i),
-				POOL + i * PAGE, 0);
+			bad |= ask(r, SV_PAGING_UPDATE, POOL,
+				SV_PAGING_LINK | SV_PAGING_LEVEL(5 - i), POOL + i * PAGE, 0);
 	}
 	for (uint64_t i = 0; i < LEAVES; i++) {
 		bad |= ask(r, SV_PAGING_PIN, leaf(i), 1, 0, 0);
@@ -62,7 +63,8 @@ static bool build(struct rig *r)
 			leaf(i), 0);
 	}
 	for (uint64_t i = 0; i < LEAVES * 512; i++)
-		r->ops[i] = (struct sv_paging_op){.where = i * PAGE | SV_PAGING_MAP | SV_PAGING_LEVEL(1),
+		r->ops[i] = (struct sv_paging_op){
+			.where = i * PAGE | SV_PAGING_MAP | SV_PAGING_LEVEL(1),
 			.entry = (OPS_BYTES + i * PAGE % (MEMORY - OPS_BYTES)) | SV_PTE_PRESENT |
 				 SV_PTE_WRITE | SV_PTE_USER};
 	return bad == 0;
@@ -81,7 +83,8 @@ static bool open_rig(struct rig *r)
 	if (ram == MAP_FAILED)
 		return false;
 	r->gmem.n = 2;
-	r->gmem.region[0] = (struct sv_gmem_region){.gpa = 0, .size = MEMORY, .host = ram, .fd = -1};
+	r->gmem.region[0] =
+		(struct sv_gmem_region){.gpa = 0, .size = MEMORY, .host = ram, .fd = -1};
 	r->gmem.region[1] = (struct sv_gmem_region){
 		.gpa = POOL, .size = c.pool_bytes, .host = ram + MEMORY, .fd = -1};
 	r->ops = (struct sv_paging_op *)(void *)ram;
@@ -94,11 +97,13 @@ static double validated(struct rig *r, bool *ok)
 	uint64_t t = now_ns();
 
 	for (uint64_t i = 0; i < LEAVES * 512; i += BATCH)
-		*ok &= ask(r, SV_PAGING_BATCH, POOL, i * sizeof(r->ops[0]), BATCH, 0) == SV_STATUS_OK;
+		*ok &= ask(r, SV_PAGING_BATCH, POOL, i * sizeof(r->ops[0]), BATCH, 0) ==
+		       SV_STATUS_OK;
 	t = now_ns() - t;
 	for (uint64_t i = 0; i < LEAVES; i++)
-		*ok &= ask(r, SV_PAGING_UPDATE, POOL, i << 21 | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1), 0,
-			512) == SV_STATUS_OK;
+		*ok &= ask(r, SV_PAGING_UPDATE, POOL,
+			       i << 21 | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1), 0,
+			       512) == SV_STATUS_OK;
 	return (double)t / (LEAVES * 512);
 }
 
@@ -115,7 +120,10 @@ static double plain(struct rig *r)
 	return (double)t / (LEAVES * 512);
 }
 
-/* Plain stores once more, of all that an update leaves behind: entry, private entry, count of the frame. */
+/*
+ * Plain stores once more, of all that an update leaves behind: entry, private entry, count of the
+ * frame.
+ */
 static double plain_books(struct rig *r, uint64_t *own, uint64_t (*count)[2])
 {
 	uint64_t *tables = sv_gmem_ptr(&r->gmem, sv_gpa(leaf(0)), LEAVES * PAGE), t = now_ns();
@@ -155,7 +163,8 @@ bool bench_paging_host(struct bench_paging_host *out)
 	qsort(a, ROUNDS, sizeof(a[0]), by_value);
 	qsort(b, ROUNDS, sizeof(b[0]), by_value);
 	qsort(c, ROUNDS, sizeof(c[0]), by_value);
-	*out = (struct bench_paging_host){.validated_ns = a[ROUNDS / 2], .plain_ns = b[ROUNDS / 2],
+	*out = (struct bench_paging_host){.validated_ns = a[ROUNDS / 2],
+		.plain_ns = b[ROUNDS / 2],
 		.books_ns = c[ROUNDS / 2]};
 	if (r.paging)
 		sv_paging_destroy(r.paging);

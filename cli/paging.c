@@ -20,8 +20,9 @@ struct instance {
 };
 
 /*
- * Take write access to [start, start + bytes) of the VM process away and give it back: KVM drops what it
- * has built for these frames and every vCPU's translations to them. Who writes meanwhile waits.
+ * Take write access to [start, start + bytes) of the VM process away and give it back: KVM drops
+ * what it has built for these frames and every vCPU's translations to them. Who writes meanwhile
+ * waits.
  */
 static int protect_twice(int uffd, uint64_t start, uint64_t bytes)
 {
@@ -79,8 +80,8 @@ static int open_instance(const uint64_t *arg, int uffd, const struct sv_gmem *gm
 	if (!in)
 		return sv_fail(err, ENOMEM, "paging: out of memory");
 	*in = (struct instance){.gmem = gmem, .uffd = uffd};
-	for (unsigned i = SV_PAGING_ARG_DEVICE; i + 1 < SV_PAGING_ARGS && arg[i + 1] &&
-		c.devices < SV_PAGING_DEVICES; i += 2) {
+	for (unsigned i = SV_PAGING_ARG_DEVICE;
+		i + 1 < SV_PAGING_ARGS && arg[i + 1] && c.devices < SV_PAGING_DEVICES; i += 2) {
 		c.device[c.devices].gpa = arg[i];
 		c.device[c.devices++].bytes = arg[i + 1];
 	}
@@ -112,8 +113,8 @@ const struct sv_vmm_paging cli_paging_hooks = {
 
 /* --- for the node ---------------------------------------------------------------------------- */
 
-static void handle_request(const struct sv_service_call *call, const struct sv_req *req,
-	struct sv_cpl *cpl)
+static void handle_request(
+	const struct sv_service_call *call, const struct sv_req *req, struct sv_cpl *cpl)
 {
 	handle_exit(call->ctx, call->vcpu, req, cpl);
 }
@@ -132,8 +133,10 @@ static bool is_uffd(int fd)
 static int open_service(const struct sv_service_request *req, void **ctx, struct sv_error *err)
 {
 	if (req->nfds > 1 || (req->nfds && !is_uffd(req->fds[0])))
-		return sv_fail(err, EINVAL, "SERVICE paging: one userfaultfd is what may come with it");
-	return open_instance(req->arg, req->nfds ? req->fds[0] : -1, req->gmem, req->vcpus, ctx, err);
+		return sv_fail(
+			err, EINVAL, "SERVICE paging: one userfaultfd is what may come with it");
+	return open_instance(
+		req->arg, req->nfds ? req->fds[0] : -1, req->gmem, req->vcpus, ctx, err);
 }
 
 static const struct sv_service_ops service_ops = {

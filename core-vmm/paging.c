@@ -49,7 +49,9 @@ bool sv_paging_shadowed(const struct sv_vm *vm)
 	return true; /* KVM-PVM, and what nobody knows: the careful way */
 }
 
-/* The tables once more, read-only for the guest: a store comes out as an MMIO exit with its data. */
+/*
+ * The tables once more, read-only for the guest: a store comes out as an MMIO exit with its data.
+ */
 int sv_paging_add_trap_slot(struct sv_vm *vm, struct sv_error *err)
 {
 	struct kvm_userspace_memory_region slot = {.slot = vm->gmem.n,

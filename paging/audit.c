@@ -10,15 +10,16 @@ static void count_entry(struct sv_paging *fresh, const struct table *t, uint64_t
 	struct page_count *n = frames_count(fresh, e & SV_PTE_FRAME, page ? t->level : 1);
 
 	if (!page) {
-		frames_at(frames_region(fresh, e & SV_PTE_FRAME, PAGE_BYTES), e & SV_PTE_FRAME)->links++;
+		frames_at(frames_region(fresh, e & SV_PTE_FRAME, PAGE_BYTES), e & SV_PTE_FRAME)
+			->links++;
 		return;
 	}
 	n->maps++;
 	n->writable += (e & SV_PTE_WRITE) != 0;
 }
 
-static uint64_t count_table(struct sv_paging *p, struct sv_paging *fresh, struct table *t,
-	bool memory_too)
+static uint64_t count_table(
+	struct sv_paging *p, struct sv_paging *fresh, struct table *t, bool memory_too)
 {
 	bool seen = memory_too && (t->linked || t->level == p->config.levels);
 	uint64_t wrong = 0;
@@ -41,8 +42,8 @@ static bool differ(const struct page_count *a, const struct page_count *b)
 	return a->maps != b->maps || a->writable != b->writable;
 }
 
-static uint64_t compare_frames(struct sv_paging *p, const struct frame_region *a,
-	const struct frame_region *b)
+static uint64_t compare_frames(
+	struct sv_paging *p, const struct frame_region *a, const struct frame_region *b)
 {
 	uint64_t wrong = 0;
 

@@ -35,7 +35,7 @@ uint32_t decode_walk(struct sv_paging *p, struct walk *w, uint64_t where, unsign
 	struct table *t = w->root;
 
 	if (sv_unlikely(level < 1 || level > t->level || where & SV_PAGING_WHERE_ZERO ||
-		    va & (page_bytes(level) - 1) || !is_canonical(va, t->level)))
+			va & (page_bytes(level) - 1) || !is_canonical(va, t->level)))
 		return SV_STATUS_INVALID;
 	*index = index_of(va, level);
 	tag = (va & ~(page_bytes(level + 1) - 1)) | level;
@@ -61,8 +61,8 @@ static uint32_t check_flags(const struct sv_paging *p, uint64_t entry, unsigned 
 	uint64_t large = level > 1 ? SV_PTE_LARGE : 0;
 
 	if (sv_unlikely(entry & ~(SV_PTE_FRAME | LEAF_FLAGS) || !(entry & SV_PTE_PRESENT) ||
-		    (entry & SV_PTE_LARGE) != large || level > 3 ||
-		    (level == 3 && !p->config.gib_pages)))
+			(entry & SV_PTE_LARGE) != large || level > 3 ||
+			(level == 3 && !p->config.gib_pages)))
 		return SV_STATUS_INVALID;
 	return SV_STATUS_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The common case at once: runs of maps of plain 4 KiB pages into one table. A ladder of guards, then
- * only stores. Whatever does not pass a guard goes the long way (decode.c, invoke.c), which decides.
+ * The common case at once: runs of maps of plain 4 KiB pages into one table. A ladder of guards,
+ * then only stores. Whatever does not pass a guard goes the long way (decode.c, invoke.c), which
+ * decides.
  */
 #include "private.h"
 
@@ -13,7 +14,8 @@ static inline void count_both(struct page_count *n, uint64_t entry)
 	uint64_t both;
 
 	SV_ABI_ASSERT(offsetof(struct page_count, maps) == 0 &&
-		offsetof(struct page_count, writable) == 4, "maps in the lower half");
+			      offsetof(struct page_count, writable) == 4,
+		"maps in the lower half");
 	__builtin_memcpy(&both, n, sizeof(both));
 	both += 1 + ((entry & SV_PTE_WRITE) << 31);
 	__builtin_memcpy(n, &both, sizeof(both));
@@ -63,7 +65,8 @@ static void account(struct sv_paging *p, struct table *t, uint64_t n)
 
 uint64_t fast_maps(struct sv_paging *p, const struct walk *w, const uint64_t *ops, uint64_t n)
 {
-	const uint64_t span = w->tag & ~SV_PAGING_LEVEL_BITS, low = ENTRIES * PAGE_BYTES - PAGE_BYTES;
+	const uint64_t span = w->tag & ~SV_PAGING_LEVEL_BITS,
+		       low = ENTRIES * PAGE_BYTES - PAGE_BYTES;
 	const uint64_t want = span | SV_PAGING_MAP | SV_PAGING_LEVEL(1);
 	struct table *t = w->table;
 	struct where_to to;
@@ -77,14 +80,15 @@ uint64_t fast_maps(struct sv_paging *p, const struct walk *w, const uint64_t *op
 		uint64_t entry = sv_load_relaxed(&ops[2 * done + 1]);
 
 		if (sv_unlikely((where & ~low) != want ||
-			    !map_one(&to, where >> PAGE_SHIFT & (ENTRIES - 1), entry)))
+				!map_one(&to, where >> PAGE_SHIFT & (ENTRIES - 1), entry)))
 			break;
 	}
 	account(p, t, done);
 	return done;
 }
 
-uint64_t fast_range(struct sv_paging *p, struct table *t, unsigned index, uint64_t entry, uint64_t n)
+uint64_t fast_range(
+	struct sv_paging *p, struct table *t, unsigned index, uint64_t entry, uint64_t n)
 {
 	const struct where_to to = where_to(p, t);
 	uint64_t done = 0;

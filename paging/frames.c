@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The frame table: a type and counts for every frame, and counts for every 2 MiB and 1 GiB, so that a
- * large page costs as much as a small one.
+ * The frame table: a type and counts for every frame, and counts for every 2 MiB and 1 GiB, so that
+ * a large page costs as much as a small one.
  */
 #include "private.h"
 
@@ -60,8 +60,10 @@ int frames_create(struct sv_paging *p, struct sv_error *err)
 	for (unsigned i = 0; i < gm->n && rc == 0; i++)
 		rc = add_region(p, &gm->region[i], err);
 	for (unsigned i = 0; i < p->config.devices && rc == 0; i++)
-		rc = add_region(p, &(struct sv_gmem_region){.gpa = p->config.device[i].gpa,
-			.size = p->config.device[i].bytes}, err);
+		rc = add_region(p,
+			&(struct sv_gmem_region){
+				.gpa = p->config.device[i].gpa, .size = p->config.device[i].bytes},
+			err);
 	return rc;
 }
 
@@ -89,8 +91,8 @@ struct page_count *frames_count(struct sv_paging *p, uint64_t gpa, unsigned leve
 	return level == 1 ? &frames_at(r, gpa)->count : &frames_block(r, level, gpa)->count;
 }
 
-static uint32_t may_map_block(struct frame_region *r, uint64_t entry, unsigned level,
-	struct page_count **count)
+static uint32_t may_map_block(
+	struct frame_region *r, uint64_t entry, unsigned level, struct page_count **count)
 {
 	struct block *b = frames_block(r, level, entry & SV_PTE_FRAME);
 
@@ -102,8 +104,8 @@ static uint32_t may_map_block(struct frame_region *r, uint64_t entry, unsigned l
 	return SV_STATUS_OK;
 }
 
-uint32_t frames_may_map(struct sv_paging *p, uint64_t entry, unsigned level,
-	struct page_count **count)
+uint32_t frames_may_map(
+	struct sv_paging *p, uint64_t entry, unsigned level, struct page_count **count)
 {
 	uint64_t gpa = entry & SV_PTE_FRAME;
 	struct frame_region *r;
@@ -129,8 +131,8 @@ uint32_t frames_may_map(struct sv_paging *p, uint64_t entry, unsigned level,
 
 uint32_t frames_may_guard(struct sv_paging *p, struct frame_region *r, uint64_t gpa)
 {
-	const struct page_count *of[3] = {&frames_at(r, gpa)->count, &frames_block(r, 2, gpa)->count,
-		&frames_block(r, 3, gpa)->count};
+	const struct page_count *of[3] = {&frames_at(r, gpa)->count,
+		&frames_block(r, 2, gpa)->count, &frames_block(r, 3, gpa)->count};
 
 	for (unsigned i = 0; i < 3; i++)
 		if (of[i]->writable)

@@ -28,7 +28,8 @@ static bool takes_away(const struct change *c)
 {
 	const uint64_t rights = SV_PTE_WRITE | SV_PTE_USER;
 
-	return c->op != SV_PAGING_PROTECT || c->old & ~c->new & rights || ~c->old & c->new & SV_PTE_NX;
+	return c->op != SV_PAGING_PROTECT || c->old & ~c->new &rights ||
+	       ~c->old & c->new &SV_PTE_NX;
 }
 
 static uint64_t piece(const struct change *c, unsigned i)
@@ -54,8 +55,8 @@ static void invoke_split(struct sv_paging *p, const struct change *c)
 }
 
 /*
- * The pieces stay in guest memory until the table is used again: a walker that still knows the table
- * finds what it would find in the large page.
+ * The pieces stay in guest memory until the table is used again: a walker that still knows the
+ * table finds what it would find in the large page.
  */
 static void invoke_merge(struct sv_paging *p, const struct change *c)
 {
@@ -107,7 +108,7 @@ static void invoke_tables(struct sv_paging *p, const struct change *c)
 void invoke(struct sv_paging *p, const struct change *c)
 {
 	struct table *t = c->table;
-	bool before = t->entry[c->index] & SV_PTE_PRESENT, after = c->new & SV_PTE_PRESENT;
+	bool before = t->entry[c->index] & SV_PTE_PRESENT, after = c->new &SV_PTE_PRESENT;
 	bool up = c->op == SV_PAGING_UNLINK || c->op == SV_PAGING_MERGE;
 	/* An entry that goes leaves behind what it was: see place_allows() in decode.c. */
 	bool remember = p->config.shadowed && t->level > 1 && !after;

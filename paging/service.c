@@ -66,7 +66,8 @@ static void finish(struct sv_paging *p, uint64_t flags, uint64_t done, struct sv
 static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_cpl *cpl)
 {
 	uint64_t where = req->arg[1], entry = req->arg[2], count = req->arg[4] ? req->arg[4] : 1;
-	unsigned op = where & SV_PAGING_OP_MASK, level = (where & SV_PAGING_LEVEL_MASK) >> 4, index = 0;
+	unsigned op = where & SV_PAGING_OP_MASK, level = (where & SV_PAGING_LEVEL_MASK) >> 4,
+		 index = 0;
 	uint64_t step, done = 0;
 	struct walk w;
 
@@ -94,8 +95,8 @@ static void do_update(struct sv_paging *p, const struct sv_req *req, struct sv_c
 }
 
 /* Each word of an operation is read once: the guest may write to it at any moment. */
-static uint64_t do_ops(struct sv_paging *p, struct walk *w, const uint64_t *ops, uint64_t n,
-	uint32_t *status)
+static uint64_t do_ops(
+	struct sv_paging *p, struct walk *w, const uint64_t *ops, uint64_t n, uint32_t *status)
 {
 	uint64_t done = 0;
 
@@ -109,8 +110,8 @@ static uint64_t do_ops(struct sv_paging *p, struct walk *w, const uint64_t *ops,
 			*status = SV_STATUS_AGAIN;
 			break;
 		}
-		*status = do_one(p, w, sv_load_relaxed(&ops[2 * done]),
-			sv_load_relaxed(&ops[2 * done + 1]));
+		*status = do_one(
+			p, w, sv_load_relaxed(&ops[2 * done]), sv_load_relaxed(&ops[2 * done + 1]));
 		if (*status != SV_STATUS_OK)
 			break;
 		done++;
@@ -213,8 +214,8 @@ static void do_info(const struct sv_paging *p, struct sv_cpl *cpl)
 	cpl->value[3] = c->levels;
 }
 
-static void dispatch(struct sv_paging *p, uint32_t vcpu, const struct sv_req *req,
-	struct sv_cpl *cpl)
+static void dispatch(
+	struct sv_paging *p, uint32_t vcpu, const struct sv_req *req, struct sv_cpl *cpl)
 {
 	switch (req->opcode) {
 	case SV_PAGING_UPDATE:
@@ -252,8 +253,8 @@ static void dispatch(struct sv_paging *p, uint32_t vcpu, const struct sv_req *re
 	}
 }
 
-void sv_paging_handle(struct sv_paging *p, uint32_t vcpu, const struct sv_req *req,
-	struct sv_cpl *cpl)
+void sv_paging_handle(
+	struct sv_paging *p, uint32_t vcpu, const struct sv_req *req, struct sv_cpl *cpl)
 {
 	cpl->status = SV_STATUS_OK;
 	memset(cpl->value, 0, sizeof(cpl->value));

@@ -12,8 +12,8 @@
 
 /*
  * A table that was taken out of the tree may still be known to a processor's walker: it is not used
- * for anything else before every vCPU has flushed. Shadowed tables are not walked by processors; there
- * a table that was used is one for good (see place_allows() in decode.c).
+ * for anything else before every vCPU has flushed. Shadowed tables are not walked by processors;
+ * there a table that was used is one for good (see place_allows() in decode.c).
  */
 static bool walkers_gone(const struct sv_paging *p, const struct frame *f)
 {
@@ -60,8 +60,7 @@ uint32_t table_unpin(struct sv_paging *p, uint64_t gpa)
 	if (!t)
 		return SV_STATUS_ABSENT;
 	r = frames_region(p, gpa, PAGE_BYTES);
-	if (t->present || t->linked || frames_at(r, gpa)->links ||
-		(p->config.shadowed && t->used))
+	if (t->present || t->linked || frames_at(r, gpa)->links || (p->config.shadowed && t->used))
 		return SV_STATUS_DENIED;
 	if (!walkers_gone(p, frames_at(r, gpa)))
 		return SV_STATUS_AGAIN;
@@ -134,8 +133,10 @@ static int check_config(const struct sv_paging_config *c, struct sv_error *err)
 		c->pool_bytes >> PAGE_SHIFT >= ~0u || c->devices > SV_PAGING_DEVICES ||
 		!sv_gmem_ptr(c->gmem, sv_gpa(c->pool_gpa), c->pool_bytes))
 		return sv_fail(err, EINVAL,
-			"paging: the pool of tables at %#llx, %llu bytes, is not whole pages of the VM's "
-			"memory", (unsigned long long)c->pool_gpa, (unsigned long long)c->pool_bytes);
+			"paging: the pool of tables at %#llx, %llu bytes, is not whole pages of "
+			"the VM's "
+			"memory",
+			(unsigned long long)c->pool_gpa, (unsigned long long)c->pool_bytes);
 	if (c->page_gpa % PAGE_BYTES ||
 		(c->page_gpa && !sv_gmem_ptr(c->gmem, sv_gpa(c->page_gpa), SV_PAGING_PAGE_BYTES)))
 		return sv_fail(err, EINVAL, "paging: the page at %#llx is not in the VM's memory",
@@ -193,8 +194,8 @@ static int fill(struct sv_paging *p, struct sv_error *err)
 	return rc;
 }
 
-int sv_paging_create(struct sv_paging **out, const struct sv_paging_config *config,
-	struct sv_error *err)
+int sv_paging_create(
+	struct sv_paging **out, const struct sv_paging_config *config, struct sv_error *err)
 {
 	int rc = check_config(config, err);
 	struct sv_paging *p;

@@ -2,9 +2,9 @@
 /*
  * Who may still use a translation that was taken away (docs/paging.md, tests/model/tlb.pml).
  *
- * Every page that goes is marked with the epoch. It is clean again when KVM has forgotten it, or when
- * the guest says that all its vCPUs have flushed since that epoch was closed. Closing is what makes
- * the latter safe: a page that goes after the guest began to flush belongs to the next epoch.
+ * Every page that goes is marked with the epoch. It is clean again when KVM has forgotten it, or
+ * when the guest says that all its vCPUs have flushed since that epoch was closed. Closing is what
+ * makes the latter safe: a page that goes after the guest began to flush belongs to the next epoch.
  */
 #include "private.h"
 
@@ -35,7 +35,9 @@ uint32_t tlb_forget(struct sv_paging *p, uint64_t epoch)
 	return rc ? SV_STATUS_IO : SV_STATUS_OK;
 }
 
-/* After 2^32 epochs nothing becomes clean any more: frames are refused, none is reused too early. */
+/*
+ * After 2^32 epochs nothing becomes clean any more: frames are refused, none is reused too early.
+ */
 uint32_t tlb_close_epoch(struct sv_paging *p)
 {
 	return p->epoch < EPOCH_LAST ? p->epoch++ : 0;

@@ -48,8 +48,8 @@ static void open_memory(void)
 	area = mmap(NULL, RAM + WINDOW + 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	SV_BUG_ON(memory.ours == MAP_FAILED || area == MAP_FAILED);
 	SV_BUG_ON(mmap(area + PAGE, RAM, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED);
-	SV_BUG_ON(mmap(area + 2 * PAGE + RAM, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		fd, (off_t)RAM) == MAP_FAILED);
+	SV_BUG_ON(mmap(area + 2 * PAGE + RAM, WINDOW, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED, fd, (off_t)RAM) == MAP_FAILED);
 	close(fd);
 	memory.theirs = area + PAGE;
 	memory.gmem.n = 2;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Random requests against paging/ and against the plain model: both agree on what is done, on every
- * table in guest memory after every request, and with a walker that reads guest memory as a processor
- * does. SV_PAGING_OPS: operations per configuration (default 200,000; 10,000,000 is the full count).
+ * table in guest memory after every request, and with a walker that reads guest memory as a
+ * processor does. SV_PAGING_OPS: operations per configuration (default 200,000; 10,000,000 is the
+ * full count).
  */
 #include <criterion/criterion.h>
 
@@ -88,7 +89,8 @@ static void rig_open(struct rig *r, unsigned levels, bool shadowed, uint64_t see
 	cr_assert(ram != MAP_FAILED);
 	r->seed = seed;
 	r->gmem.n = 1;
-	r->gmem.region[0] = (struct sv_gmem_region){.gpa = 0, .size = MEMORY, .host = ram, .fd = -1};
+	r->gmem.region[0] =
+		(struct sv_gmem_region){.gpa = 0, .size = MEMORY, .host = ram, .fd = -1};
 	cr_assert(sv_paging_create(&r->paging, &c, NULL) == 0);
 	r->m = (struct model){.levels = levels,
 		.shadowed = shadowed,
@@ -115,7 +117,8 @@ static void rig_close(struct rig *r)
 }
 
 /* A processor's walk through guest memory. */
-static uint64_t walk(const struct rig *r, uint64_t root, uint64_t va, unsigned levels, unsigned *level)
+static uint64_t walk(
+	const struct rig *r, uint64_t root, uint64_t va, unsigned levels, unsigned *level)
 {
 	uint64_t table = root;
 
@@ -126,7 +129,8 @@ static uint64_t walk(const struct rig *r, uint64_t root, uint64_t va, unsigned l
 		*level = l;
 		if (!(e & 1))
 			return 0;
-		cr_assert(table >= POOL && table < POOL + MODEL_TABLES * 4096, "no table is walked");
+		cr_assert(
+			table >= POOL && table < POOL + MODEL_TABLES * 4096, "no table is walked");
 		if (l == 1 || e & 0x80)
 			return e;
 		table = e & SV_PTE_FRAME;
@@ -150,8 +154,8 @@ static uint64_t any_va(struct rig *r, unsigned level)
 
 static uint64_t any_page(struct rig *r, unsigned level)
 {
-	static const uint64_t base[] = {0, 0x40000000, 0x40200000, 0x600000, 0x7fe00000, 0x80000000,
-		KERNEL_GPA};
+	static const uint64_t base[] = {
+		0, 0x40000000, 0x40200000, 0x600000, 0x7fe00000, 0x80000000, KERNEL_GPA};
 	uint64_t size = level == 1 ? 4096 : level == 2 ? 2ull << 20 : 1ull << 30;
 	uint64_t gpa = base[rnd(r, 7)], flags = SV_PTE_PRESENT;
 
@@ -184,7 +188,7 @@ static struct sv_paging_op any_op(struct rig *r)
 	if (op == SV_PAGING_LINK || op == SV_PAGING_SPLIT)
 		entry = table_gpa(rnd(r, MODEL_TABLES + 1)) | (rnd(r, 50) ? 0 : 7);
 	return (struct sv_paging_op){.where = any_va(r, (unsigned)level) | op | level << 4 |
-			(rnd(r, 300) ? 0 : 1ull << rnd(r, 12)),
+					      (rnd(r, 300) ? 0 : 1ull << rnd(r, 12)),
 		.entry = rnd(r, 300) ? entry : rnd(r, 1ull << 52)};
 }
 
@@ -198,7 +202,8 @@ static struct sv_paging_op likely_op(struct rig *r, int root)
 	for (;; level--) {
 		e = r->m.t[t].e[va >> (3 + 9 * level) & 511];
 		child = level > 1 && (e & 1) && !(e & SV_PTE_LARGE)
-				? model_table_at(&r->m, e & SV_PTE_FRAME) : -1;
+				? model_table_at(&r->m, e & SV_PTE_FRAME)
+				: -1;
 		if (child < 0 || !rnd(r, 60))
 			break;
 		t = child;
@@ -210,7 +215,9 @@ static struct sv_paging_op likely_op(struct rig *r, int root)
 		op = 2 + rnd(r, 3);
 		if (level > 1 && !rnd(r, 4))
 			op = SV_PAGING_SPLIT;
-		entry = op == SV_PAGING_PROTECT ? page & ~SV_PTE_FRAME : op == SV_PAGING_REMAP ? page : 0;
+		entry = op == SV_PAGING_PROTECT ? page & ~SV_PTE_FRAME
+			: op == SV_PAGING_REMAP ? page
+						: 0;
 	} else {
 		op = level == 1 || (level < 4 && !rnd(r, 4)) ? SV_PAGING_MAP : SV_PAGING_LINK;
 		entry = page;
@@ -218,8 +225,10 @@ static struct sv_paging_op likely_op(struct rig *r, int root)
 	if (op == SV_PAGING_LINK || op == SV_PAGING_SPLIT) {
 		uint64_t i = ROOTS + rnd(r, MODEL_TABLES - ROOTS);
 
-		for (unsigned k = 0; k < MODEL_TABLES && (r->m.t[i].level != level - 1 ||
-			!r->m.t[i].pinned || r->m.t[i].linked); k++)
+		for (unsigned k = 0;
+			k < MODEL_TABLES &&
+			(r->m.t[i].level != level - 1 || !r->m.t[i].pinned || r->m.t[i].linked);
+			k++)
 			i = ROOTS + (i + 1) % (MODEL_TABLES - ROOTS);
 		entry = table_gpa(i);
 	}
@@ -259,7 +268,8 @@ static unsigned fill_ops(struct rig *r, int root, struct sv_paging_op *ops, uint
 	return t ? 512 : 0;
 }
 
-static void do_ops(struct rig *r, int root, const struct sv_paging_op *ops, unsigned n, uint64_t flags)
+static void do_ops(
+	struct rig *r, int root, const struct sv_paging_op *ops, unsigned n, uint64_t flags)
 {
 	uint64_t *at = sv_gmem_ptr(&r->gmem, sv_gpa(OPS_GPA), n * sizeof(ops[0]));
 	struct sv_cpl cpl;
@@ -271,17 +281,20 @@ static void do_ops(struct rig *r, int root, const struct sv_paging_op *ops, unsi
 	if (flags & SV_PAGING_F_FORGET)
 		model_forget(&r->m);
 	if (n == 1 && rnd(r, 2)) {
-		ask(r, SV_PAGING_UPDATE, (uint64_t[5]){table_gpa((unsigned)root), ops[0].where,
-			ops[0].entry, flags, rnd(r, 2)}, &cpl);
+		ask(r, SV_PAGING_UPDATE,
+			(uint64_t[5]){table_gpa((unsigned)root), ops[0].where, ops[0].entry, flags,
+				rnd(r, 2)},
+			&cpl);
 	} else {
 		memcpy(at, ops, n * sizeof(ops[0]));
-		ask(r, SV_PAGING_BATCH, (uint64_t[5]){table_gpa((unsigned)root), OPS_GPA, n, flags}, &cpl);
+		ask(r, SV_PAGING_BATCH, (uint64_t[5]){table_gpa((unsigned)root), OPS_GPA, n, flags},
+			&cpl);
 	}
 	cr_assert(cpl.value[0] == done && (cpl.status == SV_STATUS_OK) == (done == n),
 		"operation %llu: where %#llx entry %#llx: done %llu of %u, the model %u, status %u",
 		(unsigned long long)r->done, (unsigned long long)ops[done < n ? done : 0].where,
-		(unsigned long long)ops[done < n ? done : 0].entry, (unsigned long long)cpl.value[0], n,
-		done, cpl.status);
+		(unsigned long long)ops[done < n ? done : 0].entry,
+		(unsigned long long)cpl.value[0], n, done, cpl.status);
 	if (flags & SV_PAGING_F_EPOCH)
 		cr_assert(cpl.value[1] == r->m.epoch++);
 	r->done += done < n ? done + 1 : n;
@@ -299,7 +312,8 @@ static void table_requests(struct rig *r)
 	case 1:
 		want = model_pin(&r->m, gpa, level);
 		cr_assert((ask(r, SV_PAGING_PIN, (uint64_t[5]){gpa, level}, &cpl) == 0) == want,
-			"pin %#llx at %u: %u", (unsigned long long)gpa, (unsigned)level, cpl.status);
+			"pin %#llx at %u: %u", (unsigned long long)gpa, (unsigned)level,
+			cpl.status);
 		break;
 	case 2:
 		want = gpa >= table_gpa(ROOTS) && model_unpin(&r->m, gpa);
@@ -323,8 +337,10 @@ static void compare(struct rig *r)
 		const struct model_table *t = &r->m.t[i];
 
 		if (t->pinned && (t->linked || i < ROOTS))
-			cr_assert(!memcmp(sv_gmem_ptr(&r->gmem, sv_gpa(table_gpa(i)), 4096), t->e, 4096),
-				"table %u differs after operation %llu", i, (unsigned long long)r->done);
+			cr_assert(!memcmp(sv_gmem_ptr(&r->gmem, sv_gpa(table_gpa(i)), 4096), t->e,
+					  4096),
+				"table %u differs after operation %llu", i,
+				(unsigned long long)r->done);
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t va = any_va(r, 1), a, b;
@@ -361,12 +377,15 @@ static void run(unsigned levels, bool shadowed, uint64_t seed)
 		compare(&r);
 	}
 	sv_paging_stats(r.paging, &s);
-	printf("%u levels%s: %llu operations, %llu done, %llu forgotten in %llu calls, none differs\n",
+	printf("%u levels%s: %llu operations, %llu done, %llu forgotten in %llu calls, none "
+	       "differs\n",
 		levels, shadowed ? ", shadowed" : "", (unsigned long long)r.done,
-		(unsigned long long)r.ok, (unsigned long long)s.forgotten, (unsigned long long)r.forgets);
+		(unsigned long long)r.ok, (unsigned long long)s.forgotten,
+		(unsigned long long)r.forgets);
 	for (uint64_t op = SV_PAGING_MAP; op <= SV_PAGING_MERGE; op++)
 		cr_expect((r.by_op[op] > 0) == (!shadowed || op < SV_PAGING_SPLIT),
-			"operation %u was done %llu times", (unsigned)op, (unsigned long long)r.by_op[op]);
+			"operation %u was done %llu times", (unsigned)op,
+			(unsigned long long)r.by_op[op]);
 	rig_close(&r);
 }
 

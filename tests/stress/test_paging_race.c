@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guest vCPUs that rewrite a request, and the tables themselves, while it is being validated; two others
- * make requests at once. Whatever is decided is decided from one copy: at the end every count is exact.
- * Its own main program: it runs under ThreadSanitizer as well.
+ * Guest vCPUs that rewrite a request, and the tables themselves, while it is being validated; two
+ * others make requests at once. Whatever is decided is decided from one copy: at the end every
+ * count is exact. Its own main program: it runs under ThreadSanitizer as well.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ static uint64_t any_entry(uint64_t r)
 {
 	uint64_t frame = r % 8 == 0 ? POOL + r / 8 % TABLES * PAGE : r / 8 % 64 * PAGE;
 
-	return frame | SV_PTE_PRESENT | (r >> 20 & (SV_PTE_WRITE | SV_PTE_USER)) | (r >> 40 & 1) << 9;
+	return frame | SV_PTE_PRESENT | (r >> 20 & (SV_PTE_WRITE | SV_PTE_USER)) |
+	       (r >> 40 & 1) << 9;
 }
 
 static uint64_t any_where(uint64_t r)
@@ -49,7 +50,8 @@ static uint64_t any_where(uint64_t r)
 
 static void rewrite(uint64_t gpa, uint64_t words, uint64_t *seed)
 {
-	uint64_t *at = sv_gmem_ptr(&gmem, sv_gpa(gpa), words * 8), i = next(seed) % words, r = next(seed);
+	uint64_t *at = sv_gmem_ptr(&gmem, sv_gpa(gpa), words * 8), i = next(seed) % words,
+		 r = next(seed);
 
 	if (r % 16 == 0)
 		i ^= 1;
@@ -118,7 +120,8 @@ static int set_up(void)
 	for (uint64_t level = 4; level >= 1; level--) {
 		bad |= ask(SV_PAGING_PIN, POOL + (4 - level) * PAGE, level, 0);
 		if (level < 4)
-			bad |= ask(SV_PAGING_UPDATE, POOL, SV_PAGING_LINK | SV_PAGING_LEVEL(level + 1),
+			bad |= ask(SV_PAGING_UPDATE, POOL,
+				SV_PAGING_LINK | SV_PAGING_LEVEL(level + 1),
 				POOL + (4 - level) * PAGE);
 	}
 	return bad != 0;

@@ -169,8 +169,9 @@ static void put_child(struct model *m, struct model_table *t, unsigned k, int ch
 {
 	struct model_table *c = &m->t[child];
 
-	set(t, k, (m->pool_gpa + (unsigned)child * PAGE) | SV_PTE_PRESENT | SV_PTE_WRITE |
-		SV_PTE_USER | SV_PTE_ACCESSED);
+	set(t, k,
+		(m->pool_gpa + (unsigned)child * PAGE) | SV_PTE_PRESENT | SV_PTE_WRITE |
+			SV_PTE_USER | SV_PTE_ACCESSED);
 	c->linked = c->used = true;
 	c->home_table = (int)(t - m->t);
 	c->home_index = k;
@@ -193,8 +194,9 @@ static bool split(struct model *m, struct model_table *t, unsigned k, uint64_t e
 	if (child < 0)
 		return false;
 	for (unsigned i = 0; i < 512; i++)
-		set(&m->t[child], i, (old & (t->level == 2 ? ~SV_PTE_LARGE : ~0ull)) +
-			i * size_of(t->level - 1));
+		set(&m->t[child], i,
+			(old & (t->level == 2 ? ~SV_PTE_LARGE : ~0ull)) +
+				i * size_of(t->level - 1));
 	put_child(m, t, k, child);
 	goes(m, old, t->level);
 	return true;
@@ -223,7 +225,8 @@ static bool merge(struct model *m, struct model_table *t, unsigned k)
 	return true;
 }
 
-static bool change_page(struct model *m, struct model_table *t, unsigned k, uint64_t e, bool protect)
+static bool change_page(
+	struct model *m, struct model_table *t, unsigned k, uint64_t e, bool protect)
 {
 	uint64_t old = t->e[k], lost = old & ~e & (SV_PTE_WRITE | SV_PTE_USER);
 

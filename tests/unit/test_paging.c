@@ -72,10 +72,11 @@ static void start(bool shadowed)
 	gmem.region[0] = (struct sv_gmem_region){.gpa = 0, .size = MEMORY, .host = ram, .fd = -1};
 	cr_assert(sv_paging_create(&p, &c, NULL) == 0);
 	for (uint64_t level = 4; level >= 1; level--) {
-		cr_assert(ask(SV_PAGING_PIN, POOL + (4 - level) * PAGE, level, 0, 0) == SV_STATUS_OK);
+		cr_assert(
+			ask(SV_PAGING_PIN, POOL + (4 - level) * PAGE, level, 0, 0) == SV_STATUS_OK);
 		if (level < 4)
 			cr_assert(up(SV_PAGING_LINK | SV_PAGING_LEVEL(level + 1),
-				POOL + (4 - level) * PAGE) == SV_STATUS_OK);
+					  POOL + (4 - level) * PAGE) == SV_STATUS_OK);
 	}
 }
 
@@ -120,8 +121,9 @@ Test(paging, map_protect_remap_unmap, .init = start_nested, .fini = stop)
 
 Test(paging, what_is_no_page_is_refused, .init = start_nested, .fini = stop)
 {
-	static const uint64_t bad[] = {SV_PTE_WRITE, RW | 1ull << 3, RW | 1ull << 4, RW | SV_PTE_LARGE,
-		RW | 1ull << 8, RW | 1ull << 52, RW | 1ull << 59, RW | 1ull << 62};
+	static const uint64_t bad[] = {SV_PTE_WRITE, RW | 1ull << 3, RW | 1ull << 4,
+		RW | SV_PTE_LARGE, RW | 1ull << 8, RW | 1ull << 52, RW | 1ull << 59,
+		RW | 1ull << 62};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_expect(up(AT(MAP, 1), PAGE | bad[i]) == SV_STATUS_INVALID, "%u", i);
@@ -193,7 +195,8 @@ Test(paging, split_and_merge, .init = start_nested, .fini = stop)
 	cr_expect(up(AT(MERGE, 2) | 0x200000, 0) == SV_STATUS_DENIED, "one differs");
 	cr_expect(up(AT(PROTECT, 1) | 0x201000, RW) == SV_STATUS_OK);
 	cr_expect(up(AT(MERGE, 2) | 0x200000, 0) == SV_STATUS_OK);
-	cr_expect(entry_of(L2, 1) == (0x600000 | RW | SV_PTE_LARGE | SV_PTE_ACCESSED | SV_PTE_DIRTY));
+	cr_expect(
+		entry_of(L2, 1) == (0x600000 | RW | SV_PTE_LARGE | SV_PTE_ACCESSED | SV_PTE_DIRTY));
 	cr_expect(up(AT(MERGE, 2), 0) == SV_STATUS_DENIED, "empty");
 	cr_expect(up(AT(UNMAP, 2) | 0x200000, 0) == SV_STATUS_OK);
 }
@@ -211,7 +214,8 @@ Test(paging, the_kernels_frames, .init = start_nested, .fini = stop)
 
 Test(paging, activation, .init = start_nested, .fini = stop)
 {
-	const struct sv_paging_page *page = sv_gmem_ptr(&gmem, sv_gpa(POOL + 32 * PAGE), sizeof(*page));
+	const struct sv_paging_page *page =
+		sv_gmem_ptr(&gmem, sv_gpa(POOL + 32 * PAGE), sizeof(*page));
 
 	cr_expect(page->magic == SV_PAGING_MAGIC);
 	cr_expect(ask(SV_PAGING_ACTIVATE, L3, 0, 0, 0) == SV_STATUS_DENIED);
@@ -231,7 +235,8 @@ Test(paging, a_store_is_the_operation_that_it_means, .init = start_nested, .fini
 	cr_expect(ask(SV_PAGING_STORE, L1 + 4, 0, 0, 0) == SV_STATUS_INVALID);
 	cr_expect(ask(SV_PAGING_STORE, SPARE, PAGE | RW, 0, 0) == SV_STATUS_ABSENT);
 	cr_expect(ask(SV_PAGING_STORE, L2, 0, 0, 0) == SV_STATUS_OK, "unlink");
-	cr_expect(ask(SV_PAGING_STORE, L2 + 8, L1 | 0x27, 0, 0) == SV_STATUS_AGAIN, "link, too early");
+	cr_expect(ask(SV_PAGING_STORE, L2 + 8, L1 | 0x27, 0, 0) == SV_STATUS_AGAIN,
+		"link, too early");
 }
 
 Test(paging, a_batch_ends_at_what_is_refused, .init = start_nested, .fini = stop)
@@ -241,12 +246,14 @@ Test(paging, a_batch_ends_at_what_is_refused, .init = start_nested, .fini = stop
 	ops[0] = (struct sv_paging_op){AT(MAP, 1), PAGE | RW};
 	ops[1] = (struct sv_paging_op){AT(MAP, 1), PAGE | RW};
 	ops[2] = (struct sv_paging_op){AT(MAP, 1) | PAGE, PAGE | RW};
-	cr_expect(ask(SV_PAGING_BATCH, ROOT, 0x10000, 3, 0) == SV_STATUS_EXISTS && cpl.value[0] == 1);
+	cr_expect(
+		ask(SV_PAGING_BATCH, ROOT, 0x10000, 3, 0) == SV_STATUS_EXISTS && cpl.value[0] == 1);
 	cr_expect(entry_of(L1, 1) == 0);
 	cr_expect(ask(SV_PAGING_BATCH, ROOT, 0x10008, 1, 0) == SV_STATUS_INVALID);
 	cr_expect(ask(SV_PAGING_BATCH, ROOT, MEMORY - 16, 2, 0) == SV_STATUS_BAD_ADDRESS);
 	cr_expect(ask(SV_PAGING_BATCH, ROOT, 0x10000, 0, 0) == SV_STATUS_INVALID);
-	cr_expect(ask(SV_PAGING_BATCH, ROOT, 0x10000, SV_PAGING_BATCH_MAX + 1, 0) == SV_STATUS_INVALID);
+	cr_expect(ask(SV_PAGING_BATCH, ROOT, 0x10000, SV_PAGING_BATCH_MAX + 1, 0) ==
+		  SV_STATUS_INVALID);
 }
 
 Test(paging, under_shadow_paging_places_are_for_good, .init = start_shadowed, .fini = stop)
@@ -301,7 +308,8 @@ Test(paging, one_request_has_so_much_to_forget, .init = start_shadowed, .fini = 
 	cr_expect(many(0x10000 + 100 * sizeof(*ops), 100) == SV_STATUS_AGAIN);
 	cr_expect(cpl.value[0] == 64 && forgets == 64);
 	cr_expect(many(0x10000 + 164 * sizeof(*ops), 36) == SV_STATUS_OK && forgets == 100);
-	cr_expect(ask(SV_PAGING_FORGET, 0x20000, 100, 0, 0) == SV_STATUS_AGAIN && cpl.value[0] == 64);
+	cr_expect(
+		ask(SV_PAGING_FORGET, 0x20000, 100, 0, 0) == SV_STATUS_AGAIN && cpl.value[0] == 64);
 }
 
 Test(paging, bad_configurations)

@@ -55,8 +55,7 @@ static int say(const struct sv_control_request *r)
 
 static uint32_t ask(uint16_t opcode, uint64_t a, uint64_t b, uint64_t d, struct sv_cpl *cpl)
 {
-	struct sv_req req = {
-		.service = SV_SERVICE_PAGING, .opcode = opcode, .arg = {a, b, d}};
+	struct sv_req req = {.service = SV_SERVICE_PAGING, .opcode = opcode, .arg = {a, b, d}};
 
 	cr_assert(sv_client_submit(&c.channel, &req, 1) == 1);
 	for (unsigned i = 0; i < 20000; i++)
@@ -78,20 +77,22 @@ Test(paging_node, serves_through_a_channel)
 	cr_assert_eq(client_channel(&c), 0, "%s", c.reply.text);
 	cr_assert_eq(client_simple(&c, SV_CONTROL_START), 0);
 	cr_expect(ask(SV_PAGING_INFO, 0, 0, 0, &cpl) == SV_STATUS_OK && cpl.value[1] == POOL &&
-		cpl.value[0] == 0);
+		  cpl.value[0] == 0);
 	for (uint64_t level = 4; level >= 1; level--) {
 		uint64_t at = POOL + (4 - level) * 4096;
 
 		cr_expect_eq(ask(SV_PAGING_PIN, at, level, 0, &cpl), SV_STATUS_OK);
 		if (level < 4)
-			cr_expect_eq(ask(SV_PAGING_UPDATE, POOL, SV_PAGING_LINK |
-				SV_PAGING_LEVEL(level + 1), at, &cpl), SV_STATUS_OK);
+			cr_expect_eq(ask(SV_PAGING_UPDATE, POOL,
+					     SV_PAGING_LINK | SV_PAGING_LEVEL(level + 1), at, &cpl),
+				SV_STATUS_OK);
 	}
 	cr_expect_eq(ask(SV_PAGING_UPDATE, POOL, SV_PAGING_MAP | SV_PAGING_LEVEL(1), 0x5007, &cpl),
 		SV_STATUS_OK);
 	cr_expect_eq(*(uint64_t *)(void *)(c.mem + POOL + 3 * 4096), 0x5067u);
 	cr_expect_eq(ask(SV_PAGING_UPDATE, POOL, 0x1000 | SV_PAGING_MAP | SV_PAGING_LEVEL(1),
-		WINDOW | 7, &cpl), SV_STATUS_DENIED);
+			     WINDOW | 7, &cpl),
+		SV_STATUS_DENIED);
 	cr_expect_eq(ask(SV_PAGING_ACTIVATE, POOL, 0, 0, &cpl), SV_STATUS_OK);
 	cr_expect_eq(((struct sv_paging_page *)(void *)(c.mem + WINDOW))->root[0], POOL);
 }

@@ -4,8 +4,8 @@
  *
  * Tables lie in a pool that the machine names (struct sv_boot) and that the guest cannot write. A
  * guest changes an entry by asking: the request is validated against types and reference counts of
- * frames, and what is valid is stored. The same requests can be made through an exit (SV_PORT_PAGING)
- * or by storing into the trap window; both are for comparison.
+ * frames, and what is valid is stored. The same requests can be made through an exit
+ * (SV_PORT_PAGING) or by storing into the trap window; both are for comparison.
  */
 #ifndef SIDEVISOR_PAGING_H
 #define SIDEVISOR_PAGING_H
@@ -22,8 +22,8 @@
  *   PIN       arg[0] = frame of the pool, arg[1] = level 1..5: an empty table from now on
  *   UNPIN     arg[0] = table: empty and linked nowhere; a plain frame from now on
  *   ACTIVATE  arg[0] = root, or 0: what this vCPU runs on; it is in sv_paging_page.root[vCPU] then
- *   UPDATE    arg[0] = root, arg[1] = where, arg[2] = entry, arg[3] = SV_PAGING_F_*, arg[4] = count:
- *             so many neighbouring entries of one table (0 and 1: one), frames ascending
+ *   UPDATE    arg[0] = root, arg[1] = where, arg[2] = entry, arg[3] = SV_PAGING_F_*, arg[4] =
+ *             count: so many neighbouring entries of one table (0 and 1: one), frames ascending
  *   BATCH     arg[0] = root, arg[1] = address of struct sv_paging_op[], 16-byte aligned, arg[2] =
  *             how many, at most SV_PAGING_BATCH_MAX, arg[3] = SV_PAGING_F_*
  *   FLUSHED   arg[0] = epoch: every vCPU has flushed its TLB since that epoch was returned
@@ -35,8 +35,8 @@
  *             SV_PAGING_BATCH_MAX, arg[2] = epoch: the host drops its translations to these frames
  *             of 4 KiB; since that epoch was returned every vCPU has answered an interrupt
  *
- * UPDATE, BATCH, FORGET: a request that has too much to forget ends early, with AGAIN: repeat it with
- * the rest. value[0] = how many were done; the first that is refused ends the request, its
+ * UPDATE, BATCH, FORGET: a request that has too much to forget ends early, with AGAIN: repeat it
+ * with the rest. value[0] = how many were done; the first that is refused ends the request, its
  * reason is the status. With SV_PAGING_F_EPOCH value[1] = the epoch that this request closed.
  */
 #define SV_PAGING_INFO 0u
@@ -53,22 +53,23 @@
 #define SV_PAGING_BATCH_MAX 512u
 
 /* INFO */
-#define SV_PAGING_I_SHADOWED (1ull << 0) /* KVM shadows the guest's tables: see SV_PAGING_F_FORGET */
+#define SV_PAGING_I_SHADOWED (1ull << 0) /* KVM shadows the tables: see SV_PAGING_F_FORGET */
 #define SV_PAGING_I_FORGET (1ull << 1)	 /* SV_PAGING_F_FORGET works */
 #define SV_PAGING_I_GIB (1ull << 2)	 /* pages of 1 GiB */
 
 /* Flags of UPDATE and BATCH. */
 /*
- * FORGET: the host drops the translations that were taken away. Enough where no other vCPU can be in the
- * middle of a page fault there; else: EPOCH, every vCPU answers an interrupt, then a FORGET request.
+ * FORGET: the host drops the translations that were taken away. Enough where no other vCPU can be
+ * in the middle of a page fault there; else: EPOCH, every vCPU answers an interrupt, then a FORGET
+ * request.
  */
 #define SV_PAGING_F_FORGET (1ull << 0)
 #define SV_PAGING_F_EPOCH (1ull << 1)  /* close the epoch: the guest flushes, then says FLUSHED */
 
 /*
  * `where`: a linear address, multiple of the page size, with the operation in bits 0..3 and the
- * level in bits 4..6: the level of the table that holds the entry (1: pages of 4 KiB, 2: of 2 MiB or
- * tables of level 1, …). Bits 7..11 are zero.
+ * level in bits 4..6: the level of the table that holds the entry (1: pages of 4 KiB, 2: of 2 MiB
+ * or tables of level 1, …). Bits 7..11 are zero.
  *
  *   MAP      nothing is there -> a page
  *   UNMAP    a page -> nothing
@@ -105,7 +106,8 @@
 
 struct sv_paging_op {
 	uint64_t where;
-	uint64_t entry; /* UNMAP, UNLINK, MERGE: zero. SV_PTE_LARGE exactly in those above level 1 */
+	/* UNMAP, UNLINK, MERGE: zero. SV_PTE_LARGE exactly in those above level 1. */
+	uint64_t entry;
 };
 
 /* First frames of the pool's window: written by the host, read by the guest's kernel. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The application changes its own page tables: what it maps is there, what it unmaps is gone, what is
- * not allowed is refused; then n= updates in batches. via=port makes the same requests by exit, via=trap
- * by stores.
+ * The application changes its own page tables: what it maps is there, what it unmaps is gone, what
+ * is not allowed is refused; then n= updates in batches. via=port makes the same requests by exit,
+ * via=trap by stores.
  */
 #include "apps.h"
 
@@ -27,17 +27,21 @@ static void translations(uint8_t *frames)
 	for (unsigned round = 0; round < 20; round++) {
 		uint64_t va = VA + round % 4 * 0x200000;
 
-		check(lwk_map(va, (uint64_t)frames, PAGES * PAGE, LWK_WRITE) == SV_STATUS_OK, "map");
+		check(lwk_map(va, (uint64_t)frames, PAGES * PAGE, LWK_WRITE) == SV_STATUS_OK,
+			"map");
 		for (unsigned i = 0; i < PAGES; i++)
 			check(lwk_probe_write(va + i * PAGE, (uint8_t)(round + i)) &&
-				frames[i * PAGE] == (uint8_t)(round + i), "write through a mapping");
-		check(lwk_map(va, (uint64_t)frames, PAGE, LWK_READ) == SV_STATUS_EXISTS, "map twice");
+					frames[i * PAGE] == (uint8_t)(round + i),
+				"write through a mapping");
+		check(lwk_map(va, (uint64_t)frames, PAGE, LWK_READ) == SV_STATUS_EXISTS,
+			"map twice");
 		check(lwk_protect(va, PAGES * PAGE, LWK_READ) == SV_STATUS_OK, "protect");
 		check(!lwk_probe_write(va + PAGE, 1) && lwk_probe_read(va + PAGE, &v), "read-only");
 		check(lwk_protect(va, PAGES * PAGE, LWK_WRITE) == SV_STATUS_OK, "unprotect");
 		check(lwk_probe_write(va + PAGE, 77) && frames[PAGE] == 77, "writable again");
 		check(lwk_remap(va, (uint64_t)frames + PAGE, PAGE, LWK_READ) == SV_STATUS_OK &&
-			lwk_probe_read(va, &v) && v == 77, "remap");
+				lwk_probe_read(va, &v) && v == 77,
+			"remap");
 		check(lwk_unmap(va, PAGES * PAGE) == SV_STATUS_OK, "unmap");
 		for (unsigned i = 0; i < PAGES; i++)
 			check(!lwk_probe_read(va + i * PAGE, &v), "gone after unmap");
@@ -48,7 +52,8 @@ static uint32_t update(uint64_t where, uint64_t entry)
 {
 	struct sv_cpl cpl;
 
-	return lwk_paging_call(SV_PAGING_UPDATE, (uint64_t[5]){lwk_paging_root(), where, entry}, &cpl);
+	return lwk_paging_call(
+		SV_PAGING_UPDATE, (uint64_t[5]){lwk_paging_root(), where, entry}, &cpl);
 }
 
 static void refusals(uint8_t *frames)
@@ -60,7 +65,8 @@ static void refusals(uint8_t *frames)
 	check(lwk_unmap(VA, PAGE) == SV_STATUS_OK, "unmap");
 	check(update(at | SV_PAGING_MAP, root | rw) == SV_STATUS_DENIED, "a table mapped writable");
 	check(update(at | SV_PAGING_MAP, 0x200000 | rw) == SV_STATUS_DENIED, "the kernel's memory");
-	check(update(at | SV_PAGING_MAP, 0x7000000000ull | rw) == SV_STATUS_BAD_ADDRESS, "no memory");
+	check(update(at | SV_PAGING_MAP, 0x7000000000ull | rw) == SV_STATUS_BAD_ADDRESS,
+		"no memory");
 	check(update(at | SV_PAGING_MAP, (uint64_t)frames | rw | 1ull << 58) == SV_STATUS_INVALID,
 		"a reserved bit");
 	check(update((at ^ 1ull << 60) | SV_PAGING_MAP, (uint64_t)frames | rw) == SV_STATUS_INVALID,
@@ -69,7 +75,9 @@ static void refusals(uint8_t *frames)
 		"a store into a table");
 }
 
-/* From CPL 0, past the guest's own page tables: under shadow paging the memory itself is read-only. */
+/*
+ * From CPL 0, past the guest's own page tables: under shadow paging the memory itself is read-only.
+ */
 static void kernel_stores(void)
 {
 	volatile uint64_t *entry = (volatile uint64_t *)lwk_paging_root() + 200;
@@ -119,7 +127,8 @@ static void reader(void *arg)
 		if (!lwk_probe_read(VA, &v))
 			race.faults++;
 		else
-			__atomic_add_fetch(v == 1 ? &race.seen_old : &race.seen_new, 1, __ATOMIC_RELAXED);
+			__atomic_add_fetch(
+				v == 1 ? &race.seen_old : &race.seen_new, 1, __ATOMIC_RELAXED);
 		lwk_relax(&turns);
 	}
 }
@@ -136,7 +145,8 @@ static void other_vcpu(uint8_t *frames)
 
 		*(volatile uint8_t *)frames = 1;
 		check(lwk_map(VA, (uint64_t)frames, PAGE, LWK_READ) == SV_STATUS_OK, "map");
-		while (__atomic_load_n(&race.seen_old, __ATOMIC_RELAXED) == old && lwk_tsc() < until)
+		while (__atomic_load_n(&race.seen_old, __ATOMIC_RELAXED) == old &&
+			lwk_tsc() < until)
 			lwk_relax(&turns);
 		check(lwk_unmap(VA, PAGE) == SV_STATUS_OK, "unmap");
 		*(volatile uint8_t *)frames = 2; /* the frame is used for something else */
@@ -160,9 +170,12 @@ static void churn(uint64_t n, unsigned batch, uint8_t *frames)
 	for (bool map = true; left; map = !map) {
 		for (unsigned i = 0; i < batch; i++)
 			ops[i] = (struct sv_paging_op){
-				.where = (VA + i * PAGE) | 1u << 4 | (map ? SV_PAGING_MAP : SV_PAGING_UNMAP),
-				.entry = map ? ((uint64_t)frames + i % PAGES * PAGE) | LWK_WRITE | 1 : 0};
-		check(lwk_paging_batch(ops, batch, !map, &done) == SV_STATUS_OK && done == batch, "batch");
+				.where = (VA + i * PAGE) | 1u << 4 |
+					 (map ? SV_PAGING_MAP : SV_PAGING_UNMAP),
+				.entry = map ? ((uint64_t)frames + i % PAGES * PAGE) | LWK_WRITE | 1
+					     : 0};
+		check(lwk_paging_batch(ops, batch, !map, &done) == SV_STATUS_OK && done == batch,
+			"batch");
 		left -= left < batch ? left : batch;
 		if (errors)
 			break;
@@ -176,7 +189,7 @@ int app_paging(void)
 {
 	const char *why = lwk_paging_start(lwk_arg_is("via", "port")   ? LWK_VIA_PORT
 					   : lwk_arg_is("via", "trap") ? LWK_VIA_TRAP
-									  : LWK_VIA_RING);
+								       : LWK_VIA_RING);
 	uint64_t batch = lwk_arg_u64("batch", 64);
 	uint8_t *frames;
 

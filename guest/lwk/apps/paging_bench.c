@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The guest's half of `sidevisor bench paging`: rounds of every item, one after the other, so that
- * drift hits all alike. The exits' tables are their own instance's, in the other half of the window, and
- * valid but not active: what an exit costs does not depend on it.
+ * drift hits all alike. The exits' tables are their own instance's, in the other half of the
+ * window, and valid but not active: what an exit costs does not depend on it.
  */
 #include "apps.h"
 
@@ -39,14 +39,15 @@ static uint32_t update(enum lwk_paging_via via, uint64_t root, uint64_t where, u
 {
 	struct sv_cpl cpl;
 
-	return lwk_paging_call_via(via, SV_PAGING_UPDATE,
-		(uint64_t[5]){root, where, entry, flags, count}, &cpl);
+	return lwk_paging_call_via(
+		via, SV_PAGING_UPDATE, (uint64_t[5]){root, where, entry, flags, count}, &cpl);
 }
 
 /* Take away without a word to anybody: nobody used it. */
 static void clear(unsigned n)
 {
-	check(update(LWK_VIA_RING, lwk_paging_root(), VA | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1), 0, 0, n));
+	check(update(LWK_VIA_RING, lwk_paging_root(), VA | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1), 0,
+		0, n));
 }
 
 static uint64_t page(unsigned i)
@@ -125,8 +126,8 @@ static void ring_stream(void)
 	}
 	sample(LWK_PB_STREAM_64, lwk_tsc() - t);
 	for (unsigned i = 0; i < STREAMS * 64 / 512; i++)
-		check(update(LWK_VIA_RING, lwk_paging_root(), (VA + i * 512 * PAGE) | SV_PAGING_UNMAP |
-			SV_PAGING_LEVEL(1), 0, 0, 512));
+		check(update(LWK_VIA_RING, lwk_paging_root(),
+			(VA + i * 512 * PAGE) | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1), 0, 0, 512));
 }
 
 static void settle(enum lwk_paging_item item, unsigned n)
@@ -241,11 +242,13 @@ static void build_exit_tables(void)
 	check(lwk_paging_call_via(LWK_VIA_PORT, SV_PAGING_INFO, (uint64_t[5]){0}, &cpl));
 	exit_root = at = cpl.value[1];
 	for (uint64_t level = 4; level >= 1; level--, at += PAGE) {
-		check(lwk_paging_call_via(LWK_VIA_PORT, SV_PAGING_PIN, (uint64_t[5]){at, level}, &cpl));
+		check(lwk_paging_call_via(
+			LWK_VIA_PORT, SV_PAGING_PIN, (uint64_t[5]){at, level}, &cpl));
 		if (level < 4)
 			check(update(LWK_VIA_PORT, exit_root,
 				(VA & ~((1ull << (12 + 9 * level)) - 1)) | SV_PAGING_LINK |
-					SV_PAGING_LEVEL(level + 1), at, 0, 0));
+					SV_PAGING_LEVEL(level + 1),
+				at, 0, 0));
 		exit_leaf = at;
 	}
 }
@@ -265,9 +268,10 @@ static bool prepare(unsigned rounds, unsigned count, unsigned slow)
 	for (unsigned i = 0; i < 512; i++) {
 		unmap_ops[i].where = (VA + i * PAGE) | SV_PAGING_UNMAP | SV_PAGING_LEVEL(1);
 		for (unsigned k = 0; k < STREAMS; k++)
-			map_ops[k][i] = (struct sv_paging_op){.where = (VA + (k * 64 + i) * PAGE) |
-					SV_PAGING_MAP | SV_PAGING_LEVEL(1),
-				.entry = page(i)};
+			map_ops[k][i] =
+				(struct sv_paging_op){.where = (VA + (k * 64 + i) * PAGE) |
+							       SV_PAGING_MAP | SV_PAGING_LEVEL(1),
+					.entry = page(i)};
 	}
 	check(lwk_paging_tables(VA, STREAMS * 64 * PAGE + 512 * PAGE));
 	build_exit_tables();

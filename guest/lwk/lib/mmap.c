@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mmap and brk over the paging service. Frames come from lwk_alloc() and are kept in a list when they
- * are given back; addresses are used once.
+ * mmap and brk over the paging service. Frames come from lwk_alloc() and are kept in a list when
+ * they are given back; addresses are used once.
  */
 #include "paging.h"
 

@@ -3,7 +3,7 @@
 #include "paging.h"
 
 #define PAGE 4096ull
-#define FRAME(e) ((e) & SV_PTE_FRAME)
+#define FRAME(e) ((e)&SV_PTE_FRAME)
 #define FLUSH_CALL 0x33 /* FLUSH_CALL_VECTOR of kernel/kernel.h */
 
 struct paging_state paging_state;
@@ -20,8 +20,7 @@ static uint32_t call_by_port(uint16_t opcode, const uint64_t arg[5], struct sv_c
 {
 	struct sv_paging_call *c = &port_calls[lwk_vcpu()];
 
-	c->req = (struct sv_req){
-		.service = SV_SERVICE_PAGING, .opcode = opcode, .tag = lwk_vcpu()};
+	c->req = (struct sv_req){.service = SV_SERVICE_PAGING, .opcode = opcode, .tag = lwk_vcpu()};
 	for (unsigned i = 0; i < 5; i++)
 		c->req.arg[i] = arg[i];
 	lwk_out32(SV_PORT_PAGING, (uint32_t)((uint64_t)c / SV_CACHE_LINE));
@@ -30,8 +29,8 @@ static uint32_t call_by_port(uint16_t opcode, const uint64_t arg[5], struct sv_c
 	return cpl->status;
 }
 
-uint32_t lwk_paging_call_via(enum lwk_paging_via via, uint16_t opcode, const uint64_t arg[5],
-	struct sv_cpl *cpl)
+uint32_t lwk_paging_call_via(
+	enum lwk_paging_via via, uint16_t opcode, const uint64_t arg[5], struct sv_cpl *cpl)
 {
 	return via != LWK_VIA_RING ? call_by_port(opcode, arg, cpl)
 				   : lwk_call(SV_SERVICE_PAGING, opcode, arg, cpl);
@@ -55,8 +54,9 @@ uint64_t lwk_paging_root(void)
 /* --- who still uses what was taken away ------------------------------------------------------ */
 
 /*
- * Where KVM shadows the tables it forgets on request. With one vCPU at once; with several one of them may be
- * in KVM's page fault, which has read the table already: then all answer an interrupt first.
+ * Where KVM shadows the tables it forgets on request. With one vCPU at once; with several one of
+ * them may be in KVM's page fault, which has read the table already: then all answer an interrupt
+ * first.
  */
 static uint64_t settling(bool settle)
 {
@@ -103,8 +103,8 @@ static void forget_noted(void)
 }
 
 /*
- * All vCPUs flush. INT causes no exit where the processor walks the tables; elsewhere it may not work, and a
- * kernel call is an exception.
+ * All vCPUs flush. INT causes no exit where the processor walks the tables; elsewhere it may not
+ * work, and a kernel call is an exception.
  */
 void paging_flush(uint64_t va, uint64_t pages)
 {
@@ -123,8 +123,8 @@ void paging_flush(uint64_t va, uint64_t pages)
 }
 
 /*
- * After requests that took @done pages away. No frame that was a page becomes a table here (tables come from
- * the pool alone), so that the service need not hear of flushes: no epochs.
+ * After requests that took @done pages away. No frame that was a page becomes a table here (tables
+ * come from the pool alone), so that the service need not hear of flushes: no epochs.
  */
 static void settled(bool settle, uint64_t done, uint64_t va, uint64_t pages)
 {
@@ -146,7 +146,8 @@ static uint32_t store(uint64_t va, uint64_t entry)
 	if (level != 1)
 		return SV_STATUS_ABSENT;
 	*(volatile uint64_t *)((uint64_t)at + (lwk_boot.trap_gpa - lwk_boot.tables_gpa)) = entry;
-	return (*(volatile uint64_t *)at & ~set) == (entry & ~set) ? SV_STATUS_OK : SV_STATUS_DENIED;
+	return (*(volatile uint64_t *)at & ~set) == (entry & ~set) ? SV_STATUS_OK
+								   : SV_STATUS_DENIED;
 }
 
 static uint32_t store_op(uint64_t where, uint64_t entry)
@@ -188,8 +189,10 @@ uint32_t lwk_paging_batch(const struct sv_paging_op *ops, unsigned n, bool settl
 		note(settle, ops[i].where & ~0xfffull, 1);
 	*done = 0;
 	do {
-		lwk_paging_call(SV_PAGING_BATCH, (uint64_t[5]){paging_state.root,
-			(uint64_t)&ops[*done], n - *done, settling(settle)}, &cpl);
+		lwk_paging_call(SV_PAGING_BATCH,
+			(uint64_t[5]){paging_state.root, (uint64_t)&ops[*done], n - *done,
+				settling(settle)},
+			&cpl);
 		*done += cpl.value[0];
 	} while (cpl.status == SV_STATUS_AGAIN && cpl.value[0]);
 	settled(settle, *done, ops[0].where & ~0xfffull, n == 1 ? 1 : 0);
@@ -227,8 +230,10 @@ static uint32_t make_table(uint64_t va, unsigned level)
 	paging_state.next_table += PAGE;
 	return lwk_paging_call(SV_PAGING_UPDATE,
 		(uint64_t[5]){paging_state.root,
-			(va & ~((1ull << (3 + 9 * level)) - 1)) | SV_PAGING_LINK | SV_PAGING_LEVEL(level),
-			frame}, &cpl);
+			(va & ~((1ull << (3 + 9 * level)) - 1)) | SV_PAGING_LINK |
+				SV_PAGING_LEVEL(level),
+			frame},
+		&cpl);
 }
 
 /* Every table down to @level for one address. */
@@ -252,7 +257,8 @@ uint32_t lwk_paging_tables(uint64_t va, uint64_t bytes)
 {
 	uint32_t status = SV_STATUS_OK;
 
-	for (uint64_t at = va & ~0x1fffffull; at < va + bytes && status == SV_STATUS_OK; at += 0x200000)
+	for (uint64_t at = va & ~0x1fffffull; at < va + bytes && status == SV_STATUS_OK;
+		at += 0x200000)
 		status = paging_make_tables(at, 1);
 	return status;
 }
@@ -273,8 +279,8 @@ static uint32_t range_by_stores(uint64_t va, uint64_t entry, uint64_t n, uint64_
 	uint32_t status = SV_STATUS_OK;
 
 	for (uint64_t i = 0; i < n && status == SV_STATUS_OK; i++)
-		status = stores(&(struct sv_paging_op){(va + i * PAGE) | op, entry + i * step}, 1, settle,
-			&done);
+		status = stores(&(struct sv_paging_op){(va + i * PAGE) | op, entry + i * step}, 1,
+			settle, &done);
 	return status;
 }
 
@@ -292,8 +298,10 @@ static uint32_t range(uint64_t va, uint64_t entry, uint64_t bytes, uint64_t op, 
 
 		n = n < bytes / PAGE ? n : bytes / PAGE;
 		note(settle, va, (unsigned)n);
-		lwk_paging_call(SV_PAGING_UPDATE, (uint64_t[5]){paging_state.root,
-			va | op | SV_PAGING_LEVEL(1), entry, settling(settle), n}, &cpl);
+		lwk_paging_call(SV_PAGING_UPDATE,
+			(uint64_t[5]){paging_state.root, va | op | SV_PAGING_LEVEL(1), entry,
+				settling(settle), n},
+			&cpl);
 		settled(settle, cpl.value[0], va, n);
 		status = cpl.status;
 		if (status == SV_STATUS_AGAIN && cpl.value[0]) {
@@ -317,8 +325,9 @@ uint32_t lwk_map(uint64_t va, uint64_t frame, uint64_t bytes, uint64_t prot)
 {
 	uint32_t status = is_ours(va, bytes) ? lwk_paging_tables(va, bytes) : SV_STATUS_INVALID;
 
-	return status != SV_STATUS_OK ? status
-				      : range(va, frame | prot | SV_PTE_PRESENT, bytes, SV_PAGING_MAP, false);
+	return status != SV_STATUS_OK
+		       ? status
+		       : range(va, frame | prot | SV_PTE_PRESENT, bytes, SV_PAGING_MAP, false);
 }
 
 uint32_t lwk_unmap(uint64_t va, uint64_t bytes)

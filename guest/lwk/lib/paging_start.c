@@ -18,7 +18,8 @@ static uint32_t map_page(uint64_t at, unsigned level, uint64_t flags)
 		return status;
 	return lwk_paging_call(SV_PAGING_UPDATE,
 		(uint64_t[5]){paging_state.root, at | SV_PAGING_MAP | SV_PAGING_LEVEL(level),
-			at | flags | large | SV_PTE_PRESENT}, &cpl);
+			at | flags | large | SV_PTE_PRESENT},
+		&cpl);
 }
 
 /* The lowest page of every stack is not there. */
@@ -45,7 +46,8 @@ static uint32_t map_same(uint64_t from, uint64_t to, uint64_t flags)
 			from += GIB;
 		} else if (has_guards(from)) {
 			for (uint64_t i = 0; i < PAGE_2M && status == SV_STATUS_OK; i += PAGE)
-				status = is_guard(from + i) ? SV_STATUS_OK : map_page(from + i, 1, flags);
+				status = is_guard(from + i) ? SV_STATUS_OK
+							    : map_page(from + i, 1, flags);
 			from += PAGE_2M;
 		} else {
 			status = map_page(from, 2, flags);
@@ -109,8 +111,8 @@ static const char *try_host(void)
 		return "no memory";
 	*a = 'a';
 	*b = 'b';
-	if (lwk_map(va, (uint64_t)a, PAGE, LWK_READ) != SV_STATUS_OK || !lwk_probe_read(va, &seen) ||
-		seen != 'a')
+	if (lwk_map(va, (uint64_t)a, PAGE, LWK_READ) != SV_STATUS_OK ||
+		!lwk_probe_read(va, &seen) || seen != 'a')
 		return "a page that was mapped is not there";
 	lwk_paging_call(SV_PAGING_UPDATE,
 		(uint64_t[5]){root, where | SV_PAGING_REMAP, (uint64_t)b | flags}, &cpl);
@@ -144,7 +146,8 @@ const char *lwk_paging_start(enum lwk_paging_via via)
 	paging_state.next_table = cpl.value[1] + PAGE;
 	paging_state.pool_end = cpl.value[1] + cpl.value[2];
 	paging_state.shadowed = paging_state.info & SV_PAGING_I_SHADOWED;
-	if (lwk_paging_call(SV_PAGING_PIN, (uint64_t[5]){paging_state.root, 4}, &cpl) != SV_STATUS_OK)
+	if (lwk_paging_call(SV_PAGING_PIN, (uint64_t[5]){paging_state.root, 4}, &cpl) !=
+		SV_STATUS_OK)
 		return "the root is refused";
 	if (map_machine() != SV_STATUS_OK)
 		return "the machine's memory cannot be mapped";
