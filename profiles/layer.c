@@ -40,7 +40,8 @@ static int load_typed(struct layer *l, const char *text, size_t bytes, struct sv
 	if (e == CYAML_ERR_OOM)
 		return report_at(r, ENOMEM, l->file, 0, 0, "out of memory");
 	if (e != CYAML_OK || !l->data)
-		return report_at(r, EINVAL, l->file, 0, 0, "%s; %s", cyaml_strerror(e), said.text);
+		return report_at(r, EINVAL, l->file, 0, 0, "not what the schema has: %s; %s",
+			cyaml_strerror(e), said.text);
 	return 0;
 }
 

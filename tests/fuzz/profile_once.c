@@ -66,7 +66,7 @@ int profile_once(const uint8_t *data, size_t size, int want)
 	CHECK(said == r.problems);
 	CHECK((rc == 0) == (r.problems == 0) && (rc == 0) == (p != NULL));
 	/* libcyaml never knows better than the check before it. */
-	CHECK(!strstr(r.first.text, "Load: "));
+	CHECK(strncmp(r.first.text, "fuzz.yaml: not what the schema", 30));
 	if (p)
 		check_values(p);
 	sv_profile_free(p);
