@@ -8,6 +8,7 @@
 #include <placement/nearest.h>
 
 #include "guest_topology.h"
+#include "plan_measure.h"
 
 static int check_cpu(const char *option, int cpu, struct sv_error *err)
 {
@@ -133,6 +134,7 @@ static int plan_here(struct run_options *o, struct sv_error *err)
 
 	if (rc < 0)
 		return rc;
+	rc = plan_use_measured(m, NULL, err);
 	snprintf(guest.name, sizeof(guest.name), "%s", o->name);
 	if (o->smt_sibling && m->smt)
 		policy.kind = req.policy.kind = SV_PLAN_SMT_SIBLING;
@@ -180,6 +182,7 @@ int place_sidecores(int count, int *cpu, unsigned most, int *control_cpu, struct
 
 	if (rc < 0)
 		return rc;
+	plan_use_measured(m, NULL, err);
 	/* Guests are not known yet: all the machine may be theirs. */
 	if (count != 1)
 		guest.vcpus = m->cores;

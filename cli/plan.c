@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "plan_guests.h"
+#include "plan_measure.h"
 
 static int open_machine(const struct plan_options *o, struct sv_machine **m, struct sv_error *err)
 {
@@ -137,6 +138,9 @@ int cli_plan(int argc, char **argv)
 	if (status < 0) {
 		status = EXIT_DONE;
 		rc = open_machine(&o, &m, &err);
+		if (rc == 0)
+			rc = o.measure ? plan_measure(m, o.latencies, o.all_pairs, &err)
+				       : plan_use_measured(m, o.latencies, &err);
 		if (rc < 0) {
 			/* A bad topology is a bad file, not a wrong use. */
 			status = cli_fail(&err, rc == -EINVAL ? -EIO : rc);

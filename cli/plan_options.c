@@ -40,6 +40,11 @@ static const char help[] =
 	"                            cores for the operating system: how many, or a list of CPUs with a\n"
 	"                            comma or a hyphen in it, such as 0-1 or 5, (default auto)\n"
 	"      --exclude LIST        CPUs that are not to be used\n"
+	"      --measure             measure latencies between the cores of this machine first: all pairs\n"
+	"                            where there are few, else a sample; kept, and used by later plans\n"
+	"      --all-pairs           with --measure: every pair of cores\n"
+	"      --latencies FILE|none where they are kept (default: /var/lib/sidevisor/latencies.json,\n"
+	"                            or below ~/.cache), or plan by the model of docs/placement.md\n"
 	"      --svg FILE            draw the machine as well\n"
 	"      --export kernel|cgroup|systemd|slurm|libvirt\n"
 	"                            print the plan as the configuration of another tool\n"
@@ -51,7 +56,7 @@ static const char help[] =
 
 enum {
 	OPT_GUESTS = 256, OPT_VCPUS, OPT_NODE, OPT_SIDECORES, OPT_PER, OPT_POLICY, OPT_NEAR, OPT_HOUSE,
-	OPT_EXCLUDE, OPT_SVG, OPT_EXPORT,
+	OPT_EXCLUDE, OPT_SVG, OPT_EXPORT, OPT_MEASURE, OPT_ALL, OPT_LATENCIES,
 };
 
 static const struct option options[] = {
@@ -66,6 +71,9 @@ static const struct option options[] = {
 	{"near", required_argument, NULL, OPT_NEAR},
 	{"housekeeping", required_argument, NULL, OPT_HOUSE},
 	{"exclude", required_argument, NULL, OPT_EXCLUDE},
+	{"measure", no_argument, NULL, OPT_MEASURE},
+	{"all-pairs", no_argument, NULL, OPT_ALL},
+	{"latencies", required_argument, NULL, OPT_LATENCIES},
 	{"svg", required_argument, NULL, OPT_SVG},
 	{"export", required_argument, NULL, OPT_EXPORT},
 	{"json", no_argument, NULL, 'j'},
@@ -223,6 +231,15 @@ static int take(struct plan_options *o, struct plan_alike *alike, int c, struct 
 	case OPT_EXCLUDE:
 		rc = parse_list(o, "--exclude", optarg, &o->policy.exclude_cpu, &o->policy.exclude_cpus, err);
 		break;
+	case OPT_MEASURE:
+		o->measure = true;
+		break;
+	case OPT_ALL:
+		o->all_pairs = true;
+		break;
+	case OPT_LATENCIES:
+		o->latencies = optarg;
+		break;
 	case OPT_SVG:
 		o->svg = optarg;
 		break;
@@ -283,6 +300,12 @@ int plan_options_parse(struct plan_options *o, int argc, char **argv)
 	}
 	if (o->json && o->export != SV_EXPORTS)
 		return cli_usage_error("plan", "--json and --export both print the plan: choose one");
+	if (o->measure && o->topology)
+		return cli_usage_error("plan", "--measure is for this machine: leave --topology out");
+	if (o->all_pairs && !o->measure)
+		return cli_usage_error("plan", "--all-pairs needs --measure");
+	if (o->measure && o->latencies && !strcmp(o->latencies, "none"))
+		return cli_usage_error("plan", "--measure keeps what it measures: --latencies none does not");
 	rc = parse_operands(o, &alike, argc - optind, argv + optind, &err);
 	return rc < 0 ? cli_fail(&err, rc) : -1;
 }

@@ -18,6 +18,8 @@ struct plan_options {
 	const char *svg;		    /* a file; NULL: none */
 	enum sv_export export;		    /* SV_EXPORTS: none */
 	bool json;
+	bool measure, all_pairs; /* latencies between cores, now */
+	const char *latencies;	 /* a file of them, or "none"; NULL: the usual place */
 
 	/* Owned: */
 	int *list[3]; /* housekeeping, exclude, as given in options */

@@ -8,6 +8,7 @@ endfunction()
 sv_sidecore_test(services unit/test_services.c unit)
 
 sv_test(placement topology/test_placement.c LIBS sv_placement PkgConfig::HWLOC LABELS topology)
+sv_test(latencies topology/test_latencies.c LIBS sv_placement sv_bench PkgConfig::HWLOC LABELS topology)
 
 # A whole node in a process of its own, and clients of every kind.
 add_library(test_node_by_hand STATIC unit/node_by_hand.c)
