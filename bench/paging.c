@@ -20,33 +20,28 @@
 #include <vmm/vmm.h>
 
 #include "paging_host.h"
+#include "paging_report.h"
 
 static const char help[] =
-	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU] "
-	"[--sidecore CPU]\n"
-	"                              [--json]\n"
+	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU]\n"
+	"                              [--sidecore CPU] [--report DIR] [--json]\n"
 	"\n"
-	"In one VM on one pair of cores, going round all methods so that drift hits all alike: "
-	"page-table\n"
-	"updates by request through the ring (one at a time; 8, 64 and 512 in a request; a stream "
-	"of\n"
-	"requests), by an exit through a port, and by a store into read-only memory. The same "
-	"validation\n"
-	"serves all. Then, without a guest, validated updates against plain stores into the same "
-	"tables.\n"
+	"In one VM on one pair of cores, going round all methods so that drift hits all alike:\n"
+	"page-table updates by request through the ring (one at a time; 8, 64 and 512 in a request;\n"
+	"a stream of requests), by an exit through a port, and by a store into read-only memory. The\n"
+	"same validation serves all. Then, without a guest, validated updates against plain stores\n"
+	"into the same tables.\n"
 	"\n"
-	"  --rounds N   rounds (default 20)\n"
-	"  --count N    requests of one update per round; an eighth of that of each batch (default "
-	"1000)\n"
-	"  --exits N    exits and settled unmaps of each kind per round (default 40)\n"
+	"  --rounds N    rounds (default 20)\n"
+	"  --count N     requests of one update per round, an eighth of that of each batch\n"
+	"                (default 1000)\n"
+	"  --exits N     exits and settled unmaps of each kind per round (default 40)\n"
+	"  --report DIR  leaves paging.json and paging.svg there\n"
 	"\n"
-	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max), "
-	"updates_per_s (from\n"
-	"the mean), exits (to the VM process) per update or null; map_over_ring: one map against "
-	"an empty\n"
-	"request; ring_over_exit: against the better exit; settle_over_exit: an unmap that nobody "
-	"may use\n"
-	"afterwards, against the better exit for one that nobody used.\n";
+	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max),\n"
+	"updates_per_s (from the mean), exits (to the VM process, per update); map_over_ring: one\n"
+	"map against an empty request; ring_over_exit: against the better exit; settle_over_exit: an\n"
+	"unmap that nobody may use afterwards, against that of a page that nobody used, by exit.\n";
 
 struct item {
 	const char *key, *what;
@@ -191,7 +186,8 @@ static json_t *method_json(unsigned i)
 		s->max, "updates_per_s", per_second(s), "exits", s->exits);
 }
 
-static void print_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
+/* Return: a text that the caller frees. */
+static char *make_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
 {
 	const struct summary *of = run.of;
 	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:{s:i, s:i}}", "bench", "paging", "substrate",
@@ -216,9 +212,28 @@ static void print_json(const struct sv_bench_vm *vm, const struct bench_paging_h
 			"plain_books_ns", h->books_ns, "ratio_books",
 			ratio(h->validated_ns, h->books_ns)));
 	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	puts(text);
-	free(text);
 	json_decref(o);
+	return text;
+}
+
+static int write_report(const char *dir, const char *json)
+{
+	struct bench_bar bar[LWK_PB_ITEMS];
+	struct sv_error err = {""};
+	char title[128];
+	int rc;
+
+	for (unsigned i = 0; i < LWK_PB_ITEMS; i++)
+		bar[i] = (struct bench_bar){.what = items[i].what,
+			.p50 = run.of[i].p50,
+			.p99 = run.of[i].p99,
+			.exit = i >= LWK_PB_PORT_MAP};
+	snprintf(title, sizeof(title), "page-table updates on %s%s: p50 (bar) to p99, ns per update",
+		sv_vmm_substrate(), sv_vmm_emulated() ? " (emulated)" : "");
+	rc = bench_paging_report(dir, json, title, bar, LWK_PB_ITEMS, &err);
+	if (rc < 0)
+		fprintf(stderr, "sidevisor bench paging: %s\n", err.text);
+	return rc < 0;
 }
 
 static void print_text(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
@@ -252,7 +267,7 @@ static void print_text(const struct sv_bench_vm *vm, const struct bench_paging_h
 
 struct options {
 	unsigned rounds, count, exits;
-	const char *cpus, *sidecore;
+	const char *cpus, *sidecore, *report;
 	bool json;
 };
 
@@ -261,13 +276,13 @@ static int parse(struct options *o, int argc, char **argv)
 	static const struct option options[] = {{"rounds", required_argument, NULL, 'r'},
 		{"count", required_argument, NULL, 'n'}, {"exits", required_argument, NULL, 'e'},
 		{"cpus", required_argument, NULL, 'c'}, {"sidecore", required_argument, NULL, 's'},
-		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
+		{"report", required_argument, NULL, 'R'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	int c;
 
 	*o = (struct options){.rounds = 20, .count = 1000, .exits = 40};
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "r:n:e:c:s:jh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "r:n:e:c:s:R:jh", options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return 0;
@@ -284,6 +299,8 @@ static int parse(struct options *o, int argc, char **argv)
 			o->cpus = optarg;
 		else if (c == 's')
 			o->sidecore = optarg;
+		else if (c == 'R')
+			o->report = optarg;
 		else
 			o->json = true;
 	}
@@ -325,15 +342,15 @@ int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
 	struct bench_paging_host host;
 	struct options o;
 	int rc = parse(&o, argc, argv);
+	char *json;
 
 	if (rc >= 0)
 		return rc;
 	rc = run_guest(&o, vm);
 	if (rc != 0 || !run.done || run.error) {
 		fprintf(stderr,
-			"sidevisor bench paging: the measurement did not come to its end (service "
-			"status "
-			"%llu)\n",
+			"sidevisor bench paging: the measurement did not come to its end "
+			"(service status %llu)\n",
 			(unsigned long long)run.error);
 		return rc ? rc : 1;
 	}
@@ -342,9 +359,12 @@ int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
 			stderr);
 		return 1;
 	}
+	json = make_json(vm, &host);
 	if (o.json)
-		print_json(vm, &host);
+		puts(json);
 	else
 		print_text(vm, &host);
-	return 0;
+	rc = o.report ? write_report(o.report, json) : 0;
+	free(json);
+	return rc;
 }

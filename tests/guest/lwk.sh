@@ -188,11 +188,13 @@ bench() {
 # Every method is measured, the ring without an exit, the others with one per update.
 paging_bench() {
 	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench paging --rounds 2 --count 64 --exits 3 --json \
-		>"$dir/out" 2>&1 || failed=1
+		--report "$dir/report" >"$dir/out" 2>&1 || failed=1
 	for key in substrate tables ring_empty ring_map ring_batch_8 ring_batch_64 ring_batch_512 \
 		ring_stream_64 ring_settle port_map trap_map map_over_ring ring_over_exit in_process; do
 		grep -q "\"$key\":" "$dir/out" || failed=1
 	done
+	cmp -s "$dir/out" "$dir/report/paging.json" || failed=1
+	grep -q '</svg>' "$dir/report/paging.svg" || failed=1
 	grep -A 8 '"ring_map": {' "$dir/out" | grep -q '"exits": 0.0' || failed=1
 	grep -A 8 '"ring_settle": {' "$dir/out" | grep -q '"exits": 0.0' || failed=1
 	grep -A 8 '"port_map": {' "$dir/out" | grep -q '"exits": 1.0' || failed=1
