@@ -29,11 +29,12 @@ struct lists {
 static void put_kernel(FILE *f, const struct lists *l)
 {
 	fprintf(f,
-		"# Append this to the kernel command line. isolcpus' domain takes the CPUs out of the\n"
-		"# scheduler's balancing until the next boot; the kernel's documentation prefers cpusets for\n"
-		"# that: with a partition (--export cgroup, or what `sidevisor run` makes) leave `domain,` out.\n"
-		"# nohz_full needs CONFIG_NO_HZ_FULL and is ignored without it.\n"
-		"isolcpus=managed_irq,domain,%s nohz_full=%s rcu_nocbs=%s irqaffinity=%s\n",
+		"# Append this to the kernel command line. It keeps interrupts, the tick and RCU off these CPUs.\n"
+		"# Keeping the scheduler off them is left to a cpuset partition: `sidevisor run` makes one, or\n"
+		"# --export cgroup. Where there is no cgroup v2, write isolcpus=managed_irq,domain,... instead;\n"
+		"# a kernel started like that refuses a partition of these CPUs.\n"
+		"# nohz_full needs CONFIG_NO_HZ_FULL; the CPU that boots is left out of it by the kernel.\n"
+		"isolcpus=managed_irq,%s nohz_full=%s rcu_nocbs=%s irqaffinity=%s\n",
 		l->isolated, l->isolated, l->isolated, l->rest);
 }
 
@@ -43,8 +44,8 @@ static void put_cgroup(FILE *f, const struct lists *l)
 	fprintf(f,
 		"#!/bin/sh\n"
 		"# As root: a cpuset partition whose CPUs the scheduler leaves alone (cgroup v2, Linux 6.1 or\n"
-		"# later). Move the processes of sidevisor into it; rmdir ends it. No other cgroup beside it\n"
-		"# may claim these CPUs.\n"
+		"# later). Move the processes of sidevisor into it. No other cgroup beside it may claim these\n"
+		"# CPUs. It ends with `echo member >cpuset.cpus.partition` and rmdir.\n"
 		"set -eu\n"
 		"echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control\n"
 		"mkdir -p /sys/fs/cgroup/sidevisor\n"
@@ -104,7 +105,8 @@ static int put_slurm(FILE *f, const struct view *v)
 	fprintf(f,
 		"# For this node's NodeName= line in slurm.conf: housekeeping and sidecores are not for jobs.\n"
 		"# Slurm's abstract CPU ids (hwloc's logical order), not the operating system's.\n"
-		"# slurmd runs on them too, unless TaskPluginParam=SlurmdOffSpec says otherwise.\n"
+		"# It needs TaskPlugin=task/cgroup with ConstrainCores=yes. slurmd runs on these CPUs too,\n"
+		"# unless TaskPluginParam=SlurmdOffSpec says otherwise.\n"
 		"%sCpuSpecList=%s\n", part ? "# Made with a part of the machine in sight: make it again with "
 					   "the whole node's topology.\n" : "", list);
 	free(list);

@@ -34,6 +34,8 @@ static const char *escape_of(const struct view_thread *t)
 	}
 }
 
+#define GLUE '\1' /* a space where a line is not broken */
+
 /* @text from column @column on, broken after commas and spaces. Bytes that are no text become '?'. */
 static void put_wrapped(const struct page *p, unsigned column, const char *text)
 {
@@ -47,7 +49,8 @@ static void put_wrapped(const struct page *p, unsigned column, const char *text)
 				n = room;
 		}
 		for (size_t i = 0; i < n && (text[i] != ' ' || i + 1 < n); i++)
-			fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i], p->f);
+			fputc(text[i] == GLUE ? ' ' : (unsigned char)text[i] < 0x20 || text[i] == 0x7f
+				? '?' : text[i], p->f);
 		text += n;
 		if (*text) {
 			column = WRAP_INDENT;
@@ -298,8 +301,8 @@ static void put_guests(const struct page *p)
 		char label[VIEW_LABEL];
 
 		view_guest_label(&p->v, i, label);
-		put_line(p, "  %-2s %s: %u vCPU%s on %u core%s, CPU%s %s;%s%s%s control CPU %d, devices by "
-			"sidecore %d", label, g->name, g->vcpus, g->vcpus == 1 ? "" : "s", g->cores,
+		put_line(p, "  %-2s %s: %u vCPU%s on %u core%s, CPU%s %s;%s%s%s control\1CPU\1%d, devices by "
+			"sidecore\1%d", label, g->name, g->vcpus, g->vcpus == 1 ? "" : "s", g->cores,
 			g->cores == 1 ? "" : "s", cpus && strpbrk(cpus, ",-") ? "s" : "", cpus ? cpus : "?", g->nodes > 1 ? " memory of nodes " : g->nodes ? " memory of node " : "",
 			g->nodes && nodes ? nodes : "", g->nodes ? ";" : "", g->control_cpu,
 			plan->sidecore[g->device_sidecore].cpu);

@@ -44,7 +44,7 @@ Test(report_export, kernel)
 {
 	char *text = bare(text_of(SV_EXPORT_KERNEL, "a"), "#");
 
-	cr_expect_str_eq(text, "isolcpus=managed_irq,domain,1-3,5-7 nohz_full=1-3,5-7 rcu_nocbs=1-3,5-7 "
+	cr_expect_str_eq(text, "isolcpus=managed_irq,1-3,5-7 nohz_full=1-3,5-7 rcu_nocbs=1-3,5-7 "
 			       "irqaffinity=0,4\n");
 	free(text);
 }
