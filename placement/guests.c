@@ -25,6 +25,9 @@ struct choice {
 	unsigned want;
 	unsigned *take, *best; /* of each domain */
 	unsigned *node_room, *node_take; /* of each node; the last: no node */
+	float *node_near;		 /* of each node: of its nearest domain with room */
+	bool anywhere;			 /* all domains are as near */
+	bool near_first;		 /* nodes by distance rather than by room */
 };
 
 unsigned sv_plan_need(const struct sv_planning *p, unsigned d, unsigned cores)
@@ -78,7 +81,7 @@ static double node_distance(const struct sv_machine *m, const struct choice *c, 
 
 /*
  * The node to go on with: one that holds all of @rest, the nearest and then the fullest; else the
- * one with most room.
+ * one with most room. With near_first: of those nearest to what the guest is to be near.
  */
 static unsigned next_node(const struct sv_machine *m, const struct choice *c, unsigned rest)
 {
@@ -97,8 +100,12 @@ static unsigned next_node(const struct sv_machine *m, const struct choice *c, un
 			goto take;
 		best_room = c->node_room[best];
 		best_fits = best_room >= rest;
-		if (n == m->nodes || (best_fits && !fits))
+		if (n == m->nodes)
 			continue; /* cores without memory come last */
+		if (c->near_first && c->node_near[n] < c->node_near[best])
+			goto take;
+		if ((c->near_first && c->node_near[n] > c->node_near[best]) || (best_fits && !fits))
+			continue;
 		if (fits != best_fits || (fits && far < best_far) ||
 			(fits && far <= best_far && room < best_room) ||
 			(!fits && room > best_room) ||
@@ -139,13 +146,22 @@ static unsigned next_domain(const struct sv_planning *p, const struct choice *c,
 	return best;
 }
 
-static void count_node_room(const struct sv_machine *m, struct choice *c, const struct sv_region *r)
+static void count_node_room(const struct sv_planning *p, struct choice *c,
+	const struct sv_region *r)
 {
+	const struct sv_machine *m = p->m;
+	const float *near = p->guest_near_ns;
+
 	memset(c->take, 0, m->domains * sizeof(*c->take));
 	memset(c->node_room, 0, (m->nodes + 1) * sizeof(*c->node_room));
 	memset(c->node_take, 0, (m->nodes + 1) * sizeof(*c->node_take));
-	for (unsigned i = 0; i < r->domains; i++)
-		c->node_room[node_slot(m, r->domain[i])] += c->room[r->domain[i]];
+	for (unsigned i = 0; i < r->domains; i++) {
+		unsigned d = r->domain[i], n = node_slot(m, d);
+
+		if (c->room[d] && (!c->node_room[n] || near[d] < c->node_near[n]))
+			c->node_near[n] = near[d];
+		c->node_room[n] += c->room[d];
+	}
 }
 
 /* Few nodes, in each few domains. The region has room for all. */
@@ -153,7 +169,7 @@ static void pack(const struct sv_planning *p, struct choice *c, const struct sv_
 {
 	unsigned rest = c->want;
 
-	count_node_room(p->m, c, r);
+	count_node_room(p, c, r);
 	while (rest) {
 		unsigned node = next_node(p->m, c, rest);
 		unsigned here = c->node_room[node] < rest ? c->node_room[node] : rest;
@@ -177,7 +193,7 @@ static void spread(const struct sv_planning *p, struct choice *c, const struct s
 {
 	const struct sv_machine *m = p->m;
 
-	count_node_room(m, c, r);
+	count_node_room(p, c, r);
 	for (unsigned rest = c->want; rest; rest--) {
 		unsigned node = m->nodes + 1, best = UINT32_MAX;
 
@@ -249,6 +265,24 @@ static bool cheaper(const struct cost *a, const struct cost *b)
 	return false;
 }
 
+/* Place the guest in @r; keep it in best[] when it costs less than @best, which is then its cost. */
+static void attempt(const struct sv_planning *p, struct choice *c, const struct sv_region *r,
+	struct cost *best, bool *found)
+{
+	struct cost cost;
+
+	if (p->req->policy.kind == SV_PLAN_SPREAD)
+		spread(p, c, r);
+	else
+		pack(p, c, r);
+	cost = cost_of(p, c);
+	if (!*found || cheaper(&cost, best)) {
+		*best = cost;
+		memcpy(c->best, c->take, p->m->domains * sizeof(*c->best));
+	}
+	*found = true;
+}
+
 /* The best of all regions that have room. Return: is there one? best[] is filled. */
 static bool choose(const struct sv_planning *p, struct choice *c)
 {
@@ -258,7 +292,6 @@ static bool choose(const struct sv_planning *p, struct choice *c)
 
 	for (unsigned i = 0; i < m->regions; i++) {
 		const struct sv_region *r = &m->region[i];
-		struct cost cost;
 		unsigned room = 0;
 
 		if (p->req->policy.kind == SV_PLAN_SPREAD && i + 1 < m->regions)
@@ -267,16 +300,11 @@ static bool choose(const struct sv_planning *p, struct choice *c)
 			room += c->room[r->domain[k]];
 		if (room < c->want)
 			continue;
-		if (p->req->policy.kind == SV_PLAN_SPREAD)
-			spread(p, c, r);
-		else
-			pack(p, c, r);
-		cost = cost_of(p, c);
-		if (!found || cheaper(&cost, &best)) {
-			best = cost;
-			memcpy(c->best, c->take, m->domains * sizeof(*c->best));
-		}
-		found = true;
+		c->near_first = false;
+		attempt(p, c, r, &best, &found);
+		c->near_first = !c->anywhere && p->req->policy.kind != SV_PLAN_SPREAD;
+		if (c->near_first)
+			attempt(p, c, r, &best, &found);
 	}
 	return found;
 }
@@ -355,13 +383,19 @@ int sv_plan_guest(struct sv_planning *p, unsigned g, struct sv_error *err)
 	const struct sv_machine *m = p->m;
 	unsigned n = m->domains, nodes = m->nodes + 1, total = 0, want;
 	unsigned *space = calloc(3 * (size_t)n + 2 * (size_t)nodes, sizeof(*space));
-	struct choice c = {.guest = &p->req->guest[g]};
+	struct choice c = {.guest = &p->req->guest[g], .anywhere = true};
 	bool placed;
 
-	if (!space)
+	c.node_near = calloc(nodes, sizeof(*c.node_near));
+	if (!space || !c.node_near) {
+		free(space);
+		free(c.node_near);
 		return sv_fail(err, ENOMEM, "out of memory");
-	for (unsigned d = 0; d < n; d++)
+	}
+	for (unsigned d = 0; d < n; d++) {
 		total += space[d] = sv_plan_room(p, d);
+		c.anywhere &= !memcmp(&p->guest_near_ns[d], p->guest_near_ns, sizeof(float));
+	}
 	c.room = space;
 	c.take = space + n;
 	c.best = space + 2 * n;
@@ -370,6 +404,7 @@ int sv_plan_guest(struct sv_planning *p, unsigned g, struct sv_error *err)
 	want = sv_plan_want(p, c.guest);
 	placed = place(p, g, &c, total);
 	free(space);
+	free(c.node_near);
 	if (placed)
 		return 0;
 	return sv_fail(err, ENOSPC, "guest %s needs %u core%s, %u %s left beside the "

@@ -265,22 +265,28 @@ static int pick_sidecores(struct sv_planning *p, const unsigned *count, unsigned
 	return 0;
 }
 
-/* The nearest sidecore that still takes one, then the one with least to do, then the first. */
+/*
+ * The nearest sidecore that still takes one; among these one of its own domain, then the one with
+ * least to do, then the first.
+ */
 static int nearest(const struct sv_planning *p, unsigned core, double *ns)
 {
 	const struct sv_plan *plan = p->plan;
 	unsigned limit = p->req->policy.guest_cores_per_sidecore;
+	bool best_here = false;
 	int best = -1;
 
 	for (unsigned s = 0; s < plan->sidecores; s++) {
 		const struct sv_plan_sidecore *side = &plan->sidecore[s];
 		double way = side->core < 0 ? 1e6 : sv_machine_line_ns(p->m, core, (unsigned)side->core);
+		bool here = side->core >= 0 && p->m->core[side->core].domain == p->m->core[core].domain;
 
 		if (limit && side->guest_cores >= limit)
 			continue;
-		if (best < 0 || way < *ns || (way <= *ns &&
-				side->guest_cores < plan->sidecore[best].guest_cores)) {
+		if (best < 0 || way < *ns || (way <= *ns && (here != best_here ? here :
+				side->guest_cores < plan->sidecore[best].guest_cores))) {
 			best = (int)s;
+			best_here = here;
 			*ns = way;
 		}
 	}
