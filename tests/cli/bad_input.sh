@@ -104,7 +104,7 @@ if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
 		'"memory_nodes": [63], "private_sidecores": true}' >"$dir/placement"
 	run "memory binding refused" 1 "NUMA node 63: .*may use nodes [0-9]" --kernel "$lwk" --overcommit \
 		--placement "$dir/placement" --isolate auto
-	"$sv" restore-host --all --dry-run | grep -q "nothing to restore" || {
+	"$sv" restore-host --dry-run | grep -q "nothing to restore" || {
 		failed=$((failed + 1))
 		echo "FAILED memory binding refused: isolation is left"
 	}

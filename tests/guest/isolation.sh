@@ -53,6 +53,7 @@ unchanged() {
 
 # start_vm OPTION...: a guest that stays; its pid in $vm, its CPUs in $guest, $side and $control.
 start_vm() {
+	: >"$dir/out" # the last one's greeting is not this one's
 	"$sv" run --kernel "$lwk" --memory 64M --name "iso-$$" --cmdline "app=hello stay" --isolate auto "$@" \
 		>"$dir/out" 2>&1 </dev/null &
 	vm=$!
@@ -77,7 +78,10 @@ keeper_of() {
 }
 
 end_vm() {
-	"$sv" stop "iso-$$" >"$dir/stop" 2>&1 || fail "stop: $(cat "$dir/stop")"
+	"$sv" stop "iso-$$" >"$dir/stop" 2>&1 || {
+		fail "stop: $(cat "$dir/stop")"
+		kill "$vm"
+	}
 	wait "$vm" || fail "the VM's exit status is $?"
 	vm=
 }
