@@ -5,7 +5,8 @@
 
 #include "svg.h"
 
-#define SIDE 96u    /* cells, at most */
+#define SIDE 128u    /* cells, at most */
+#define WIDEST 576.0 /* pixels */
 #define COLOURS 9u
 #define HEAD 22.0
 
@@ -17,6 +18,7 @@ struct heat {
 	const struct sv_latencies *l;
 	unsigned side, per; /* cells; CPUs in each */
 	double low, high;   /* ns */
+	bool used[COLOURS];
 };
 
 /* Mean of the measured pairs of a cell; 0: none was. */
@@ -58,7 +60,7 @@ static int colour_of(const struct heat *h, double ns)
 	return at >= 1 ? (int)COLOURS - 1 : (int)(at * COLOURS);
 }
 
-static void put_cells(FILE *f, const struct heat *h, double x, double y, double size)
+static void put_cells(FILE *f, struct heat *h, double x, double y, double size)
 {
 	for (unsigned i = 0; i < h->side; i++)
 		for (unsigned k = 0, end; k < h->side; k = end) {
@@ -66,6 +68,8 @@ static void put_cells(FILE *f, const struct heat *h, double x, double y, double 
 
 			for (end = k + 1; end < h->side && colour_of(h, cell(h, i, end)) == c; end++)
 				;
+			if (c >= 0)
+				h->used[c] = true;
 			fprintf(f, "<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
 				   "height=\"%.1f\" fill=\"%s\"/>\n", x + k * size, y + i * size,
 				(end - k) * size, size, c < 0 ? "#eee" : colours[c]);
@@ -74,12 +78,17 @@ static void put_cells(FILE *f, const struct heat *h, double x, double y, double 
 
 static void put_scale(FILE *f, const struct heat *h, double x, double y)
 {
+	unsigned row = 0;
+
 	for (unsigned c = 0; c < COLOURS; c++) {
 		double ns = h->low * pow(h->high / h->low, (double)c / COLOURS);
 
+		if (!h->used[c])
+			continue;
 		fprintf(f, "<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"18\" height=\"14\" fill=\"%s\"/>"
 			   "<text class=\"what\" x=\"%.1f\" y=\"%.1f\">from %.0f ns</text>\n", x,
-			y + c * 18, colours[c], x + 24, y + c * 18 + 11, ns);
+			y + row * 18, colours[c], x + 24, y + row * 18 + 11, ns);
+		row++;
 	}
 }
 
@@ -106,7 +115,7 @@ double svg_heat(FILE *f, const struct view *v, double x, double y, double w)
 		return 0;
 	h.per = (l->n + SIDE - 1) / SIDE;
 	h.side = (l->n + h.per - 1) / h.per;
-	size = (w - 180) / h.side;
+	size = (w - 180 > WIDEST ? WIDEST : w - 180) / h.side;
 	size = size > 26 ? 26 : size;
 	if (!f)
 		return HEAD + 14 + (h.side * size > COLOURS * 18.0 ? h.side * size : COLOURS * 18.0);
