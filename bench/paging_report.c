@@ -65,10 +65,10 @@ static void plot(FILE *f, const char *title, const struct bench_bar *bar, unsign
 
 		fprintf(f, "<text x=\"10\" y=\"%g\">%s</text><rect x=\"%g\" y=\"%g\" width=\"%g\" "
 			   "height=\"14\" fill=\"%s\"/><line x1=\"%g\" y1=\"%g\" x2=\"%g\" y2=\"%g\" "
-			   "stroke=\"#000\"/><text x=\"%g\" y=\"%g\">%.4g</text>\n",
+			   "stroke=\"#000\"/><text x=\"%g\" y=\"%g\">%.*f</text>\n",
 			y + 12, bar[i].what, LEFT, y, x_of(bar[i].p50) - LEFT,
 			bar[i].exit ? "#c44e52" : "#4c72b0", x_of(bar[i].p50), y + 7,
-			x_of(bar[i].p99), y + 7, x_of(bar[i].p99) + 6, y + 12, bar[i].p50);
+			x_of(bar[i].p99), y + 7, x_of(bar[i].p99) + 6, y + 12, bar[i].p50 < 100 ? 1 : 0, bar[i].p50);
 	}
 	fprintf(f, "</svg>\n");
 }
