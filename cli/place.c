@@ -170,26 +170,26 @@ int place_guest(struct run_options *o, struct sv_error *err)
 	return rc < 0 ? rc : give_topology(o, err);
 }
 
-int place_sidecores(int count, int *cpu, unsigned most, int *control_cpu, struct sv_error *err)
+int place_sidecores(const struct sv_plan_policy *policy, int *cpu, unsigned most, int *control_cpu,
+	struct sv_error *err)
 {
 	struct sv_plan_guest guest = {.name = "a guest", .vcpus = 1, .share = true};
-	struct sv_plan_request req = {.policy = {.sidecores = count, .housekeeping = SV_PLAN_AUTO},
-		.guest = &guest, .guests = 1};
+	struct sv_plan_request req = {.policy = *policy, .guest = &guest, .guests = 1};
 	struct sv_machine *m;
 	struct sv_plan *plan = NULL;
 	unsigned n = 0;
-	int rc = sv_machine_here(SV_MACHINE_CPUS, &m, err);
+	int rc = sv_machine_here(policy->near ? SV_MACHINE_DEVICES : SV_MACHINE_CPUS, &m, err);
 
 	if (rc < 0)
 		return rc;
 	plan_use_measured(m, NULL, err);
 	/* Guests are not known yet: all the machine may be theirs. */
-	if (count != 1)
+	if (policy->sidecores != 1)
 		guest.vcpus = m->cores;
 	rc = sv_plan_make(m, &req, &plan, err);
 	if (rc == 0 && plan->sidecores > most)
 		rc = sv_fail(err, ENOSPC, "--sidecores %s: %u sidecores; a node has at most %u",
-			count == SV_PLAN_AUTO ? "auto" : "", plan->sidecores, most);
+			policy->sidecores == SV_PLAN_AUTO ? "auto" : "N", plan->sidecores, most);
 	if (rc == 0) {
 		for (; n < plan->sidecores; n++)
 			cpu[n] = plan->sidecore[n].cpu;

@@ -13,10 +13,11 @@
 int place_guest(struct run_options *o, struct sv_error *err);
 
 /*
- * The sidecores of a node whose guests are not known yet: @count of them, or with SV_PLAN_AUTO one
- * in each domain of docs/placement.md. cpu[@most]; *control_cpu: housekeeping.
+ * The sidecores of a node whose guests are not known yet: as many as @policy says, or with
+ * SV_PLAN_AUTO one in each domain of docs/placement.md. cpu[@most]; *control_cpu: housekeeping.
  * Return: how many, or -errno with a sentence.
  */
-int place_sidecores(int count, int *cpu, unsigned most, int *control_cpu, struct sv_error *err);
+int place_sidecores(const struct sv_plan_policy *policy, int *cpu, unsigned most, int *control_cpu,
+	struct sv_error *err);
 
 #endif

@@ -157,17 +157,7 @@ int plan_node_profile(struct plan_options *o, const char *file, struct sv_error 
 		return sv_fail(err, ENOMEM, "out of memory");
 	o->sidecores_given = n->sidecores > 0 || n->sidecore_cpus;
 	o->policy_given = true;
-	o->policy = (struct sv_plan_policy){.kind = (enum sv_plan_policy_kind)n->policy,
-		.sidecores = n->sidecores,
-		.guest_cores_per_sidecore = n->guest_cores_per_sidecore,
-		.housekeeping = n->housekeeping,
-		.near = n->near,
-		.housekeeping_cpu = n->housekeeping_cpu,
-		.housekeeping_cpus = n->housekeeping_cpus,
-		.exclude_cpu = n->exclude_cpu,
-		.exclude_cpus = n->exclude_cpus,
-		.sidecore_cpu = n->sidecore_cpu,
-		.sidecore_cpus = n->sidecore_cpus};
+	o->policy = profile_plan_policy(n);
 	return 0;
 }
 

@@ -67,6 +67,21 @@ int profile_load_one(const char *operand, int want, char path[PROFILE_PATH], str
 		r.first.text, r.problems - 1);
 }
 
+struct sv_plan_policy profile_plan_policy(const struct sv_profile_node_policy *n)
+{
+	return (struct sv_plan_policy){.kind = (enum sv_plan_policy_kind)n->policy,
+		.sidecores = n->sidecores,
+		.guest_cores_per_sidecore = n->guest_cores_per_sidecore,
+		.housekeeping = n->housekeeping,
+		.near = n->near,
+		.housekeeping_cpu = n->housekeeping_cpu,
+		.housekeeping_cpus = n->housekeeping_cpus,
+		.exclude_cpu = n->exclude_cpu,
+		.exclude_cpus = n->exclude_cpus,
+		.sidecore_cpu = n->sidecore_cpu,
+		.sidecore_cpus = n->sidecore_cpus};
+}
+
 static void print_problem(void *ctx, const char *sentence)
 {
 	(void)ctx;

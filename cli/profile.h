@@ -3,6 +3,7 @@
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
+#include <placement/plan.h>
 #include <profiles/profile.h>
 
 #define PROFILE_PATH 4096u
@@ -12,6 +13,9 @@
  * node. Return: @path.
  */
 const char *profile_path(const char *operand, char path[PROFILE_PATH]);
+
+/* What a node profile asks of the planner, as the planner takes it. Arrays stay @n's. */
+struct sv_plan_policy profile_plan_policy(const struct sv_profile_node_policy *n);
 
 /*
  * Load it. @want: a kind or -1. Return: 0, or -errno with one sentence: the first problem, and how

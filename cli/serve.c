@@ -122,7 +122,9 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 /* How the sidecores are kept to themselves. */
 static const char *isolate_text;
 static bool share_cores;
-static int wanted = 1; /* sidecores, when no CPU is named */
+/* When no CPU is named. */
+static struct sv_plan_policy policy = {.sidecores = 1, .housekeeping = SV_PLAN_AUTO};
+static struct sv_profile_node_policy node_policy; /* its arrays */
 
 static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 {
@@ -137,10 +139,10 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		c->socket = optarg;
 		break;
 	case OPT_COUNT:
-		wanted = SV_PLAN_AUTO;
+		policy.sidecores = SV_PLAN_AUTO;
 		if (strcmp(optarg, "auto") != 0) {
 			rc = cli_parse_number("--sidecores", optarg, 1, SV_NODE_SIDECORES, &n, err);
-			wanted = (int)n;
+			policy.sidecores = (int)n;
 		}
 		break;
 	case OPT_CONTROL:
@@ -182,7 +184,7 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 /* No CPU named: those that suit. */
 static int choose_cpus(struct sv_node_config *c, struct sv_error *err)
 {
-	int control = -1, n = place_sidecores(wanted, c->cpu, SV_NODE_SIDECORES, &control, err);
+	int control = -1, n = place_sidecores(&policy, c->cpu, SV_NODE_SIDECORES, &control, err);
 
 	if (n < 0)
 		return n;
@@ -265,7 +267,10 @@ static int take_profile(struct sv_node_config *c, const char *path, struct disks
 	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS, "a profile may list what --blk may");
 	int rc = serve_profile_apply(path, c, disks->config, &disks->n, profile, err);
 
+	if (rc == 0 && sv_profile_node_policy(*profile, &node_policy) < 0)
+		rc = sv_fail(err, ENOMEM, "out of memory");
 	if (rc == 0) {
+		serve_profile_policy(*profile, &node_policy, &policy);
 		isolate_text = serve_profile_text(*profile, "isolate");
 		share_cores = !strcmp(serve_profile_text(*profile, "share_cores"), "true");
 	}
@@ -328,6 +333,7 @@ int cli_serve(int argc, char **argv)
 	rc = sv_node_run(&c, &err);
 	if (c.private_fd < 0)
 		enforce_close(&e);
+	sv_profile_node_policy_free(&node_policy);
 	sv_profile_free(profile);
 	return rc < 0 ? cli_fail(&err, rc) : EXIT_DONE;
 }

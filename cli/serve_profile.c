@@ -14,6 +14,14 @@ const char *serve_profile_text(const struct sv_profile *p, const char *key)
 	return v ? v->text : NULL;
 }
 
+void serve_profile_policy(const struct sv_profile *p, const struct sv_profile_node_policy *n,
+	struct sv_plan_policy *out)
+{
+	*out = profile_plan_policy(n);
+	if (!sv_profile_find(p, "sidecores")->file)
+		out->sidecores = 1;
+}
+
 static uint32_t flag_if(const bool *value, uint32_t flag)
 {
 	return value && *value ? flag : 0;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 
 #include <io/blk_export.h>
+#include <placement/plan.h>
 #include <profiles/profile.h>
 #include <sidecore/node.h>
 
@@ -16,6 +17,13 @@
 int serve_profile_apply(const char *path, struct sv_node_config *c,
 	struct sv_blk_export_config *disk, unsigned *disks, struct sv_profile **p,
 	struct sv_error *err);
+
+/*
+ * What the planner is asked for the node of @p, in @n. Without a number of sidecores in it, one: that
+ * of the service without a profile. *out points into both.
+ */
+void serve_profile_policy(const struct sv_profile *p, const struct sv_profile_node_policy *n,
+	struct sv_plan_policy *out);
 
 /* All long options of `serve`; the last has no name. */
 const struct option *serve_options_table(void);

@@ -120,6 +120,8 @@ truncate -s 1M "$dir/disk.img"
 expect "serve what is no node" 1 'it is a guest profile where a node profile is expected' \
 	"$sv" serve "$dir/guest.yaml"
 expect "serve with a bad option" 2 "'maybe' is neither on nor off" "$sv" serve node.yaml --share-cores=maybe
+put near.yaml 'kind: node\nsocket: run/near.sock\nisolate: none\nnear: nosuch0\n'
+expect "serve near nothing" 1 'nosuch0' "$sv" serve near.yaml
 (cd "$dir" && exec "$sv" serve node.yaml >serve.out 2>&1) &
 serve=$!
 for i in $(seq 100); do

@@ -14,9 +14,8 @@
 #include "run_profile.h"
 #include "serve_profile.h"
 
-/* Keys that say what no option of `run` does: who the profile is, and what the planner asks. */
-static const char *const planner_keys[] = {"kind", "inherits", "description", "smt", "near",
-	"untrusted", "sidecores", "sidecore_policy", NULL};
+/* Keys that say what no option of `run` does: who the profile is. */
+static const char *const own_keys[] = {"kind", "inherits", "description", NULL};
 
 static bool is_option(const char *name)
 {
@@ -26,10 +25,10 @@ static bool is_option(const char *name)
 	return false;
 }
 
-static bool is_planner_key(const char *key)
+static bool is_own_key(const char *key)
 {
-	for (unsigned i = 0; planner_keys[i]; i++)
-		if (!strcmp(planner_keys[i], key))
+	for (unsigned i = 0; own_keys[i]; i++)
+		if (!strcmp(own_keys[i], key))
 			return true;
 	return false;
 }
@@ -50,8 +49,8 @@ Test(run_profile, every_option_has_a_key)
 	}
 	for (size_t i = 0; i < n; i++)
 		cr_expect(is_option(run_profile_option(k[i].name, &inverted, name)) ||
-				  is_planner_key(k[i].name),
-			"%s: neither an option of run nor a key of the planner", k[i].name);
+				  is_own_key(k[i].name),
+			"%s: no option of run", k[i].name);
 }
 
 /* Those that serve has for itself: `run` starts it with them. */
@@ -144,6 +143,7 @@ static const char full[] =
 	"populate: off\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
 	"on\n"
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
+	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
 	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n";
 
@@ -164,7 +164,7 @@ static void put(const char *text)
 
 static int parse(struct run_options *o, int argc, ...)
 {
-	char *argv[32] = {(char[]){"run"}};
+	char *argv[64] = {(char[]){"run"}};
 	va_list ap;
 	int rc;
 
@@ -186,8 +186,8 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--idle",
 		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
 		"--no-populate", "--ring-entries", "128", "--allow-bench", "--direct-paging",
-		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement",
-		"/kept", "--disk",
+		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",
+		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"
 			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
 		"--disk", (char[]){"path=/d2"}, NULL};
@@ -210,6 +210,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	SAME(node);
 	SAME(idle);
 	SAME(keep_placement);
+	SAME(near);
 	SAME(vm.disk[0].path);
 	SAME(vm.disk[0].serial);
 	cr_expect_str_eq(a.vm.disk[1].path, "/d,2");
@@ -262,11 +263,14 @@ Test(run_profile, a_node_profile_configures_serve)
 {
 	static struct sv_blk_export_config disk[SV_PROFILE_NODE_DISKS];
 	struct sv_node_config c = {.control_cpu = -1};
+	struct sv_profile_node_policy node;
+	struct sv_plan_policy policy;
 	struct sv_profile *p = NULL;
 	struct sv_error err = {""};
 	unsigned disks;
 
 	put("kind: node\ncpus: 3,5-6\ncontrol_cpu: 1\nsocket: s\nidle: never\nallow_bench: on\n"
+	    "policy: spread\nexclude: 9-10\nhousekeeping: 2\n"
 	    "isolate: require\nshare_cores: on\ndisks:\n- path: a,b\n  socket: /d\n  readonly: on\n"
 	    "  direct: on\n  discard: on\n  writethrough: on\n  queues: 3\n  serial: x\n");
 	cr_assert_eq(serve_profile_apply(path, &c, disk, &disks, &p, &err), 0, "%s", err.text);
@@ -280,6 +284,12 @@ Test(run_profile, a_node_profile_configures_serve)
 	cr_expect_eq(disk[0].queues, 3);
 	cr_expect_eq(disk[0].flags, SV_DEVICE_F_READONLY | SV_DEVICE_F_DIRECT | SV_DEVICE_F_DISCARD |
 					    SV_DEVICE_F_WRITETHROUGH);
+	cr_assert_eq(sv_profile_node_policy(p, &node), 0);
+	serve_profile_policy(p, &node, &policy);
+	cr_expect(policy.sidecores == 1 && policy.kind == SV_PLAN_SPREAD);
+	cr_expect(policy.exclude_cpus == 2 && policy.exclude_cpu[1] == 10 && policy.sidecore_cpus == 3);
+	cr_expect(policy.housekeeping_cpus == 0 && policy.housekeeping == 2 && !policy.near);
+	sv_profile_node_policy_free(&node);
 	cr_expect_str_eq(serve_profile_text(p, "isolate"), "require");
 	cr_expect_str_eq(serve_profile_text(p, "share_cores"), "true");
 	sv_profile_free(p);
