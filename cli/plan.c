@@ -28,7 +28,8 @@ static int svg_fails(const char *path, int e, struct sv_error *err)
 	return e > 0 ? -e : -EIO;
 }
 
-/* Beside the file, then renamed: it is there as a whole or not at all. A device is written to as is. */
+/* Beside the file, then renamed: it is there as a whole or not at all. A device is written to as
+ * is. */
 static int open_beside(const char *path, char **beside, FILE **f, struct sv_error *err)
 {
 	struct stat st;
@@ -88,8 +89,8 @@ static bool colour_wanted(void)
 	return isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb") != 0;
 }
 
-static int print(const struct plan_options *o, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err)
+static int print(const struct plan_options *o, const struct sv_machine *m,
+	const struct sv_plan *plan, struct sv_error *err)
 {
 	int rc;
 
@@ -100,7 +101,8 @@ static int print(const struct plan_options *o, const struct sv_machine *m, const
 	else
 		rc = sv_report_text(stdout, m, plan, colour_wanted(), err);
 	if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-		rc = sv_fail(err, EIO, "the plan cannot be written to standard output: %s", strerror(errno));
+		rc = sv_fail(err, EIO, "the plan cannot be written to standard output: %s",
+			strerror(errno));
 	return rc;
 }
 
@@ -114,8 +116,10 @@ static int make_and_show(struct plan_options *o, const struct sv_machine *m, str
 	if (rc < 0)
 		return rc;
 	if (filled)
-		fprintf(stderr, "sidevisor: no number of vCPUs is given: planned for %u guest%s of %u, as "
-				"many as fit\n", o->guests, o->guests == 1 ? "" : "s", o->guest[0].vcpus);
+		fprintf(stderr,
+			"sidevisor: no number of vCPUs is given: planned for %u guest%s of %u, as "
+			"many as fit\n",
+			o->guests, o->guests == 1 ? "" : "s", o->guest[0].vcpus);
 	req = (struct sv_plan_request){o->policy, o->guest, o->guests};
 	rc = sv_plan_make(m, &req, &plan, err);
 	if (rc < 0)

@@ -25,11 +25,13 @@ static int add_guest(struct plan_options *o, const struct sv_plan_guest *g, stru
 static int set_name(struct sv_plan_guest *g, const char *option, const char *name, size_t n,
 	struct sv_error *err)
 {
-	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	static const char good[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 
 	if (!n || n >= sizeof(g->name) || strspn(name, good) < n)
-		return sv_fail(err, EINVAL, "%s name=%.64s: give 1 to %zu letters, digits, '.', '_' or '-'",
-			option, name, sizeof(g->name) - 1);
+		return sv_fail(err, EINVAL,
+			"%s name=%.64s: give 1 to %zu letters, digits, '.', '_' or '-'", option,
+			name, sizeof(g->name) - 1);
 	snprintf(g->name, sizeof(g->name), "%.*s", (int)n, name);
 	return 0;
 }
@@ -45,8 +47,14 @@ static int parse_switch(const char *key, const char *value, bool *on, struct sv_
 int plan_guest_parse(struct plan_options *o, char *text, struct sv_error *err)
 {
 	enum { NAME, VCPUS, MEMORY, SMT, SHARE, UNTRUSTED, NEAR };
-	static const char *const keys[] = {[NAME] = "name", [VCPUS] = "vcpus", [MEMORY] = "memory",
-		[SMT] = "smt", [SHARE] = "share", [UNTRUSTED] = "untrusted", [NEAR] = "near", NULL};
+	static const char *const keys[] = {[NAME] = "name",
+		[VCPUS] = "vcpus",
+		[MEMORY] = "memory",
+		[SMT] = "smt",
+		[SHARE] = "share",
+		[UNTRUSTED] = "untrusted",
+		[NEAR] = "near",
+		NULL};
 	struct sv_plan_guest g = {.vcpus = 1};
 	char *whole = strdup(text), *value;
 	uint64_t n = 1;
@@ -56,8 +64,10 @@ int plan_guest_parse(struct plan_options *o, char *text, struct sv_error *err)
 		int key = getsubopt(&text, (char *const *)(uintptr_t)keys, &value);
 
 		if (key < 0 || !value || !*value)
-			rc = sv_fail(err, EINVAL, "--guest %s: write name=NAME, then vcpus=N, memory=SIZE, "
-				"smt=on, share=on, untrusted=on or near=DEVICE, with commas", whole);
+			rc = sv_fail(err, EINVAL,
+				"--guest %s: write name=NAME, then vcpus=N, memory=SIZE, "
+				"smt=on, share=on, untrusted=on or near=DEVICE, with commas",
+				whole);
 		else if (key == NAME)
 			rc = set_name(&g, "--guest", value, strlen(value), err);
 		else if (key == VCPUS)
@@ -68,7 +78,10 @@ int plan_guest_parse(struct plan_options *o, char *text, struct sv_error *err)
 			g.near = value;
 		else
 			rc = parse_switch(keys[key], value,
-				key == SMT ? &g.smt : key == SHARE ? &g.share : &g.untrusted, err);
+				key == SMT     ? &g.smt
+				: key == SHARE ? &g.share
+					       : &g.untrusted,
+				err);
 	}
 	if (rc == 0 && !*g.name)
 		rc = sv_fail(err, EINVAL, "--guest %s: name=NAME is missing", whole);
@@ -93,7 +106,8 @@ int plan_guests_alike(struct plan_options *o, const struct plan_alike *alike, st
 	return rc;
 }
 
-/* --- profiles ---------------------------------------------------------------------------------- */
+/* --- profiles ----------------------------------------------------------------------------------
+ */
 
 static int name_after_file(struct sv_plan_guest *g, const char *path, struct sv_error *err)
 {
@@ -101,7 +115,8 @@ static int name_after_file(struct sv_plan_guest *g, const char *path, struct sv_
 
 	base = base ? base + 1 : path;
 	dot = strrchr(base, '.');
-	return set_name(g, path, base, dot && dot > base ? (size_t)(dot - base) : strlen(base), err);
+	return set_name(
+		g, path, base, dot && dot > base ? (size_t)(dot - base) : strlen(base), err);
 }
 
 int plan_guest_profile(struct plan_options *o, const char *operand, struct sv_error *err)
@@ -122,9 +137,14 @@ int plan_guest_profile(struct plan_options *o, const char *operand, struct sv_er
 		return rc == -EINVAL ? -EIO : rc;
 	o->profile[o->profiles++] = profile;
 	sv_profile_placement(profile, &p);
-	g = (struct sv_plan_guest){.vcpus = p.vcpus, .smt = p.smt, .share = p.share_cores,
-		.untrusted = p.untrusted, .memory_bytes = p.memory_bytes, .near = p.near};
-	rc = p.name ? set_name(&g, operand, p.name, strlen(p.name), err) : name_after_file(&g, path, err);
+	g = (struct sv_plan_guest){.vcpus = p.vcpus,
+		.smt = p.smt,
+		.share = p.share_cores,
+		.untrusted = p.untrusted,
+		.memory_bytes = p.memory_bytes,
+		.near = p.near};
+	rc = p.name ? set_name(&g, operand, p.name, strlen(p.name), err)
+		    : name_after_file(&g, path, err);
 	if (rc < 0)
 		return rc;
 	/* What a profile says of its own sidecores holds where nobody says more. */
@@ -133,12 +153,14 @@ int plan_guest_profile(struct plan_options *o, const char *operand, struct sv_er
 		o->policy_given = true;
 	} else if (p.policy_given && o->profiles > 1 && !o->node &&
 		   o->policy.kind != (enum sv_plan_policy_kind)p.policy) {
-		return sv_fail(err, EINVAL, "%s: its sidecore_policy is %s, another's is %s; say --policy",
-			operand, sv_plan_policy_name((enum sv_plan_policy_kind)p.policy),
+		return sv_fail(err, EINVAL,
+			"%s: its sidecore_policy is %s, another's is %s; say --policy", operand,
+			sv_plan_policy_name((enum sv_plan_policy_kind)p.policy),
 			sv_plan_policy_name(o->policy.kind));
 	}
 	if (p.sidecores > 0 && !o->sidecores_given)
-		o->policy.sidecores = (o->policy.sidecores > 0 ? o->policy.sidecores : 0) + p.sidecores;
+		o->policy.sidecores =
+			(o->policy.sidecores > 0 ? o->policy.sidecores : 0) + p.sidecores;
 	return add_guest(o, &g, err);
 }
 
@@ -166,12 +188,14 @@ int plan_guests_check(const struct plan_options *o, struct sv_error *err)
 	for (unsigned i = 0; i < o->guests; i++)
 		for (unsigned k = 0; k < i; k++)
 			if (!strcmp(o->guest[i].name, o->guest[k].name))
-				return sv_fail(err, EINVAL, "two guests are called %s; name them apart",
+				return sv_fail(err, EINVAL,
+					"two guests are called %s; name them apart",
 					o->guest[i].name);
 	return 0;
 }
 
-/* --- as many as fit ---------------------------------------------------------------------------- */
+/* --- as many as fit ----------------------------------------------------------------------------
+ */
 
 /* What a small guest would have: the plan of a larger one must not have less of it. */
 struct comfort {
@@ -209,8 +233,8 @@ static int attempt(struct plan_options *o, const struct sv_machine *m, unsigned 
 	return 0;
 }
 
-int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *said,
-	struct sv_error *err)
+int plan_guests_fill(
+	struct plan_options *o, const struct sv_machine *m, bool *said, struct sv_error *err)
 {
 	struct plan_alike one = {.guests = 1};
 	struct comfort first = {0}, c = {0};
@@ -223,7 +247,8 @@ int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *s
 	if (!o->guests)
 		rc = plan_guests_alike(o, &one, err);
 	if (rc == 0 && o->guest[0].vcpus)
-		return sv_fail(err, EINVAL, "--guests: say --vcpus too, beside guests of other kinds");
+		return sv_fail(
+			err, EINVAL, "--guests: say --vcpus too, beside guests of other kinds");
 	if (rc == 0 && m->cores == 1)
 		o->guest[0].share = true;
 	if (rc == 0)
@@ -233,7 +258,8 @@ int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *s
 	high = m->cores / (o->guests ? o->guests : 1);
 	while (low < high) {
 		unsigned mid = (low + high + 1) / 2;
-		bool fits = attempt(o, m, mid, &c, NULL) == 0 && c.housekeepings >= first.housekeepings &&
+		bool fits = attempt(o, m, mid, &c, NULL) == 0 &&
+			    c.housekeepings >= first.housekeepings &&
 			    c.own_house == first.own_house && c.near == first.near;
 
 		if (fits)

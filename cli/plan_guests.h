@@ -20,7 +20,7 @@ int plan_guests_check(const struct plan_options *o, struct sv_error *err);
  * With no guest, or guests without a number of vCPUs: as many vCPUs as the machine holds beside the
  * housekeeping and the sidecores that would suit even a small guest. *said: whether it did.
  */
-int plan_guests_fill(struct plan_options *o, const struct sv_machine *m, bool *said,
-	struct sv_error *err);
+int plan_guests_fill(
+	struct plan_options *o, const struct sv_machine *m, bool *said, struct sv_error *err);
 
 #endif

@@ -99,8 +99,8 @@ static int parse_list(struct plan_options *o, const char *option, const char *te
 		if (*s < '0' || *s > '9' || (*end && *end != ',') || last < first ||
 			last >= SV_MACHINE_CORES || count + (last - first) >= SV_MACHINE_CORES) {
 			free(list);
-			return sv_fail(err, EINVAL, "%s %s: give a list of CPUs such as 0,2,8-15", option,
-				text);
+			return sv_fail(err, EINVAL, "%s %s: give a list of CPUs such as 0,2,8-15",
+				option, text);
 		}
 		more = realloc(list, (count + (last - first) + 1) * sizeof(*list));
 		if (!more) {
@@ -144,8 +144,8 @@ static int parse_house(struct plan_options *o, const char *text, struct sv_error
 	return rc;
 }
 
-static int parse_choice(const char *option, const char *text, unsigned n, const char *(*name)(unsigned),
-	unsigned *choice, struct sv_error *err)
+static int parse_choice(const char *option, const char *text, unsigned n,
+	const char *(*name)(unsigned), unsigned *choice, struct sv_error *err)
 {
 	char all[128] = "";
 
@@ -154,7 +154,8 @@ static int parse_choice(const char *option, const char *text, unsigned n, const 
 			*choice = i;
 			return 0;
 		}
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", name(i));
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
+			name(i));
 	}
 	return sv_fail(err, EINVAL, "%s %s: give one of %s", option, text, all);
 }
@@ -180,8 +181,8 @@ static int parse_auto(const char *option, const char *text, int *value, struct s
 		return 0;
 	rc = cli_parse_number(option, text, 1, SV_MACHINE_CORES, &n, err);
 	if (rc < 0)
-		return sv_fail(err, EINVAL, "%s %s: give a whole number from 1 to %u, or auto", option, text,
-			SV_MACHINE_CORES);
+		return sv_fail(err, EINVAL, "%s %s: give a whole number from 1 to %u, or auto",
+			option, text, SV_MACHINE_CORES);
 	*value = (int)n;
 	return 0;
 }
@@ -214,11 +215,13 @@ static int take(struct plan_options *o, struct plan_alike *alike, int c, struct 
 		o->sidecores_given = true;
 		break;
 	case OPT_PER:
-		rc = cli_parse_number("--guest-cores-per-sidecore", optarg, 1, SV_MACHINE_CORES, &n, err);
+		rc = cli_parse_number(
+			"--guest-cores-per-sidecore", optarg, 1, SV_MACHINE_CORES, &n, err);
 		o->policy.guest_cores_per_sidecore = (unsigned)n;
 		break;
 	case OPT_POLICY:
-		rc = parse_choice("--policy", optarg, SV_PLAN_SMT_SIBLING + 1, policy_name, &choice, err);
+		rc = parse_choice(
+			"--policy", optarg, SV_PLAN_SMT_SIBLING + 1, policy_name, &choice, err);
 		o->policy.kind = (enum sv_plan_policy_kind)choice;
 		o->policy_given = true;
 		break;
@@ -229,7 +232,8 @@ static int take(struct plan_options *o, struct plan_alike *alike, int c, struct 
 		rc = parse_house(o, optarg, err);
 		break;
 	case OPT_EXCLUDE:
-		rc = parse_list(o, "--exclude", optarg, &o->policy.exclude_cpu, &o->policy.exclude_cpus, err);
+		rc = parse_list(o, "--exclude", optarg, &o->policy.exclude_cpu,
+			&o->policy.exclude_cpus, err);
 		break;
 	case OPT_MEASURE:
 		o->measure = true;
@@ -256,8 +260,8 @@ static int take(struct plan_options *o, struct plan_alike *alike, int c, struct 
 	return rc;
 }
 
-static int parse_operands(struct plan_options *o, const struct plan_alike *alike, int n, char **operand,
-	struct sv_error *err)
+static int parse_operands(struct plan_options *o, const struct plan_alike *alike, int n,
+	char **operand, struct sv_error *err)
 {
 	int rc = 0;
 
@@ -274,7 +278,8 @@ int plan_options_parse(struct plan_options *o, int argc, char **argv)
 	struct sv_error err;
 	int c, rc = 0;
 
-	*o = (struct plan_options){.policy = {.sidecores = SV_PLAN_AUTO, .housekeeping = SV_PLAN_AUTO},
+	*o = (struct plan_options){
+		.policy = {.sidecores = SV_PLAN_AUTO, .housekeeping = SV_PLAN_AUTO},
 		.export = SV_EXPORTS};
 	opterr = 0;
 	/* The node profile first, wherever it stands: options override it. */
@@ -286,10 +291,11 @@ int plan_options_parse(struct plan_options *o, int argc, char **argv)
 				return EXIT_DONE;
 			}
 			if (c == '?')
-				return cli_usage_error("plan", "unknown option '%s'", argv[optind - 1]);
+				return cli_usage_error(
+					"plan", "unknown option '%s'", argv[optind - 1]);
 			if (c == ':')
-				return cli_usage_error("plan", "option '%s' needs a value",
-					argv[optind - 1]);
+				return cli_usage_error(
+					"plan", "option '%s' needs a value", argv[optind - 1]);
 			if (pass == 0 && c == OPT_NODE)
 				rc = plan_node_profile(o, optarg, &err);
 			else if (pass == 1)
@@ -299,13 +305,16 @@ int plan_options_parse(struct plan_options *o, int argc, char **argv)
 		}
 	}
 	if (o->json && o->export != SV_EXPORTS)
-		return cli_usage_error("plan", "--json and --export both print the plan: choose one");
+		return cli_usage_error(
+			"plan", "--json and --export both print the plan: choose one");
 	if (o->measure && o->topology)
-		return cli_usage_error("plan", "--measure is for this machine: leave --topology out");
+		return cli_usage_error(
+			"plan", "--measure is for this machine: leave --topology out");
 	if (o->all_pairs && !o->measure)
 		return cli_usage_error("plan", "--all-pairs needs --measure");
 	if (o->measure && o->latencies && !strcmp(o->latencies, "none"))
-		return cli_usage_error("plan", "--measure keeps what it measures: --latencies none does not");
+		return cli_usage_error(
+			"plan", "--measure keeps what it measures: --latencies none does not");
 	rc = parse_operands(o, &alike, argc - optind, argv + optind, &err);
 	return rc < 0 ? cli_fail(&err, rc) : -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The plan as the configuration of others. Each text is complete for its tool; what to know about it
- * stands in comments of its own syntax.
+ * The plan as the configuration of others. Each text is complete for its tool; what to know about
+ * it stands in comments of its own syntax.
  */
 #include "export.h"
 
@@ -29,11 +29,12 @@ struct lists {
 static void put_kernel(FILE *f, const struct lists *l)
 {
 	fprintf(f,
-		"# Append this to the kernel command line. It keeps interrupts, the tick and RCU off these CPUs.\n"
-		"# Keeping the scheduler off them is left to a cpuset partition: `sidevisor run` makes one, or\n"
-		"# --export cgroup. Where there is no cgroup v2, write isolcpus=managed_irq,domain,... instead;\n"
-		"# a kernel started like that refuses a partition of these CPUs.\n"
-		"# nohz_full needs CONFIG_NO_HZ_FULL; the CPU that boots is left out of it by the kernel.\n"
+		"# Append this to the kernel command line. It keeps interrupts, the tick and RCU\n"
+		"# off these CPUs. Keeping the scheduler off them is left to a cpuset partition:\n"
+		"# `sidevisor run` makes one, or --export cgroup. Where there is no cgroup v2,\n"
+		"# write isolcpus=managed_irq,domain,... instead; a kernel started like that\n"
+		"# refuses a partition of these CPUs. nohz_full needs CONFIG_NO_HZ_FULL; the CPU\n"
+		"# that boots is left out of it by the kernel.\n"
 		"isolcpus=managed_irq,%s nohz_full=%s rcu_nocbs=%s irqaffinity=%s\n",
 		l->isolated, l->isolated, l->isolated, l->rest);
 }
@@ -43,21 +44,26 @@ static void put_cgroup(FILE *f, const struct lists *l)
 {
 	fprintf(f,
 		"#!/bin/sh\n"
-		"# As root: a cpuset partition whose CPUs the scheduler leaves alone (cgroup v2, Linux 6.1 or\n"
-		"# later). Move the processes of sidevisor into it. No other cgroup beside it may claim these\n"
-		"# CPUs. It ends with `echo member >cpuset.cpus.partition` and rmdir.\n"
+		"# As root: a cpuset partition whose CPUs the scheduler leaves alone (cgroup v2,\n"
+		"# Linux 6.1 or later). Move the processes of sidevisor into it. No other cgroup\n"
+		"# beside it may claim these CPUs.\n"
+		"# It ends with `echo member >cpuset.cpus.partition` and rmdir.\n"
 		"set -eu\n"
 		"echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control\n"
 		"mkdir -p /sys/fs/cgroup/sidevisor\n"
 		"cd /sys/fs/cgroup/sidevisor\n"
-		"echo %s >cpuset.cpus\n", l->isolated);
+		"echo %s >cpuset.cpus\n",
+		l->isolated);
 	if (*l->nodes)
 		fprintf(f, "echo %s >cpuset.mems\n", l->nodes);
 	fprintf(f,
 		"[ ! -e cpuset.cpus.exclusive ] || echo %s >cpuset.cpus.exclusive\n"
 		"echo isolated >cpuset.cpus.partition\n"
 		"read -r state <cpuset.cpus.partition\n"
-		"[ \"$state\" = isolated ] || { echo \"no isolated partition: $state\" >&2; exit 1; }\n",
+		"[ \"$state\" = isolated ] || {\n"
+		"\techo \"no isolated partition: $state\" >&2\n"
+		"\texit 1\n"
+		"}\n",
 		l->isolated);
 }
 
@@ -69,7 +75,8 @@ static void put_systemd(FILE *f, const struct lists *l)
 	} others[] = {{"system.slice", "Slice"}, {"user.slice", "Slice"}, {"init.scope", "Scope"}};
 
 	fputs("# Four files, then `systemctl daemon-reload`. Services of sidevisor get\n"
-	      "# Slice=sidevisor.slice: in system.slice they could not use its CPUs.\n", f);
+	      "# Slice=sidevisor.slice: in system.slice they could not use its CPUs.\n",
+		f);
 	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		fprintf(f, "\n# /etc/systemd/system/%s.d/50-sidevisor.conf\n[%s]\nAllowedCPUs=%s\n",
 			others[i].unit, others[i].section, l->rest);
@@ -103,12 +110,16 @@ static int put_slurm(FILE *f, const struct view *v)
 	part = !hwloc_bitmap_isequal(hwloc_topology_get_topology_cpuset(m->topo),
 		hwloc_topology_get_complete_cpuset(m->topo));
 	fprintf(f,
-		"# For this node's NodeName= line in slurm.conf: housekeeping and sidecores are not for jobs.\n"
+		"# For this node's NodeName= line in slurm.conf: housekeeping and sidecores are not\n"
+		"# for jobs.\n"
 		"# Slurm's abstract CPU ids (hwloc's logical order), not the operating system's.\n"
-		"# It needs TaskPlugin=task/cgroup with ConstrainCores=yes. slurmd runs on these CPUs too,\n"
-		"# unless TaskPluginParam=SlurmdOffSpec says otherwise.\n"
-		"%sCpuSpecList=%s\n", part ? "# Made with a part of the machine in sight: make it again with "
-					   "the whole node's topology.\n" : "", list);
+		"# It needs TaskPlugin=task/cgroup with ConstrainCores=yes. slurmd runs on these\n"
+		"# CPUs too, unless TaskPluginParam=SlurmdOffSpec says otherwise.\n"
+		"%sCpuSpecList=%s\n",
+		part ? "# Made with a part of the machine in sight: make it again with "
+		       "the whole node's topology.\n"
+		     : "",
+		list);
 	free(list);
 	return 0;
 }
@@ -117,8 +128,10 @@ static int need_rest(const struct lists *l, enum sv_export what, struct sv_error
 {
 	if (*l->rest)
 		return 0;
-	return sv_fail(err, ENOSPC, "--export %s: the plan leaves the operating system no CPU of its own; "
-		"plan with --housekeeping 1", names[what]);
+	return sv_fail(err, ENOSPC,
+		"--export %s: the plan leaves the operating system no CPU of its own; "
+		"plan with --housekeeping 1",
+		names[what]);
 }
 
 int sv_report_export(FILE *f, enum sv_export what, const struct sv_machine *m,

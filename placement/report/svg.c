@@ -12,12 +12,14 @@ static const char style[] =
 	".sub{font-size:10.5px;text-anchor:end;fill:#444}.what{font-size:11px}\n"
 	".role{font-size:11px;font-weight:bold}.mid{text-anchor:middle}\n"
 	".vcpu{font-size:8px;text-anchor:end}.cpu{font-size:9px;text-anchor:middle}\n"
-	".device{font-size:10px;text-anchor:middle}.address{font-size:8px;text-anchor:middle;fill:#555}\n"
+	".device{font-size:10px;text-anchor:middle}"
+	".address{font-size:8px;text-anchor:middle;fill:#555}\n"
 	".machine{fill:#fbfbfa;stroke:#8a8a8a}.package{fill:#eceff2;stroke:#7b8794}\n"
 	".node{fill:#e2e7ec;stroke:#98a3ae}.domain{fill:#f9fafb;stroke:#b4bcc4}\n"
 	".core{stroke:#45505b;stroke-width:.8}.side{stroke:#5e1405;stroke-width:2}\n"
 	".thread{fill-opacity:.94;stroke:#45505b;stroke-width:.5}\n"
-	".idle{stroke:#45505b;stroke-width:.8;stroke-dasharray:2 2}.swatch{stroke:#45505b;stroke-width:.8}\n"
+	".idle{stroke:#45505b;stroke-width:.8;stroke-dasharray:2 2}"
+	".swatch{stroke:#45505b;stroke-width:.8}\n"
 	".dev{fill:#e3efdc;stroke:#7a9a66}.mem{fill:#f3e9d2;stroke:#b0975a}\n"
 	".over{pointer-events:none}.heat{shape-rendering:crispEdges}\n"
 	"</style>\n"
@@ -41,10 +43,12 @@ static void put_title(FILE *f, const struct sv_machine *m, const struct sv_plan 
 	snprintf(line, sizeof(line), "%.*s", (int)((w - 32) / 12.5), m->name);
 	view_xml(f, line);
 	fputs("</text>\n<text class=\"line\" x=\"16\" y=\"50\">", f);
-	snprintf(line, sizeof(line), "policy %s: %u guest%s, %u sidecore%s; a line takes %.0f ns to the "
-		"sidecore, at worst %.0f ns (%s)", sv_plan_policy_name(plan->kind), plan->guests,
-		plan->guests == 1 ? "" : "s", plan->sidecores, plan->sidecores == 1 ? "" : "s",
-		plan->mean_ns, plan->worst_ns, plan->measured ? "measured" : "modelled");
+	snprintf(line, sizeof(line),
+		"policy %s: %u guest%s, %u sidecore%s; a line takes %.0f ns to the "
+		"sidecore, at worst %.0f ns (%s)",
+		sv_plan_policy_name(plan->kind), plan->guests, plan->guests == 1 ? "" : "s",
+		plan->sidecores, plan->sidecores == 1 ? "" : "s", plan->mean_ns, plan->worst_ns,
+		plan->measured ? "measured" : "modelled");
 	view_xml(f, line);
 	fputs("</text>\n<text class=\"line\" x=\"16\" y=\"66\">", f);
 	view_xml(f, m->identity);
@@ -58,11 +62,12 @@ static void put_page(FILE *f, const struct view *v, const struct svg_box *machin
 
 	legend = svg_legend(NULL, v, SVG_MARGIN, y, w);
 	heat = svg_heat(NULL, v, SVG_MARGIN, y, w);
-	fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-		   "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-		   "viewBox=\"0 0 %.0f %.0f\">\n", w + 2 * SVG_MARGIN,
-		y + legend + heat + (heat > 0 ? 20 : 0) + SVG_MARGIN, w + 2 * SVG_MARGIN,
-		y + legend + heat + (heat > 0 ? 20 : 0) + SVG_MARGIN);
+	fprintf(f,
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
+		"viewBox=\"0 0 %.0f %.0f\">\n",
+		w + 2 * SVG_MARGIN, y + legend + heat + (heat > 0 ? 20 : 0) + SVG_MARGIN,
+		w + 2 * SVG_MARGIN, y + legend + heat + (heat > 0 ? 20 : 0) + SVG_MARGIN);
 	fputs("<title>", f);
 	view_xml(f, v->m->name);
 	fputs(": sidecores, guests and housekeeping</title>\n", f);
@@ -75,8 +80,8 @@ static void put_page(FILE *f, const struct view *v, const struct svg_box *machin
 	fputs("</svg>\n", f);
 }
 
-int sv_report_svg(FILE *f, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err)
+int sv_report_svg(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
 {
 	struct svg_box machine;
 	struct view v;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The drawing: boxes in boxes, laid out first (svg_layout.c), then written (svg_draw.c). Coordinates are
- * absolute, in pixels of the view box; a parent's rectangle contains its children's.
+ * The drawing: boxes in boxes, laid out first (svg_layout.c), then written (svg_draw.c).
+ * Coordinates are absolute, in pixels of the view box; a parent's rectangle contains its
+ * children's.
  */
 #ifndef REPORT_SVG_H
 #define REPORT_SVG_H
@@ -19,8 +20,8 @@ struct svg_box {
 	double x, y, w, h;
 	int core; /* of SVG_CORE */
 	char label[96], sub[64];
-	bool two_lines; /* sub under label, not beside it */
-	unsigned like;	/* devices that this box stands for */
+	bool two_lines;        /* sub under label, not beside it */
+	unsigned like;         /* devices that this box stands for */
 	struct svg_box *child; /* one array; owned */
 	unsigned children, room;
 };

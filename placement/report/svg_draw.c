@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Boxes, threads and the legend, as SVG. Colours tell guests apart for colour-blind eyes too; letters
- * and patterns say the same again. */
+/* Boxes, threads and the legend, as SVG. Colours tell guests apart for colour-blind eyes too;
+ * letters and patterns say the same again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +48,8 @@ static struct view_thread core_use(const struct view *v, unsigned core)
 static void rect(FILE *f, const char *class, double x, double y, double w, double h, double r,
 	const char *fill)
 {
-	fprintf(f, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"%.1f\"",
+	fprintf(f,
+		"<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"%.1f\"",
 		class, x, y, w, h, r);
 	if (fill)
 		fprintf(f, " fill=\"%s\"", fill);
@@ -83,18 +84,22 @@ static void put_tooltip(FILE *f, const struct view *v, unsigned core)
 				plan->sidecore[vcpu->sidecore].cpu, sv_near_name(vcpu->near),
 				vcpu->line_ns);
 		} else if (t->use == VIEW_SIDECORE) {
-			fprintf(f, "sidecore of %u guest cores, ", plan->sidecore[t->sidecore].guest_cores);
+			fprintf(f, "sidecore of %u guest cores, ",
+				plan->sidecore[t->sidecore].guest_cores);
 			view_xml(f, plan->sidecore[t->sidecore].why);
 		} else {
-			fputs(t->use == VIEW_HOUSE ? "housekeeping" : t->use == VIEW_IDLE ? "sibling left idle"
-				: t->use == VIEW_EXCLUDED ? "excluded" : "spare", f);
+			fputs(t->use == VIEW_HOUSE        ? "housekeeping"
+				: t->use == VIEW_IDLE     ? "sibling left idle"
+				: t->use == VIEW_EXCLUDED ? "excluded"
+							  : "spare",
+				f);
 		}
 	}
 	fputs("</title>", f);
 }
 
-static void put_thread(FILE *f, const struct view_thread *t, const struct paint *core, double x,
-	double y, int cpu)
+static void put_thread(
+	FILE *f, const struct view_thread *t, const struct paint *core, double x, double y, int cpu)
 {
 	bool side = t->sidecore >= 0 && core->fill != uses[VIEW_SIDECORE].fill;
 	bool idle = t->use == VIEW_IDLE;
@@ -102,8 +107,14 @@ static void put_thread(FILE *f, const struct view_thread *t, const struct paint 
 
 	snprintf(number, sizeof(number), "%d", cpu);
 	rect(f, idle ? "idle" : "thread", x, y, SVG_THREAD_W, SVG_THREAD_H, 2,
-		side ? SIDECORE_COLOUR : idle ? "none" : "#fff");
-	text(f, "cpu", x + SVG_THREAD_W / 2, y + 10, side ? "#fff" : idle ? core->ink : "#000", number);
+		side   ? SIDECORE_COLOUR
+		: idle ? "none"
+		       : "#fff");
+	text(f, "cpu", x + SVG_THREAD_W / 2, y + 10,
+		side   ? "#fff"
+		: idle ? core->ink
+		       : "#000",
+		number);
 }
 
 static void put_core(FILE *f, const struct view *v, const struct svg_box *b)
@@ -119,7 +130,8 @@ static void put_core(FILE *f, const struct view *v, const struct svg_box *b)
 	put_tooltip(f, v, i);
 	rect(f, use.use == VIEW_SIDECORE ? "core side" : "core", b->x, b->y, b->w, b->h, 3, p.fill);
 	if (use.use == VIEW_GUEST && (unsigned)use.guest / GUESTS % PATTERNS) {
-		snprintf(number, sizeof(number), "url(#p%u)", (unsigned)use.guest / GUESTS % PATTERNS);
+		snprintf(number, sizeof(number), "url(#p%u)",
+			(unsigned)use.guest / GUESTS % PATTERNS);
 		rect(f, "over", b->x, b->y, b->w, b->h, 3, number);
 	} else if (use.use == VIEW_EXCLUDED) {
 		rect(f, "over", b->x, b->y, b->w, b->h, 3, "url(#px)");
@@ -158,8 +170,11 @@ static void put_label(FILE *f, const struct svg_box *b)
 
 void svg_draw(FILE *f, const struct view *v, const struct svg_box *b)
 {
-	static const char *const classes[] = {[SVG_MACHINE] = "machine", [SVG_PACKAGE] = "package",
-		[SVG_NODE] = "node", [SVG_DOMAIN] = "domain", [SVG_DEVICE] = "dev",
+	static const char *const classes[] = {[SVG_MACHINE] = "machine",
+		[SVG_PACKAGE] = "package",
+		[SVG_NODE] = "node",
+		[SVG_DOMAIN] = "domain",
+		[SVG_DEVICE] = "dev",
 		[SVG_MEMORY] = "mem"};
 
 	if (b->kind == SVG_CORE) {
@@ -174,7 +189,8 @@ void svg_draw(FILE *f, const struct view *v, const struct svg_box *b)
 		svg_draw(f, v, &b->child[i]);
 }
 
-/* --- the legend -------------------------------------------------------------------------------- */
+/* --- the legend --------------------------------------------------------------------------------
+ */
 
 struct legend {
 	FILE *f;
@@ -213,7 +229,8 @@ static bool any(const struct view *v, enum view_use use)
 double svg_legend(FILE *f, const struct view *v, double x, double y, double w)
 {
 	static const char *const what[VIEW_USES] = {[VIEW_SPARE] = "spare",
-		[VIEW_HOUSE] = "housekeeping", [VIEW_IDLE] = "SMT sibling left idle",
+		[VIEW_HOUSE] = "housekeeping",
+		[VIEW_IDLE] = "SMT sibling left idle",
 		[VIEW_EXCLUDED] = "excluded"};
 	struct legend l = {.f = f, .left = x, .right = x + w, .x = x, .y = y};
 	char label[VIEW_LABEL], line[80], over[16];
@@ -225,13 +242,17 @@ double svg_legend(FILE *f, const struct view *v, double x, double y, double w)
 		snprintf(line, sizeof(line), "%s, %u vCPU%s", placed->name, placed->vcpus,
 			placed->vcpus == 1 ? "" : "s");
 		snprintf(over, sizeof(over), "url(#p%u)", g / GUESTS % PATTERNS);
-		entry(&l, &guests[g % GUESTS], g / GUESTS % PATTERNS ? over : NULL, false, label, line);
+		entry(&l, &guests[g % GUESTS], g / GUESTS % PATTERNS ? over : NULL, false, label,
+			line);
 	}
 	entry(&l, &uses[VIEW_SIDECORE], NULL, false, "S",
 		v->plan->shared_core ? "sidecore, on the guest's core" : "sidecore");
 	for (unsigned u = VIEW_SPARE; u < VIEW_USES; u++)
 		if (what[u] && any(v, (enum view_use)u))
 			entry(&l, &uses[u], u == VIEW_EXCLUDED ? "url(#px)" : NULL, u == VIEW_IDLE,
-				u == VIEW_HOUSE ? "H" : u == VIEW_EXCLUDED ? "x" : "", what[u]);
+				u == VIEW_HOUSE      ? "H"
+				: u == VIEW_EXCLUDED ? "x"
+						     : "",
+				what[u]);
 	return l.y + 16 - y;
 }

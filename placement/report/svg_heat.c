@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Core-to-core latencies as a heat map: a cell per pair, a mean of several pairs on large machines. */
+/* Core-to-core latencies as a heat map: a cell per pair, a mean of several pairs on large machines.
+ */
 #include <math.h>
 #include <stdlib.h>
 
@@ -66,13 +67,16 @@ static void put_cells(FILE *f, struct heat *h, double x, double y, double size)
 		for (unsigned k = 0, end; k < h->side; k = end) {
 			int c = colour_of(h, cell(h, i, k));
 
-			for (end = k + 1; end < h->side && colour_of(h, cell(h, i, end)) == c; end++)
+			for (end = k + 1; end < h->side && colour_of(h, cell(h, i, end)) == c;
+				end++)
 				;
 			if (c >= 0)
 				h->used[c] = true;
-			fprintf(f, "<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
-				   "height=\"%.1f\" fill=\"%s\"/>\n", x + k * size, y + i * size,
-				(end - k) * size, size, c < 0 ? "#eee" : colours[c]);
+			fprintf(f,
+				"<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
+				"height=\"%.1f\" fill=\"%s\"/>\n",
+				x + k * size, y + i * size, (end - k) * size, size,
+				c < 0 ? "#eee" : colours[c]);
 		}
 }
 
@@ -85,9 +89,10 @@ static void put_scale(FILE *f, const struct heat *h, double x, double y)
 
 		if (!h->used[c])
 			continue;
-		fprintf(f, "<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"18\" height=\"14\" fill=\"%s\"/>"
-			   "<text class=\"what\" x=\"%.1f\" y=\"%.1f\">from %.0f ns</text>\n", x,
-			y + row * 18, colours[c], x + 24, y + row * 18 + 11, ns);
+		fprintf(f,
+			"<rect class=\"heat\" x=\"%.1f\" y=\"%.1f\" width=\"18\" height=\"14\" fill=\"%s\"/>"
+			"<text class=\"what\" x=\"%.1f\" y=\"%.1f\">from %.0f ns</text>\n",
+			x, y + row * 18, colours[c], x + 24, y + row * 18 + 11, ns);
 		row++;
 	}
 }
@@ -99,9 +104,10 @@ static void put_axis(FILE *f, const struct heat *h, double x, double y, double s
 	for (unsigned i = 0; i < h->side; i += step) {
 		int cpu = h->l->cpu[i * h->per];
 
-		fprintf(f, "<text class=\"cpu\" x=\"%.1f\" y=\"%.1f\">%d</text>"
-			   "<text class=\"cpu\" x=\"%.1f\" y=\"%.1f\">%d</text>\n", x - 14,
-			y + (i + 0.5) * size + 3, cpu, x + (i + 0.5) * size, y - 4, cpu);
+		fprintf(f,
+			"<text class=\"cpu\" x=\"%.1f\" y=\"%.1f\">%d</text>"
+			"<text class=\"cpu\" x=\"%.1f\" y=\"%.1f\">%d</text>\n",
+			x - 14, y + (i + 0.5) * size + 3, cpu, x + (i + 0.5) * size, y - 4, cpu);
 	}
 }
 
@@ -118,10 +124,13 @@ double svg_heat(FILE *f, const struct view *v, double x, double y, double w)
 	size = (w - 180 > WIDEST ? WIDEST : w - 180) / h.side;
 	size = size > 26 ? 26 : size;
 	if (!f)
-		return HEAD + 14 + (h.side * size > COLOURS * 18.0 ? h.side * size : COLOURS * 18.0);
+		return HEAD + 14 +
+		       (h.side * size > COLOURS * 18.0 ? h.side * size : COLOURS * 18.0);
 	find_range(&h);
-	fprintf(f, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">One way of a cache line between CPUs, measured%s"
-		   "</text>\n", x, y + 12, h.per > 1 ? " (means)" : "");
+	fprintf(f,
+		"<text class=\"name\" x=\"%.1f\" y=\"%.1f\">One way of a cache line between CPUs, measured%s"
+		"</text>\n",
+		x, y + 12, h.per > 1 ? " (means)" : "");
 	if (h.high > 0) {
 		put_axis(f, &h, x + 30, y + HEAD + 10, size);
 		put_cells(f, &h, x + 30, y + HEAD + 10, size);

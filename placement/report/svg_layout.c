@@ -44,7 +44,8 @@ static struct svg_box *add(struct svg_box *parent, enum svg_kind kind)
 	return &parent->child[parent->children++];
 }
 
-/* --- what there is ----------------------------------------------------------------------------- */
+/* --- what there is -----------------------------------------------------------------------------
+ */
 
 static void name_bytes(uint64_t bytes, char *text, size_t room)
 {
@@ -98,7 +99,8 @@ static int add_package(struct svg_box *machine, const struct sv_machine *m, unsi
 		name_node(&m->node[first], "node", package->sub, sizeof(package->sub));
 	}
 	for (unsigned d = from, end; d < to && rc == 0; d = end) {
-		for (end = d + 1; end < to && (!several || m->domain[end].node == m->domain[d].node); end++)
+		for (end = d + 1;
+			end < to && (!several || m->domain[end].node == m->domain[d].node); end++)
 			;
 		node = package;
 		if (several) {
@@ -117,10 +119,11 @@ static int add_package(struct svg_box *machine, const struct sv_machine *m, unsi
 	return rc;
 }
 
-/* --- devices ----------------------------------------------------------------------------------- */
+/* --- devices -----------------------------------------------------------------------------------
+ */
 
-static unsigned local_cores(const struct svg_box *box, const struct sv_machine *m,
-	hwloc_const_cpuset_t cpus)
+static unsigned local_cores(
+	const struct svg_box *box, const struct sv_machine *m, hwloc_const_cpuset_t cpus)
 {
 	unsigned n = 0;
 
@@ -132,13 +135,14 @@ static unsigned local_cores(const struct svg_box *box, const struct sv_machine *
 }
 
 /* The smallest package or node box with all the cores of @cpus; else the machine. */
-static struct svg_box *place_of(struct svg_box *box, const struct sv_machine *m,
-	hwloc_const_cpuset_t cpus, unsigned all)
+static struct svg_box *place_of(
+	struct svg_box *box, const struct sv_machine *m, hwloc_const_cpuset_t cpus, unsigned all)
 {
 	for (unsigned i = 0; all && i < box->children; i++) {
 		struct svg_box *c = &box->child[i];
 
-		if ((c->kind == SVG_PACKAGE || c->kind == SVG_NODE) && local_cores(c, m, cpus) == all)
+		if ((c->kind == SVG_PACKAGE || c->kind == SVG_NODE) &&
+			local_cores(c, m, cpus) == all)
 			return place_of(c, m, cpus, all);
 	}
 	return box;
@@ -207,8 +211,9 @@ static int add_devices(struct svg_box *machine, const struct sv_machine *m)
 			;
 		*address = 0;
 		if (pci)
-			snprintf(address, sizeof(address), "%04x:%02x:%02x.%01x", pci->attr->pcidev.domain,
-				pci->attr->pcidev.bus, pci->attr->pcidev.dev, pci->attr->pcidev.func);
+			snprintf(address, sizeof(address), "%04x:%02x:%02x.%01x",
+				pci->attr->pcidev.domain, pci->attr->pcidev.bus,
+				pci->attr->pcidev.dev, pci->attr->pcidev.func);
 		rc = add_device(machine, m, SVG_DEVICE, o, o->name, address);
 	}
 	o = NULL;
@@ -252,7 +257,8 @@ int svg_build(struct svg_box *machine, const struct view *v)
 	for (unsigned d = 0; index && d < m->domains; d++)
 		index[d] = d;
 	for (unsigned from = 0, to; from < m->domains && rc == 0; from = to) {
-		for (to = from + 1; to < m->domains && m->domain[to].package == m->domain[from].package; to++)
+		for (to = from + 1;
+			to < m->domains && m->domain[to].package == m->domain[from].package; to++)
 			;
 		rc = add_package(machine, m, from, to, index);
 	}
@@ -264,14 +270,16 @@ int svg_build(struct svg_box *machine, const struct view *v)
 	return rc;
 }
 
-/* --- sizes and positions ----------------------------------------------------------------------- */
+/* --- sizes and positions -----------------------------------------------------------------------
+ */
 
 static bool is_strip(const struct svg_box *b)
 {
 	return b->kind == SVG_DEVICE || b->kind == SVG_MEMORY;
 }
 
-/* Children of one sort in rows no wider than @limit, from (0, @y) of the parent. Sets *w; returns h. */
+/* Children of one sort in rows no wider than @limit, from (0, @y) of the parent. Sets *w; returns
+ * h. */
 static double shelve(struct svg_box *b, bool strip, double limit, double y, double *w)
 {
 	double x = 0, row = 0, top = y;
@@ -398,7 +406,8 @@ static void align(struct svg_box *b)
 		double h = 0;
 
 		for (k = i; k < b->children && b->child[k].y >= b->child[i].y - 0.01 &&
-			    b->child[k].y <= b->child[i].y + 0.01; k++)
+			    b->child[k].y <= b->child[i].y + 0.01;
+			k++)
 			h = b->child[k].h > h ? b->child[k].h : h;
 		for (unsigned j = i; j < k; j++)
 			if (b->child[j].kind != SVG_CORE)

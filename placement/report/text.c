@@ -20,7 +20,8 @@ struct page {
 
 static const char *escape_of(const struct view_thread *t)
 {
-	static const char *const guest[] = {"\033[32m", "\033[36m", "\033[33m", "\033[34m", "\033[35m"};
+	static const char *const guest[] = {
+		"\033[32m", "\033[36m", "\033[33m", "\033[34m", "\033[35m"};
 
 	switch (t->use) {
 	case VIEW_GUEST:
@@ -36,7 +37,8 @@ static const char *escape_of(const struct view_thread *t)
 
 #define GLUE '\1' /* a space where a line is not broken */
 
-/* @text from column @column on, broken after commas and spaces. Bytes that are no text become '?'. */
+/* @text from column @column on, broken after commas and spaces. Bytes that are no text become '?'.
+ */
 static void put_wrapped(const struct page *p, unsigned column, const char *text)
 {
 	while (*text) {
@@ -49,8 +51,10 @@ static void put_wrapped(const struct page *p, unsigned column, const char *text)
 				n = room;
 		}
 		for (size_t i = 0; i < n && (text[i] != ' ' || i + 1 < n); i++)
-			fputc(text[i] == GLUE ? ' ' : (unsigned char)text[i] < 0x20 || text[i] == 0x7f
-				? '?' : text[i], p->f);
+			fputc(text[i] == GLUE                                      ? ' '
+				: (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?'
+										   : text[i],
+				p->f);
 		text += n;
 		if (*text) {
 			column = WRAP_INDENT;
@@ -96,7 +100,8 @@ static char *shorten(char *list, unsigned cpus)
 	return text;
 }
 
-/* --- the map ----------------------------------------------------------------------------------- */
+/* --- the map -----------------------------------------------------------------------------------
+ */
 
 /* How wide a domain's row is, so that rows align. */
 struct shape {
@@ -144,7 +149,8 @@ static struct shape measure(const struct page *p)
 		for (unsigned k = 0; k < m->domain[d].cores; k += s.cells) {
 			unsigned n = m->domain[d].cores - k;
 
-			first_cpus(m, &m->domain[d], k, n < s.cells ? n : s.cells, cpus, sizeof(cpus));
+			first_cpus(
+				m, &m->domain[d], k, n < s.cells ? n : s.cells, cpus, sizeof(cpus));
 			s.cpus = strlen(cpus) > s.cpus ? (unsigned)strlen(cpus) : s.cpus;
 		}
 	return s;
@@ -225,8 +231,9 @@ static void put_package(struct page *p, const struct shape *s, unsigned from, un
 		view_name_packages(m, domain, to - from, name, sizeof(name));
 		list = view_list(node, nodes);
 		fprintf(p->f, "%s: %u core%s%s%s\n", name, cores, cores == 1 ? "" : "s",
-			!list || !*list ? "" : strpbrk(list, ",-") ? ", memory of nodes "
-						       : ", memory of node ",
+			!list || !*list       ? ""
+			: strpbrk(list, ",-") ? ", memory of nodes "
+					      : ", memory of node ",
 			list ? list : "");
 	}
 	free(list);
@@ -248,7 +255,8 @@ static void put_map(struct page *p)
 		return;
 	}
 	for (unsigned from = 0, to; from < m->domains; from = to) {
-		for (to = from + 1; to < m->domains && m->domain[to].package == m->domain[from].package; to++)
+		for (to = from + 1;
+			to < m->domains && m->domain[to].package == m->domain[from].package; to++)
 			;
 		put_package(p, &s, from, to);
 	}
@@ -257,9 +265,12 @@ static void put_map(struct page *p)
 /* Only the signs that the map has. */
 static void put_legend(const struct page *p)
 {
-	static const char *const what[VIEW_USES] = {[VIEW_SPARE] = ". spare", [VIEW_GUEST] = "letter guest",
-		[VIEW_SIDECORE] = "S sidecore", [VIEW_HOUSE] = "H housekeeping",
-		[VIEW_IDLE] = "- sibling left idle", [VIEW_EXCLUDED] = "x excluded"};
+	static const char *const what[VIEW_USES] = {[VIEW_SPARE] = ". spare",
+		[VIEW_GUEST] = "letter guest",
+		[VIEW_SIDECORE] = "S sidecore",
+		[VIEW_HOUSE] = "H housekeeping",
+		[VIEW_IDLE] = "- sibling left idle",
+		[VIEW_EXCLUDED] = "x excluded"};
 	static const enum view_use order[] = {
 		VIEW_GUEST, VIEW_SIDECORE, VIEW_HOUSE, VIEW_SPARE, VIEW_IDLE, VIEW_EXCLUDED};
 	bool seen[VIEW_USES] = {false};
@@ -274,7 +285,8 @@ static void put_legend(const struct page *p)
 	fputs(p->v.m->smt ? " one sign per thread\n\n" : " one sign per core\n\n", p->f);
 }
 
-/* --- who and why ------------------------------------------------------------------------------- */
+/* --- who and why -------------------------------------------------------------------------------
+ */
 
 static void put_sidecores(const struct page *p)
 {
@@ -301,9 +313,15 @@ static void put_guests(const struct page *p)
 		char label[VIEW_LABEL];
 
 		view_guest_label(&p->v, i, label);
-		put_line(p, "  %-2s %s: %u vCPU%s on %u core%s, CPU%s %s;%s%s%s control\1CPU\1%d, devices by "
-			"sidecore\1%d", label, g->name, g->vcpus, g->vcpus == 1 ? "" : "s", g->cores,
-			g->cores == 1 ? "" : "s", cpus && strpbrk(cpus, ",-") ? "s" : "", cpus ? cpus : "?", g->nodes > 1 ? " memory of nodes " : g->nodes ? " memory of node " : "",
+		put_line(p,
+			"  %-2s %s: %u vCPU%s on %u core%s, CPU%s %s;%s%s%s control\1CPU\1%d, devices by "
+			"sidecore\1%d",
+			label, g->name, g->vcpus, g->vcpus == 1 ? "" : "s", g->cores,
+			g->cores == 1 ? "" : "s", cpus && strpbrk(cpus, ",-") ? "s" : "",
+			cpus ? cpus : "?",
+			g->nodes > 1 ? " memory of nodes "
+			: g->nodes   ? " memory of node "
+				     : "",
 			g->nodes && nodes ? nodes : "", g->nodes ? ";" : "", g->control_cpu,
 			plan->sidecore[g->device_sidecore].cpu);
 		put_line(p, "       %s", g->why);
@@ -319,7 +337,8 @@ static void put_set(const struct page *p, const char *what, char *list)
 	/* How many: shorten() says it. */
 	for (const char *s = list; s && *s;) {
 		char *end;
-		long first = strtol(s, &end, 10), last = *end == '-' ? strtol(end + 1, &end, 10) : first;
+		long first = strtol(s, &end, 10),
+		     last = *end == '-' ? strtol(end + 1, &end, 10) : first;
 
 		n += (unsigned)(last - first + 1);
 		s = *end ? end + 1 : end;
@@ -338,8 +357,10 @@ static void put_rest(const struct page *p)
 	put_set(p, "idle siblings", view_list(plan->idle, plan->idles));
 	put_set(p, "spare", view_set_list(&p->v, VIEW_SET_SPARE));
 	put_set(p, "excluded", view_set_list(&p->v, VIEW_SET_EXCLUDED));
-	put_line(p, "%-15s a line takes %.0f ns between guest core and sidecore, at worst %.0f ns (%s)",
-		"predicted", plan->mean_ns, plan->worst_ns, plan->measured ? "measured" : "modelled");
+	put_line(p,
+		"%-15s a line takes %.0f ns between guest core and sidecore, at worst %.0f ns (%s)",
+		"predicted", plan->mean_ns, plan->worst_ns,
+		plan->measured ? "measured" : "modelled");
 	for (unsigned i = 0; i < plan->notes; i++)
 		put_line(p, "note: %s", plan->note[i]);
 }
@@ -352,8 +373,9 @@ int sv_report_text(FILE *f, const struct sv_machine *m, const struct sv_plan *pl
 	if (view_open(&p.v, m, plan) < 0)
 		return sv_fail(err, ENOMEM, "out of memory");
 	put_line(&p, "%s: %s", m->name, m->identity);
-	put_line(&p, "policy %s: %u guest%s, %u sidecore%s", sv_plan_policy_name(plan->kind), plan->guests,
-		plan->guests == 1 ? "" : "s", plan->sidecores, plan->sidecores == 1 ? "" : "s");
+	put_line(&p, "policy %s: %u guest%s, %u sidecore%s", sv_plan_policy_name(plan->kind),
+		plan->guests, plan->guests == 1 ? "" : "s", plan->sidecores,
+		plan->sidecores == 1 ? "" : "s");
 	fputc('\n', f);
 	put_map(&p);
 	put_legend(&p);

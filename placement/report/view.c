@@ -65,7 +65,8 @@ int view_open(struct view *v, const struct sv_machine *m, const struct sv_plan *
 		}
 	for (unsigned s = 0; s < plan->sidecores; s++) {
 		const struct sv_plan_sidecore *side = &plan->sidecore[s];
-		struct view_thread *t = side->core >= 0 ? at_cpu(v, (unsigned)side->core, side->cpu) : NULL;
+		struct view_thread *t =
+			side->core >= 0 ? at_cpu(v, (unsigned)side->core, side->cpu) : NULL;
 
 		if (t && t->use == VIEW_GUEST)
 			t->sidecore = (int)s; /* one core for everything */
@@ -92,8 +93,11 @@ void view_guest_label(const struct view *v, unsigned guest, char label[VIEW_LABE
 
 void view_label(const struct view *v, const struct view_thread *t, char label[VIEW_LABEL])
 {
-	static const char signs[VIEW_USES] = {[VIEW_SPARE] = '.', [VIEW_SIDECORE] = 'S',
-		[VIEW_HOUSE] = 'H', [VIEW_IDLE] = '-', [VIEW_EXCLUDED] = 'x'};
+	static const char signs[VIEW_USES] = {[VIEW_SPARE] = '.',
+		[VIEW_SIDECORE] = 'S',
+		[VIEW_HOUSE] = 'H',
+		[VIEW_IDLE] = '-',
+		[VIEW_EXCLUDED] = 'x'};
 
 	if (t->use == VIEW_GUEST)
 		view_guest_label(v, (unsigned)t->guest, label);
@@ -164,7 +168,8 @@ int view_cpus(const struct view *v, enum view_set set, int **cpu)
 	if (!*cpu)
 		return -ENOMEM;
 	for (unsigned i = 0; i < v->m->cores; i++)
-		for (unsigned t = 0; in_set(v->plan->role[i], set) && t < v->m->core[i].threads; t++)
+		for (unsigned t = 0; in_set(v->plan->role[i], set) && t < v->m->core[i].threads;
+			t++)
 			(*cpu)[n++] = v->m->core[i].cpu[t];
 	return n;
 }
@@ -218,8 +223,8 @@ char *view_node_list(const struct view *v)
 	return text;
 }
 
-void view_name_packages(const struct sv_machine *m, const unsigned *domain, unsigned n, char *name,
-	size_t bytes)
+void view_name_packages(
+	const struct sv_machine *m, const unsigned *domain, unsigned n, char *name, size_t bytes)
 {
 	int first = -1, last = -1;
 
@@ -243,14 +248,18 @@ void view_name_packages(const struct sv_machine *m, const unsigned *domain, unsi
 /* How many bytes of valid UTF-8 stand at @s: 1 to 4, or 0 for none. */
 static unsigned utf8_bytes(const unsigned char *s)
 {
-	unsigned n = *s < 0x80 ? 1 : *s >= 0xc2 && *s < 0xe0 ? 2 : *s >= 0xe0 && *s < 0xf0 ? 3
-		: *s >= 0xf0 && *s < 0xf5 ? 4 : 0;
+	unsigned n = *s < 0x80                 ? 1
+		     : *s >= 0xc2 && *s < 0xe0 ? 2
+		     : *s >= 0xe0 && *s < 0xf0 ? 3
+		     : *s >= 0xf0 && *s < 0xf5 ? 4
+					       : 0;
 
 	for (unsigned i = 1; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] >= 0xa0) || (*s == 0xf0 && s[1] < 0x90) ||
-		(*s == 0xf4 && s[1] >= 0x90) || (*s == 0xef && s[1] == 0xbf && s[2] >= 0xbe))
+	if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] >= 0xa0) ||
+		(*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] >= 0x90) ||
+		(*s == 0xef && s[1] == 0xbf && s[2] >= 0xbe))
 		return 0;
 	return n;
 }

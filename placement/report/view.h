@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A plan by CPU, for whoever shows it: what each thread of each core does, and under which letter. */
+/* A plan by CPU, for whoever shows it: what each thread of each core does, and under which letter.
+ */
 #ifndef REPORT_VIEW_H
 #define REPORT_VIEW_H
 
@@ -7,19 +8,27 @@
 
 #define VIEW_LABEL 3u
 
-enum view_use { VIEW_SPARE, VIEW_GUEST, VIEW_SIDECORE, VIEW_HOUSE, VIEW_IDLE, VIEW_EXCLUDED, VIEW_USES };
+enum view_use {
+	VIEW_SPARE,
+	VIEW_GUEST,
+	VIEW_SIDECORE,
+	VIEW_HOUSE,
+	VIEW_IDLE,
+	VIEW_EXCLUDED,
+	VIEW_USES
+};
 
 struct view_thread {
 	enum view_use use;
 	int guest, vcpu; /* of VIEW_GUEST; else -1 */
-	int sidecore;	 /* of VIEW_SIDECORE; else -1 */
+	int sidecore;    /* of VIEW_SIDECORE; else -1 */
 };
 
 struct view {
 	const struct sv_machine *m;
 	const struct sv_plan *plan;
 	struct view_thread *thread; /* SV_CORE_THREADS for each core */
-	unsigned label_columns;	    /* of a guest's letters: 1 or 2 */
+	unsigned label_columns;     /* of a guest's letters: 1 or 2 */
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -37,9 +46,9 @@ char *view_list(const int *cpu, unsigned n);
 
 enum view_set {
 	VIEW_SET_ISOLATED, /* every thread of guest cores and sidecores */
-	VIEW_SET_REST,	   /* all others */
+	VIEW_SET_REST,     /* all others */
 	VIEW_SET_SYSTEM,   /* every thread of housekeeping cores and sidecores */
-	VIEW_SET_OURS,	   /* isolated, and housekeeping */
+	VIEW_SET_OURS,     /* isolated, and housekeeping */
 	VIEW_SET_SPARE,
 	VIEW_SET_EXCLUDED,
 	VIEW_SET_HOUSE,
@@ -55,8 +64,8 @@ char *view_guest_list(const struct view *v, unsigned guest);
 char *view_node_list(const struct view *v);
 
 /* The packages, or memory nodes, that @n domains have cores in: "package 0", "packages 0-1". */
-void view_name_packages(const struct sv_machine *m, const unsigned *domain, unsigned n, char *name,
-	size_t bytes);
+void view_name_packages(
+	const struct sv_machine *m, const unsigned *domain, unsigned n, char *name, size_t bytes);
 
 /* @text as XML character data or an attribute's value; what XML cannot carry becomes '?'. */
 void view_xml(FILE *f, const char *text);

@@ -16,7 +16,8 @@ struct sv_machine *machine_of(const char *synthetic)
 
 struct sv_machine *machine_by_hand(void)
 {
-	struct sv_machine *m = machine_of("pack:1 numa:1(memory=8589934592) l3:1 core:4 pu:2(indexes=2*4:1*2)");
+	struct sv_machine *m =
+		machine_of("pack:1 numa:1(memory=8589934592) l3:1 core:4 pu:2(indexes=2*4:1*2)");
 
 	snprintf(m->name, sizeof(m->name), "small");
 	snprintf(m->identity, sizeof(m->identity), "Test CPU, 8 CPUs");
@@ -36,14 +37,23 @@ struct sv_plan *plan_by_hand(const char *name)
 {
 	static const unsigned char role[] = {
 		SV_ROLE_HOUSEKEEPING, SV_ROLE_GUEST, SV_ROLE_GUEST, SV_ROLE_SIDECORE};
-	static const int owner[] = {-1, 0, 0, -1}, house[] = {0, 4}, idle[] = {5, 6, 7}, node[] = {0};
-	static const struct sv_plan_vcpu vcpu[] = {{.cpu = 1, .core = 1, .near = SV_NEAR_L3, .line_ns = 30},
+	static const int owner[] = {-1, 0, 0, -1}, house[] = {0, 4}, idle[] = {5, 6, 7},
+			 node[] = {0};
+	static const struct sv_plan_vcpu vcpu[] = {
+		{.cpu = 1, .core = 1, .near = SV_NEAR_L3, .line_ns = 30},
 		{.cpu = 2, .core = 2, .near = SV_NEAR_L3, .line_ns = 30}};
 	static const struct sv_plan_sidecore side = {
 		.cpu = 3, .core = 3, .guest_cores = 2, .line_ns = 30, .why = "near its guest"};
 	struct sv_plan_placed guest = {.vcpus = 2, .cores = 2, .nodes = 1, .why = "all in one L3"};
-	struct sv_plan plan = {.kind = SV_PLAN_LOCALITY, .sidecores = 1, .guests = 1, .housekeepings = 2,
-		.idles = 3, .mean_ns = 30, .worst_ns = 30, .note = {"a note"}, .notes = 1};
+	struct sv_plan plan = {.kind = SV_PLAN_LOCALITY,
+		.sidecores = 1,
+		.guests = 1,
+		.housekeepings = 2,
+		.idles = 3,
+		.mean_ns = 30,
+		.worst_ns = 30,
+		.note = {"a note"},
+		.notes = 1};
 
 	snprintf(guest.name, sizeof(guest.name), "%s", name);
 	guest.vcpu = copy(vcpu, sizeof(vcpu));
@@ -57,12 +67,14 @@ struct sv_plan *plan_by_hand(const char *name)
 	return copy(&plan, sizeof(plan));
 }
 
-struct sv_plan *plan_of(const struct sv_machine *m, unsigned guests, unsigned vcpus,
-	enum sv_plan_policy_kind kind)
+struct sv_plan *plan_of(
+	const struct sv_machine *m, unsigned guests, unsigned vcpus, enum sv_plan_policy_kind kind)
 {
 	struct sv_plan_guest *guest = calloc(guests, sizeof(*guest));
-	struct sv_plan_request req = {.policy = {.kind = kind, .sidecores = SV_PLAN_AUTO,
-					      .housekeeping = SV_PLAN_AUTO}, .guest = guest, .guests = guests};
+	struct sv_plan_request req = {
+		.policy = {.kind = kind, .sidecores = SV_PLAN_AUTO, .housekeeping = SV_PLAN_AUTO},
+		.guest = guest,
+		.guests = guests};
 	struct sv_plan *plan = NULL;
 	struct sv_error err;
 

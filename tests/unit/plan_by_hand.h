@@ -14,13 +14,13 @@ struct sv_machine *machine_of(const char *synthetic);
  */
 struct sv_plan *plan_by_hand(const char *name);
 /* The same with the planner, for @guests guests of @vcpus. */
-struct sv_plan *plan_of(const struct sv_machine *m, unsigned guests, unsigned vcpus,
-	enum sv_plan_policy_kind kind);
+struct sv_plan *plan_of(
+	const struct sv_machine *m, unsigned guests, unsigned vcpus, enum sv_plan_policy_kind kind);
 /* Measured latencies for all CPUs: an arbitrary but fixed matrix. */
 void measure_by_hand(struct sv_machine *m);
 
-typedef int report_fn(FILE *f, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err);
+typedef int report_fn(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err);
 /* What a report writes; the caller's. Fails the test when the report does. */
 char *report_text(report_fn *fn, const struct sv_machine *m, const struct sv_plan *plan);
 

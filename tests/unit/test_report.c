@@ -7,13 +7,14 @@
 
 #include "plan_by_hand.h"
 
-static int plain(FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
+static int plain(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
 {
 	return sv_report_text(f, m, plan, false, err);
 }
 
-static int coloured(FILE *f, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err)
+static int coloured(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
 {
 	return sv_report_text(f, m, plan, true, err);
 }
@@ -68,8 +69,8 @@ static void extent(const char *text, unsigned *lines, unsigned *columns)
 Test(report, a_128_core_epyc_fits_a_screen_of_100_by_50)
 {
 	static const char *const epycs[] = {"pack:2 numa:1 l3:8 core:8 pu:2(indexes=2*128:1*2)",
-		"pack:2 numa:4 l3:2 core:8 pu:2(indexes=2*128:1*2)", "pack:1 numa:4 l3:4 core:8 pu:2",
-		"pack:2 numa:1 l3:16 core:4 pu:2"};
+		"pack:2 numa:4 l3:2 core:8 pu:2(indexes=2*128:1*2)",
+		"pack:1 numa:4 l3:4 core:8 pu:2", "pack:2 numa:1 l3:16 core:4 pu:2"};
 
 	for (unsigned i = 0; i < sizeof(epycs) / sizeof(epycs[0]); i++) {
 		struct sv_machine *m = machine_of(epycs[i]);
@@ -88,8 +89,8 @@ Test(report, a_128_core_epyc_fits_a_screen_of_100_by_50)
 
 Test(report, no_line_is_wider_than_100_columns_and_none_ends_in_a_space)
 {
-	static const char *const machines[] = {"core:2 pu:1", "pack:16 numa:1 l3:4 core:8 pu:2", "core:200 pu:4",
-		"pack:128 core:2 pu:1", "numa:1 core:64 pu:1"};
+	static const char *const machines[] = {"core:2 pu:1", "pack:16 numa:1 l3:4 core:8 pu:2",
+		"core:200 pu:4", "pack:128 core:2 pu:1", "numa:1 core:64 pu:1"};
 
 	for (unsigned i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
 		struct sv_machine *m = machine_of(machines[i]);
@@ -141,24 +142,28 @@ Test(report, json_has_everything)
 	json_t *j = json_of(m, plan), *core, *want;
 	const char *key;
 	unsigned i = 0;
-	static const char *const keys[] = {"schema", "machine", "policy", "latency", "sidecores", "guests",
-		"housekeeping", "shared_housekeeping", "shared_core", "idle", "cores", "notes"};
+	static const char *const keys[] = {"schema", "machine", "policy", "latency", "sidecores",
+		"guests", "housekeeping", "shared_housekeeping", "shared_core", "idle", "cores",
+		"notes"};
 	json_t *value;
 
-	json_object_foreach(j, key, value) {
+	json_object_foreach(j, key, value)
+	{
 		cr_assert_lt(i, 12);
 		cr_expect_str_eq(key, keys[i++], "the order of keys");
 	}
 	cr_expect_eq(i, 12);
-	want = json_pack("{s:i, s:i, s:s, s:i, s:i, s:i, s:f, s:s}", "cpu", 3, "core", 3, "domain", "L3 0",
-		"package", 0, "node", 0, "guest_cores", 2, "line_ns", 30.0, "why", "near its guest");
+	want = json_pack("{s:i, s:i, s:s, s:i, s:i, s:i, s:f, s:s}", "cpu", 3, "core", 3, "domain",
+		"L3 0", "package", 0, "node", 0, "guest_cores", 2, "line_ns", 30.0, "why",
+		"near its guest");
 	cr_expect(json_equal(json_array_get(json_object_get(j, "sidecores"), 0), want));
 	json_decref(want);
 	want = json_pack("{s:s, s:i, s:b, s:[i], s:i, s:i, s:s, s:[{s:i, s:i, s:i, s:i, s:s, s:f}, "
-			 "{s:i, s:i, s:i, s:i, s:s, s:f}]}", "name", "web", "cores", 2, "shares_cores", 0,
-		"nodes", 0, "control_cpu", 0, "device_sidecore_cpu", 3, "why", "all in one L3", "vcpus",
-		"vcpu", 0, "cpu", 1, "core", 1, "sidecore_cpu", 3, "shares", "L3", "line_ns", 30.0,
-		"vcpu", 1, "cpu", 2, "core", 2, "sidecore_cpu", 3, "shares", "L3", "line_ns", 30.0);
+			 "{s:i, s:i, s:i, s:i, s:s, s:f}]}",
+		"name", "web", "cores", 2, "shares_cores", 0, "nodes", 0, "control_cpu", 0,
+		"device_sidecore_cpu", 3, "why", "all in one L3", "vcpus", "vcpu", 0, "cpu", 1,
+		"core", 1, "sidecore_cpu", 3, "shares", "L3", "line_ns", 30.0, "vcpu", 1, "cpu", 2,
+		"core", 2, "sidecore_cpu", 3, "shares", "L3", "line_ns", 30.0);
 	cr_expect(json_equal(json_array_get(json_object_get(j, "guests"), 0), want));
 	json_decref(want);
 	core = json_array_get(json_object_get(j, "cores"), 1);
@@ -179,7 +184,8 @@ Test(report, json_of_a_name_that_is_no_text)
 
 	snprintf(m->name, sizeof(m->name), "\xff\xfe");
 	j = json_of(m, plan);
-	cr_expect_str_eq(json_string_value(json_object_get(json_object_get(j, "machine"), "name")), "?");
+	cr_expect_str_eq(
+		json_string_value(json_object_get(json_object_get(j, "machine"), "name")), "?");
 	json_decref(j);
 	sv_plan_free(plan);
 	sv_machine_free(m);
@@ -188,8 +194,10 @@ Test(report, json_of_a_name_that_is_no_text)
 Test(report, the_same_plan_gives_the_same_bytes)
 {
 	report_fn *const fn[] = {plain, sv_report_json, sv_report_svg};
-	struct sv_machine *a = machine_of("pack:2 l3:4 core:6 pu:2"), *b = machine_of("pack:2 l3:4 core:6 pu:2");
-	struct sv_plan *pa = plan_of(a, 5, 6, SV_PLAN_SPREAD), *pb = plan_of(b, 5, 6, SV_PLAN_SPREAD);
+	struct sv_machine *a = machine_of("pack:2 l3:4 core:6 pu:2"),
+			  *b = machine_of("pack:2 l3:4 core:6 pu:2");
+	struct sv_plan *pa = plan_of(a, 5, 6, SV_PLAN_SPREAD),
+		       *pb = plan_of(b, 5, 6, SV_PLAN_SPREAD);
 
 	for (unsigned i = 0; i < 3; i++) {
 		char *x = report_text(fn[i], a, pa), *y = report_text(fn[i], b, pb);

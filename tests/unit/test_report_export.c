@@ -10,7 +10,8 @@
 
 static enum sv_export what;
 
-static int export(FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
+static int export(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err)
 {
 	return sv_report_export(f, what, m, plan, err);
 }
@@ -63,7 +64,10 @@ Test(report_export, cgroup)
 		"[ ! -e cpuset.cpus.exclusive ] || echo 1-3,5-7 >cpuset.cpus.exclusive\n"
 		"echo isolated >cpuset.cpus.partition\n"
 		"read -r state <cpuset.cpus.partition\n"
-		"[ \"$state\" = isolated ] || { echo \"no isolated partition: $state\" >&2; exit 1; }\n");
+		"[ \"$state\" = isolated ] || {\n"
+		"\techo \"no isolated partition: $state\" >&2\n"
+		"\texit 1\n"
+		"}\n");
 	free(text);
 }
 
@@ -80,7 +84,8 @@ Test(report_export, systemd)
 	free(text);
 }
 
-/* Cores 0 and 3 are logical CPUs 0, 1, 6 and 7, though the operating system calls them 0, 4, 3, 7. */
+/* Cores 0 and 3 are logical CPUs 0, 1, 6 and 7, though the operating system calls them 0, 4, 3, 7.
+ */
 Test(report_export, slurm_has_logical_numbers)
 {
 	char *text = bare(text_of(SV_EXPORT_SLURM, "a"), "#");
@@ -96,23 +101,22 @@ Test(report_export, libvirt)
 	xmlDocPtr doc = xmlReadMemory(text, (int)strlen(text), "x", NULL, XML_PARSE_NONET);
 
 	cr_assert(body);
-	cr_expect_str_eq(body,
-		"<domains>\n"
-		"  <domain type='kvm'>\n"
-		"    <name>a&lt;b</name>\n"
-		"    <vcpu placement='static'>2</vcpu>\n"
-		"    <iothreads>1</iothreads>\n"
-		"    <cputune>\n"
-		"      <vcpupin vcpu='0' cpuset='1'/>\n"
-		"      <vcpupin vcpu='1' cpuset='2'/>\n"
-		"      <emulatorpin cpuset='0'/>\n"
-		"      <iothreadpin iothread='1' cpuset='3'/>\n"
-		"    </cputune>\n"
-		"    <numatune>\n"
-		"      <memory mode='strict' nodeset='0'/>\n"
-		"    </numatune>\n"
-		"  </domain>\n"
-		"</domains>\n");
+	cr_expect_str_eq(body, "<domains>\n"
+			       "  <domain type='kvm'>\n"
+			       "    <name>a&lt;b</name>\n"
+			       "    <vcpu placement='static'>2</vcpu>\n"
+			       "    <iothreads>1</iothreads>\n"
+			       "    <cputune>\n"
+			       "      <vcpupin vcpu='0' cpuset='1'/>\n"
+			       "      <vcpupin vcpu='1' cpuset='2'/>\n"
+			       "      <emulatorpin cpuset='0'/>\n"
+			       "      <iothreadpin iothread='1' cpuset='3'/>\n"
+			       "    </cputune>\n"
+			       "    <numatune>\n"
+			       "      <memory mode='strict' nodeset='0'/>\n"
+			       "    </numatune>\n"
+			       "  </domain>\n"
+			       "</domains>\n");
 	cr_expect(doc, "not well-formed");
 	xmlFreeDoc(doc);
 	free(text);
@@ -129,10 +133,12 @@ Test(report_export, refused_where_nothing_is_left_for_the_operating_system)
 	for (unsigned i = 0; i < SV_EXPORTS; i++) {
 		int rc = sv_report_export(f, (enum sv_export)i, m, plan, &err);
 
-		cr_expect_eq(rc, i < SV_EXPORT_SLURM ? -ENOSPC : 0, "%s", sv_export_name((enum sv_export)i));
+		cr_expect_eq(rc, i < SV_EXPORT_SLURM ? -ENOSPC : 0, "%s",
+			sv_export_name((enum sv_export)i));
 		if (rc < 0)
 			cr_expect(strstr(err.text, sv_export_name((enum sv_export)i)) &&
-				  strstr(err.text, "--housekeeping 1"), "%s", err.text);
+					  strstr(err.text, "--housekeeping 1"),
+				"%s", err.text);
 	}
 	fclose(f);
 	sv_plan_free(plan);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The drawing, read back with an XML parser: everything is there once, and nothing lies on another. */
+/* The drawing, read back with an XML parser: everything is there once, and nothing lies on another.
+ */
 #include <criterion/criterion.h>
 #include <glob.h>
 #include <libxml/parser.h>
@@ -50,15 +51,16 @@ static bool inside(const struct rect *a, const struct rect *b)
 
 static bool overlap(const struct rect *a, const struct rect *b)
 {
-	return a->x < b->x + b->w - 0.11 && b->x < a->x + a->w - 0.11 && a->y < b->y + b->h - 0.11 &&
-	       b->y < a->y + a->h - 0.11;
+	return a->x < b->x + b->w - 0.11 && b->x < a->x + a->w - 0.11 &&
+	       a->y < b->y + b->h - 0.11 && b->y < a->y + a->h - 0.11;
 }
 
 /* @core: of the group that @n is in; -1. @around: the box that was drawn around it last. */
 static void walk(struct drawing *d, xmlNodePtr n, int core)
 {
 	for (; n; n = n->next) {
-		struct rect r = {number(n, "x"), number(n, "y"), number(n, "width"), number(n, "height")};
+		struct rect r = {
+			number(n, "x"), number(n, "y"), number(n, "width"), number(n, "height")};
 		struct rect page = {0, 0, d->w, d->h};
 		int in = core;
 
@@ -133,8 +135,8 @@ static void check(const struct sv_machine *m, const struct sv_plan *plan)
 	free(d.seen);
 }
 
-static void check_machine(const char *synthetic, unsigned guests, unsigned vcpus,
-	enum sv_plan_policy_kind kind)
+static void check_machine(
+	const char *synthetic, unsigned guests, unsigned vcpus, enum sv_plan_policy_kind kind)
 {
 	struct sv_machine *m = machine_of(synthetic);
 	struct sv_plan *plan = plan_of(m, guests, vcpus, kind);
@@ -167,13 +169,15 @@ Test(report_svg, five_hundred_and_twelve_cores)
 	check_machine("pack:2 l2:256 pu:8", 3, 8, SV_PLAN_SPREAD);
 }
 
-/* Real ones: sparse numbers, nodes without cores, packages without memory, hybrid cores, devices. */
+/* Real ones: sparse numbers, nodes without cores, packages without memory, hybrid cores, devices.
+ */
 Test(report_svg, the_machines_of_the_collection)
 {
 	glob_t found;
 
 	if (glob(SV_TOPOLOGIES "/*.xml", 0, NULL, &found) != 0) {
-		fprintf(stderr, "SKIPPED BECAUSE there is no %s here: real machines are not drawn\n",
+		fprintf(stderr,
+			"SKIPPED BECAUSE there is no %s here: real machines are not drawn\n",
 			SV_TOPOLOGIES);
 		cr_skip_test("no topologies");
 	}
@@ -181,7 +185,8 @@ Test(report_svg, the_machines_of_the_collection)
 		struct sv_machine *m = machine_of(found.gl_pathv[i]);
 
 		for (unsigned kind = SV_PLAN_LOCALITY; kind <= SV_PLAN_SPREAD; kind++) {
-			struct sv_plan *plan = plan_of(m, 2, m->cores / 4, (enum sv_plan_policy_kind)kind);
+			struct sv_plan *plan =
+				plan_of(m, 2, m->cores / 4, (enum sv_plan_policy_kind)kind);
 
 			check(m, plan);
 			sv_plan_free(plan);

@@ -3,8 +3,8 @@
  * A plan as text for people, as JSON, as a drawing, and as what other tools read.
  *
  * Every function here is a pure function of the machine and its plan: the same plan gives the same
- * bytes. Context of all: any thread; they write to the stream and allocate. Errors of the stream are
- * the caller's to check (ferror, fflush).
+ * bytes. Context of all: any thread; they write to the stream and allocate. Errors of the stream
+ * are the caller's to check (ferror, fflush).
  */
 #ifndef REPORT_REPORT_H
 #define REPORT_REPORT_H
@@ -23,12 +23,12 @@ int sv_report_text(FILE *f, const struct sv_machine *m, const struct sv_plan *pl
 	struct sv_error *err);
 
 /* docs/plan-json.md is its schema. */
-int sv_report_json(FILE *f, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err);
+int sv_report_json(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err);
 
 /* The machine, drawn: SVG 1.1, no scripts, nothing loaded from elsewhere. */
-int sv_report_svg(FILE *f, const struct sv_machine *m, const struct sv_plan *plan,
-	struct sv_error *err);
+int sv_report_svg(
+	FILE *f, const struct sv_machine *m, const struct sv_plan *plan, struct sv_error *err);
 
 enum sv_export {
 	SV_EXPORT_KERNEL,  /* isolcpus, nohz_full, rcu_nocbs, irqaffinity */
@@ -40,8 +40,8 @@ enum sv_export {
 };
 
 /*
- * Return: 0, -ENOMEM, or -ENOSPC with a sentence when the plan leaves the operating system no CPU of
- * its own and the export needs one.
+ * Return: 0, -ENOMEM, or -ENOSPC with a sentence when the plan leaves the operating system no CPU
+ * of its own and the export needs one.
  */
 int sv_report_export(FILE *f, enum sv_export what, const struct sv_machine *m,
 	const struct sv_plan *plan, struct sv_error *err);
