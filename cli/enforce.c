@@ -113,6 +113,23 @@ static void guest_cpus(const struct run_options *o, struct sv_cpus *guest, struc
 		sv_cpus_set(sidecore, o->sidecore[i]);
 }
 
+/*
+ * The SMT siblings of our cores that are nothing of ours: nobody's. They go with the cores, as far as
+ * the control thread and a service's sidecores are not there.
+ */
+static void beside(const struct run_options *o, bool privately, struct sv_cpus *siblings)
+{
+	struct sv_cpus guest, sidecore, mine;
+
+	guest_cpus(o, &guest, &sidecore);
+	mine = guest;
+	if (privately)
+		sv_cpus_add(&mine, &sidecore);
+	sv_claims_siblings("", &mine, siblings);
+	sv_cpus_remove(siblings, &sidecore);
+	sv_cpus_unset(siblings, o->vm.control_cpu);
+}
+
 /* Control threads gather: a CPU for each VM's would be a waste. */
 static void share_control(const struct enforcement *e, struct run_options *o)
 {
@@ -136,7 +153,7 @@ static int claim_control(struct enforcement *e, int cpu, const char *who, struct
 static int place_and_claim(struct enforcement *e, struct run_options *o, bool privately,
 	struct sv_error *err)
 {
-	struct sv_cpus guest, sidecore;
+	struct sv_cpus guest, sidecore, siblings;
 	int rc;
 
 	enforce_avoid(e, o->share_cores, o->sidecore, o->service ? o->sidecores : 0);
@@ -151,6 +168,11 @@ static int place_and_claim(struct enforcement *e, struct run_options *o, bool pr
 	if (rc == 0 && privately)
 		rc = sv_claims_take(&e->claims, e->run_dir, &sidecore, o->share_cores, o->name,
 			"sidecore", err);
+	if (rc == 0) {
+		beside(o, privately, &siblings);
+		rc = sv_claims_take(&e->claims, e->run_dir, &siblings, o->share_cores, o->name,
+			"thread beside a core", err);
+	}
 	/* With a service and no CPU to spare, the control thread is a guest beside its sidecore. */
 	if (rc == 0 && !sv_cpus_has(&sidecore, o->vm.control_cpu))
 		rc = claim_control(e, o->vm.control_cpu, o->name, err);
@@ -197,7 +219,8 @@ static void fill_record(const struct run_options *o, bool privately, struct sv_r
 {
 	snprintf(r->name, sizeof(r->name), "%s", o->name);
 	snprintf(r->policy, sizeof(r->policy), "%s",
-		o->placement ? "placement" : o->cpus_given ? "given" : o->smt_sibling ? "smt-sibling" : "locality");
+		o->placement ? "placement" : o->cpus_given ? "given"
+			: sv_plan_policy_name(o->smt_sibling ? SV_PLAN_SMT_SIBLING : o->policy));
 	r->vcpus = o->vm.vcpus;
 	memcpy(r->vcpu_cpu, o->vm.vcpu_cpu, o->vm.vcpus * sizeof(int));
 	r->sidecores = o->sidecores;
@@ -239,7 +262,7 @@ int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, 
 {
 	struct sv_isolation_request req = {.name = o->name, .mode = o->isolate, .shared = o->share_cores};
 	struct run_options *asked = malloc(sizeof(*asked));
-	struct sv_cpus theirs;
+	struct sv_cpus theirs, siblings;
 	int rc = -EBUSY;
 
 	if (!asked)
@@ -258,6 +281,8 @@ int enforce_guest(struct enforcement *e, struct run_options *o, bool privately, 
 	for (unsigned i = 0; i < o->placement_nodes && o->placement_nodes == o->vm.topology.nodes; i++)
 		o->vm.memory_node[i] = o->placement_node[i];
 	guest_cpus(o, &req.guest, privately ? &req.sidecore : &theirs);
+	beside(o, privately, &siblings);
+	sv_cpus_add(&req.guest, &siblings);
 	rc = isolate(e, &req, o->vm.control_cpu, o->isolate_given, err);
 	if (rc == 0)
 		o->vm.join_fd = enforce_join_fd(e, o->vm.vcpu_cpu[0]);

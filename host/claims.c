@@ -226,6 +226,23 @@ int sv_claims_take(struct sv_claims **claims, const char *run_dir, const struct 
 	return rc;
 }
 
+void sv_claims_siblings(const char *root, const struct sv_cpus *cpus, struct sv_cpus *siblings)
+{
+	char path[96], text[SV_CPUS_TEXT];
+
+	memset(siblings, 0, sizeof(*siblings));
+	for (int cpu = sv_cpus_next(cpus, -1); cpu >= 0; cpu = sv_cpus_next(cpus, cpu)) {
+		struct sv_cpus core;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+			cpu);
+		if (sv_file_read(root, path, text, sizeof(text)) > 0 &&
+			sv_cpus_parse_list(text, &core) == 0)
+			sv_cpus_add(siblings, &core);
+	}
+	sv_cpus_remove(siblings, cpus);
+}
+
 void sv_claims_release(struct sv_claims *claims)
 {
 	if (!claims)
@@ -300,7 +317,8 @@ void sv_claims_holder(const char *run_dir, int cpu, char *text, size_t bytes)
 	*text = 0;
 	if (names && next_holder(&save, names, &pid, &what, who))
 		snprintf(text, bytes, "a %s of '%s' (pid %d)",
-			what == 's' ? "sidecore" : what == 'c' ? "control CPU" : "guest core", who, pid);
+			what == 's' ? "sidecore" : what == 'c' ? "control CPU"
+				: what == 't' ? "thread beside a core" : "guest core", who, pid);
 	free(names);
 }
 

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <host/claims.h>
+
 #include "files.h"
 #include "made_up_host.h"
 
@@ -319,6 +321,23 @@ Test(isolate, the_dead_one_of_two)
 	cr_expect_str_eq(host_get("/proc/irq/default_smp_affinity"), "e7");
 	cr_expect_eq(sv_isolation_undo(&two, &err), 0, "%s", err.text);
 	host_expect_unchanged(before, "after both");
+	host_remove();
+}
+
+Test(isolate, siblings_of_cores)
+{
+	struct sv_isolation_request req;
+	struct sv_cpus siblings;
+	char text[64];
+
+	host_make(0, "/");
+	host_put("/sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "2,6\n");
+	host_put("/sys/devices/system/cpu/cpu3/topology/thread_siblings_list", "3,7\n");
+	host_put("/sys/devices/system/cpu/cpu7/topology/thread_siblings_list", "3,7\n");
+	req = host_request(OWNER_A, "2-3,7", "");
+	sv_claims_siblings(host_root, &req.guest, &siblings);
+	sv_cpus_print_list(&siblings, text, sizeof(text));
+	cr_expect_str_eq(text, "6");
 	host_remove();
 }
 

@@ -26,14 +26,19 @@ int sv_run_dir(char *path, size_t bytes, struct sv_error *err);
 struct sv_claims;
 
 /*
- * Claim the CPUs, all or none. @who: a VM's name; @what: "guest core", "sidecore" or "control CPU", for
- * the others' error; control threads share theirs (@share) and nothing else comes there. A second
+ * Claim the CPUs, all or none. @who: a VM's name; @what: "guest core", "sidecore", "control CPU" or
+ * "thread beside a core", for the others' error; control threads share theirs (@share) and nothing else comes there. A second
  * call adds to the first; the same process may claim a CPU twice.
  * Context: a control thread; waits for at most 50 ms. @claims: NULL before the first call.
  * Return: 0; -EBUSY with a sentence naming CPU and holder; -errno.
  */
 int sv_claims_take(struct sv_claims **claims, const char *run_dir, const struct sv_cpus *cpus,
 	bool share, const char *who, const char *what, struct sv_error *err);
+/*
+ * The other threads of the cores that @cpus belong to: what runs there takes issue slots from these.
+ * @root: before /sys, "" but in tests.
+ */
+void sv_claims_siblings(const char *root, const struct sv_cpus *cpus, struct sv_cpus *siblings);
 /* Give all back. @claims may be NULL. */
 void sv_claims_release(struct sv_claims *claims);
 
