@@ -30,15 +30,16 @@ struct share {
 /*
  * Huge pages for a memfd where the administrator reserved none and shmem_enabled says never: each
  * extent gets one page, by the memory policy, and the kernel makes a huge page of it on that node.
- * Best effort: what it cannot do is populated in small pages.
+ * One call for all of them: it begins with work on every CPU. Best effort: what it cannot do is
+ * populated in small pages.
  */
 static void make_huge(const struct share *s)
 {
 	for (uint64_t at = 0; at + EXTENT <= s->bytes; at += EXTENT)
-		if (madvise(s->at + at, 1, MADV_POPULATE_WRITE) < 0 ||
-			(madvise(s->at + at, EXTENT, MADV_COLLAPSE) < 0 && errno != EAGAIN &&
-				errno != EBUSY))
+		if (madvise(s->at + at, 1, MADV_POPULATE_WRITE) < 0)
 			return;
+	if (s->bytes >= EXTENT)
+		madvise(s->at, s->bytes / EXTENT * EXTENT, MADV_COLLAPSE);
 }
 
 static void *populate(void *arg)
