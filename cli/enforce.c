@@ -130,16 +130,34 @@ static void beside(const struct run_options *o, bool privately, struct sv_cpus *
 	sv_cpus_unset(siblings, o->vm.control_cpu);
 }
 
+static bool is_named(const struct run_options *o, int cpu)
+{
+	bool named = false;
+
+	for (unsigned i = 0; i < o->vm.vcpus && o->cpus_given; i++)
+		named |= o->vm.vcpu_cpu[i] == cpu;
+	for (unsigned i = 0; i < o->sidecores; i++)
+		named |= o->sidecore[i] == cpu;
+	return named;
+}
+
 /* Control threads gather: a CPU for each VM's would be a waste. */
-static void share_control(const struct enforcement *e, struct run_options *o)
+static void find_houses(const struct enforcement *e, struct run_options *o)
 {
 	struct sv_cpus control;
-	int cpu;
 
 	sv_claims_control(e->run_dir, &control);
-	cpu = sv_cpus_next(&control, -1);
-	if (!o->placement && sv_cpus_has(&e->original, cpu))
-		o->vm.control_cpu = cpu;
+	o->houses = 0;
+	for (int cpu = sv_cpus_next(&control, -1); cpu >= 0; cpu = sv_cpus_next(&control, cpu))
+		if (o->houses < sizeof(o->house) / sizeof(o->house[0]) && !is_named(o, cpu) &&
+			sv_cpus_has(&e->original, cpu))
+			o->house[o->houses++] = cpu;
+}
+
+static void share_control(struct run_options *o)
+{
+	if (!o->placement && o->houses)
+		o->vm.control_cpu = o->house[0];
 }
 
 static int claim_control(struct enforcement *e, int cpu, const char *who, struct sv_error *err)
@@ -153,17 +171,23 @@ static int claim_control(struct enforcement *e, int cpu, const char *who, struct
 static int place_and_claim(struct enforcement *e, struct run_options *o, bool privately,
 	struct sv_error *err)
 {
+	int keep[SV_CONTROL_SIDECORES + sizeof(o->house) / sizeof(o->house[0])], rc;
 	struct sv_cpus guest, sidecore, siblings;
-	int rc;
+	unsigned nkeep = 0;
 
-	enforce_avoid(e, o->share_cores, o->sidecore, o->service ? o->sidecores : 0);
+	find_houses(e, o);
+	for (unsigned i = 0; i < o->sidecores && o->service; i++)
+		keep[nkeep++] = o->sidecore[i];
+	for (unsigned i = 0; i < o->houses; i++)
+		keep[nkeep++] = o->house[i];
+	enforce_avoid(e, o->share_cores, keep, nkeep);
 	rc = check_named(e, o, err);
 	if (rc == 0)
 		rc = add_reason(e, place_guest(o, err), err);
 	if (rc < 0)
 		return rc;
 	guest_cpus(o, &guest, &sidecore);
-	share_control(e, o);
+	share_control(o);
 	rc = sv_claims_take(&e->claims, e->run_dir, &guest, o->share_cores, o->name, "guest core", err);
 	if (rc == 0 && privately)
 		rc = sv_claims_take(&e->claims, e->run_dir, &sidecore, o->share_cores, o->name,

@@ -125,6 +125,8 @@ static int plan_here(struct run_options *o, struct sv_error *err)
 		.sidecores = o->sidecore_count ? o->sidecore_count : SV_PLAN_AUTO,
 		.housekeeping = SV_PLAN_AUTO,
 		.near = o->near,
+		.housekeeping_cpu = o->house,
+		.housekeeping_cpus = o->houses,
 		.sidecore_cpu = o->sidecores ? o->sidecore : NULL,
 		.sidecore_cpus = o->sidecores};
 	struct sv_plan_request req = {.policy = policy, .guest = &guest, .guests = 1};

@@ -40,6 +40,8 @@ struct run_options {
 	int sidecore_count; /* 0: as many as suit */
 	const char *near;   /* PCI address or network interface; NULL: none */
 	bool smt, untrusted;
+	int house[8]; /* CPUs where other VMs' control threads are: good for ours, and no guest's */
+	unsigned houses;
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */
 	bool allow_bench;	/* the sidecore's measurement service */
