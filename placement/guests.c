@@ -309,14 +309,28 @@ static bool choose(const struct sv_planning *p, struct choice *c)
 	return found;
 }
 
-/* CPU 0 keeps the kernel's time and takes what cannot be moved: a guest gets it last. */
+/* With memory first. CPU 0 takes what the kernel cannot move: a guest gets it last. */
 static bool better_core(const struct sv_machine *m, unsigned a, unsigned b)
 {
 	const struct sv_core *x = &m->core[a], *y = &m->core[b];
 
+	if ((x->node < 0) != (y->node < 0))
+		return x->node >= 0;
 	if (x->rank != y->rank)
 		return x->rank < y->rank;
 	return x->cpu[0] != 0 && y->cpu[0] == 0;
+}
+
+/* The core that a guest in domain @d gets next. It has one to spare. */
+static unsigned next_core(const struct sv_planning *p, const struct sv_domain *d)
+{
+	unsigned best = UINT32_MAX;
+
+	for (unsigned i = 0; i < d->cores; i++)
+		if (p->role[d->core[i]] == SV_ROLE_SPARE &&
+			(best == UINT32_MAX || better_core(p->m, d->core[i], best)))
+			best = d->core[i];
+	return best;
 }
 
 static void take_cores(struct sv_planning *p, unsigned g, const unsigned *take)
@@ -325,30 +339,35 @@ static void take_cores(struct sv_planning *p, unsigned g, const unsigned *take)
 
 	for (unsigned d = 0; d < m->domains; d++)
 		for (unsigned n = 0; n < take[d]; n++) {
-			unsigned best = UINT32_MAX;
+			unsigned core = next_core(p, &m->domain[d]);
 
-			for (unsigned i = 0; i < m->domain[d].cores; i++) {
-				unsigned core = m->domain[d].core[i];
-
-				if (p->role[core] == SV_ROLE_SPARE &&
-					(best == UINT32_MAX || better_core(m, core, best)))
-					best = core;
-			}
-			p->role[best] = SV_ROLE_GUEST;
-			p->owner[best] = (int)g;
+			p->role[core] = SV_ROLE_GUEST;
+			p->owner[core] = (int)g;
 			p->load[d]++;
 			p->free[d]--;
 		}
 }
 
-static unsigned threads_taken(const struct sv_machine *m, const unsigned *take)
+/* Threads of the cores that take_cores() would take. */
+static unsigned threads_taken(struct sv_planning *p, const unsigned *take)
 {
-	unsigned least = 0;
+	const struct sv_machine *m = p->m;
+	unsigned threads = 0;
 
-	for (unsigned d = 0; d < m->domains; d++)
-		for (unsigned i = 0; i < take[d]; i++)
-			least += m->core[m->domain[d].core[i]].threads;
-	return least;
+	for (unsigned d = 0; d < m->domains; d++) {
+		const struct sv_domain *domain = &m->domain[d];
+
+		for (unsigned n = 0; n < take[d]; n++) {
+			unsigned core = next_core(p, domain);
+
+			threads += m->core[core].threads;
+			p->role[core] = SV_ROLE_GUEST; /* for now: nobody owns it */
+		}
+		for (unsigned i = 0; i < domain->cores && take[d]; i++)
+			if (p->role[domain->core[i]] == SV_ROLE_GUEST && p->owner[domain->core[i]] < 0)
+				p->role[domain->core[i]] = SV_ROLE_SPARE;
+	}
+	return threads;
 }
 
 /* A guest that may share: cores of other guests that may, when nothing is spare. */
@@ -369,7 +388,7 @@ static bool place(struct sv_planning *p, unsigned g, struct choice *c, unsigned 
 		c->want = room;
 	while (c->want && choose(p, c)) {
 		/* Cores with fewer threads than the widest ones: more of them. */
-		if (!guest->smt || guest->share || threads_taken(p->m, c->best) >= guest->vcpus) {
+		if (!guest->smt || guest->share || threads_taken(p, c->best) >= guest->vcpus) {
 			take_cores(p, g, c->best);
 			return true;
 		}

@@ -59,6 +59,7 @@ static void planning_close(struct sv_planning *p)
 	free(p->load);
 	free(p->free);
 	free(p->reserve);
+	free(p->keeps_sibling);
 	free(p->near_ns);
 	free(p->guest_near_ns);
 	sv_plan_free(p->plan);
@@ -490,18 +491,27 @@ int sv_plan_try(const struct sv_machine *m, const struct sv_plan_request *req,
 	struct sv_plan **plan, struct sv_error *err)
 {
 	unsigned house = usual_house(m, &req->policy);
+	struct sv_plan *found = NULL;
 	int rc = check(m, req, err);
 
 	if (rc < 0)
 		return rc;
 	for (;; house = house > 1 ? house / 2 : 0) {
-		rc = with_house(m, req, house, plan, err);
+		struct sv_plan *next = NULL;
+
+		rc = with_house(m, req, house, &next, err);
+		if (rc == 0) {
+			sv_plan_free(found);
+			found = next;
+		}
 		if (!house || req->policy.housekeeping != SV_PLAN_AUTO ||
-			(rc == 0 ? !squeezed(*plan) : rc != -ENOSPC))
-			return rc;
-		if (rc == 0)
-			sv_plan_free(*plan);
+			(rc == 0 ? !squeezed(found) : rc != -ENOSPC))
+			break;
 	}
+	if (!found)
+		return rc;
+	*plan = found;
+	return 0;
 }
 
 int sv_plan_make(const struct sv_machine *m, const struct sv_plan_request *req,

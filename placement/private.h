@@ -18,6 +18,7 @@ struct sv_planning {
 	unsigned *load;	      /* of each domain: guest cores in it */
 	unsigned *free;	      /* of each domain: spare cores */
 	bool *reserve;	      /* of each domain: it keeps cores for sidecores of its own */
+	bool *keeps_sibling;  /* of each core: a guest on it has no sidecore beside it */
 	float *near_ns;	      /* of each domain: how far the policy's device is; 0 without one */
 	float *guest_near_ns; /* the same for a guest with a device of its own */
 	struct sv_plan *plan;

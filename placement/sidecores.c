@@ -77,15 +77,23 @@ static bool smt_policy(const struct sv_planning *p)
 	return p->req->policy.kind == SV_PLAN_SMT_SIBLING;
 }
 
+/* All threads are a guest's, or it is not to be watched; guests that share a core all have a say. */
+static void find_kept_siblings(struct sv_planning *p)
+{
+	for (unsigned g = 0; g < p->plan->guests; g++) {
+		const struct sv_plan_guest *guest = &p->req->guest[g];
+		const struct sv_plan_placed *placed = &p->plan->guest[g];
+
+		for (unsigned v = 0; v < placed->vcpus && (guest->smt || guest->untrusted); v++)
+			p->keeps_sibling[placed->vcpu[v].core] = true;
+	}
+}
+
 /* May this guest core's second thread be a sidecore? */
 static bool lends_sibling(const struct sv_planning *p, unsigned core)
 {
-	const struct sv_plan_guest *g;
-
-	if (p->role[core] != SV_ROLE_GUEST || p->m->core[core].threads < 2)
-		return false;
-	g = &p->req->guest[p->owner[core]];
-	return !g->smt && !g->untrusted;
+	return p->role[core] == SV_ROLE_GUEST && p->m->core[core].threads >= 2 &&
+		!p->keeps_sibling[core];
 }
 
 static unsigned candidates(const struct sv_planning *p, unsigned d)
@@ -363,7 +371,10 @@ int sv_plan_sidecores(struct sv_planning *p, struct sv_error *err)
 	int rc;
 
 	p->plan->sidecore = calloc(most, sizeof(*p->plan->sidecore));
-	if (!count || !lent || !server || !p->plan->sidecore) {
+	p->keeps_sibling = calloc(m->cores, sizeof(*p->keeps_sibling));
+	if (p->keeps_sibling)
+		find_kept_siblings(p);
+	if (!count || !lent || !server || !p->plan->sidecore || !p->keeps_sibling) {
 		rc = sv_fail(err, ENOMEM, "out of memory");
 	} else if (p->plan->shared_core) {
 		add_sidecore(p, 0, m->core[0].cpu[0]);

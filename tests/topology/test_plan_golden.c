@@ -95,7 +95,7 @@ Test(plan_golden, two_l3_in_a_node)
 		/* No core is spent: the first L3 has exactly 3; the last core lends its thread. */
 		{NULL, "sibling a:3", "HaaA|.*4 a@0"},
 		{NULL, "a:3 b:2", "HbbS|aaaS a@0 b@0"},
-		/* One sidecore: 4 fit whole beside it nowhere but in the other L3, a line farther. */
+		/* Every core is in use: 3 beside the only sidecore and 3 not, rather than 2 and 4. */
 		{NULL, "side=1 a:6", "Haaa|aaaS a@0"},
 	};
 
@@ -175,7 +175,7 @@ Test(plan_golden, many_packages)
 		{"pack:16 [numa] l3:1 core:8 pu:1", "a:7", "(H.*7)*2|a*7S|(.*8)*13 a@2"},
 		{NULL, "a:6 b:6", "Ha*6S|Hb*6S|(.*8)*14 a@0 b@1"},
 		{NULL, "spread a:16", "(Ha.*5S)*2|(a.*6S)*14 a@0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"},
-		/* All of 112 cores: 14 × 7 and 2 × 6 are 110 beside house and sidecores; without it 112. */
+		/* 14 × 7 and 2 × 6 are 110 beside house and sidecores; without the house 16 × 7. */
 		{NULL, "a:110", "(Ha*6S)*2|(a*7S)*14 a@0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"},
 		{NULL, "house=0 a:112", "Sa*7|(a*7S)*15 a@0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"},
 	};
