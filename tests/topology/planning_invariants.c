@@ -133,9 +133,12 @@ static const char *check_guest(const struct sv_machine *m, const struct sv_plan_
 		if (owner != (int)g && (owner < 0 || !guest->share || !req->guest[owner].share))
 			return broken("guest %u, vCPU %u: core %u is of %d", g, v, vcpu->core, owner);
 		for (unsigned s = 0; s < plan->sidecores; s++) {
-			if (plan->sidecore[s].cpu == vcpu->cpu && !plan->shared_core)
+			bool together = plan->shared_core || (req->policy.sidecore_cpus && guest->share);
+
+			if (plan->sidecore[s].cpu == vcpu->cpu &&
+				(!together || m->core[vcpu->core].threads > 1) && !plan->shared_core)
 				return broken("guest %u, vCPU %u on the CPU of sidecore %u", g, v, s);
-			if (plan->sidecore[s].core == (int)vcpu->core && !plan->shared_core &&
+			if (plan->sidecore[s].core == (int)vcpu->core && !together &&
 				(plan->kind != SV_PLAN_SMT_SIBLING ||
 					(!req->policy.sidecore_cpus && (guest->smt || guest->untrusted))))
 				return broken("guest %u, vCPU %u beside sidecore %u", g, v, s);
