@@ -13,6 +13,7 @@ static const struct {
 	{"plan", cli_plan, "which cores should be sidecores, and why"},
 	{"profile", cli_profile, "check, show and import guest and node profiles"},
 	{"serve", cli_serve, "run this node's sidecores"},
+	{"doctor", cli_doctor, "is this node ready, what it costs, and the remedy"},
 	{"bench", cli_bench, "measure: exit against ring, channel against its peers"},
 	{"stats", cli_stats, "what a running VM counts"},
 	{"ps", cli_ps, "the running VMs"},

@@ -136,7 +136,7 @@ static int plan_here(struct run_options *o, struct sv_error *err)
 
 	if (rc < 0)
 		return rc;
-	rc = plan_use_measured(m, NULL, err);
+	plan_use_measured(m, NULL, err);
 	snprintf(guest.name, sizeof(guest.name), "%s", o->name);
 	if (o->smt_sibling && m->smt)
 		policy.kind = req.policy.kind = SV_PLAN_SMT_SIBLING;

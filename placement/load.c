@@ -210,7 +210,7 @@ int sv_machine_load(const char *text, struct sv_machine **m, struct sv_error *er
 {
 	char *xml = NULL;
 	size_t bytes = 0;
-	hwloc_topology_t topo;
+	hwloc_topology_t topo = NULL;
 	const char *base;
 	int rc;
 
@@ -223,8 +223,8 @@ int sv_machine_load(const char *text, struct sv_machine **m, struct sv_error *er
 		if (rc == 0)
 			rc = check(text, xml, bytes, err);
 	}
-	if (rc == 0 && load(text, xml, bytes, &topo) < 0)
-		rc = sv_fail(err, EINVAL, "--topology %s: hwloc cannot read it", text);
+	if (rc == 0)
+		rc = load(text, xml, bytes, &topo); /* as it did in the child */
 	free(xml);
 	if (rc < 0)
 		return rc;

@@ -5,3 +5,6 @@ set_tests_properties(cli_bad_input PROPERTIES LABELS cli TIMEOUT 300)
 add_test(NAME cli_plan COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/plan.sh $<TARGET_FILE:sidevisor>
 	${PROJECT_SOURCE_DIR})
 set_tests_properties(cli_plan PROPERTIES LABELS cli TIMEOUT 300)
+add_test(NAME cli_doctor COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/doctor.sh $<TARGET_FILE:sidevisor>
+	${PROJECT_SOURCE_DIR})
+set_tests_properties(cli_doctor PROPERTIES LABELS cli TIMEOUT 120)

@@ -7,3 +7,4 @@ endfunction()
 
 sv_host_test(claims unit/test_claims.c)
 sv_host_test(isolate unit/test_isolate.c unit/made_up_host.c)
+sv_host_test(doctor unit/test_doctor.c unit/made_up_host.c)
