@@ -87,7 +87,7 @@ static __attribute__((noreturn)) void try_in_child(const char *text, const char 
 	struct rlimit memory = {CHECK_BYTES, CHECK_BYTES}, none = {0, 0};
 	struct sv_machine *m = NULL;
 	hwloc_topology_t topo;
-	int null = open("/dev/null", O_WRONLY);
+	int null = open("/dev/null", O_WRONLY), last;
 
 	if (null >= 0)
 		dup2(null, 2);
@@ -101,6 +101,9 @@ static __attribute__((noreturn)) void try_in_child(const char *text, const char 
 	setrlimit(RLIMIT_CORE, &none);
 	if (load(text, xml, bytes, &topo) < 0)
 		_exit(1);
+	last = hwloc_bitmap_last(hwloc_topology_get_complete_cpuset(topo));
+	if (last < 0 || last >= (int)(SV_MACHINE_CORES * SV_CORE_THREADS))
+		_exit(2);
 	_exit(sv_machine_from(topo, "", &m, NULL) < 0 ? 2 : 0);
 }
 
@@ -126,8 +129,9 @@ static int check(const char *text, const char *xml, size_t bytes, struct sv_erro
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-		return sv_fail(err, EINVAL, "--topology %s: no usable CPU in it, or more than %u cores",
-			text, SV_MACHINE_CORES);
+		return sv_fail(err, EINVAL, "--topology %s: no usable CPU in it, one beyond number %u, or "
+			"more than %u cores", text, SV_MACHINE_CORES * SV_CORE_THREADS - 1,
+			SV_MACHINE_CORES);
 	if (WIFEXITED(status))
 		return sv_fail(err, EINVAL,
 			xml ? "--topology %s: hwloc cannot read it: not an hwloc XML file of version 1 "
@@ -139,15 +143,45 @@ static int check(const char *text, const char *xml, size_t bytes, struct sv_erro
 		WTERMSIG(status) == SIGALRM ? "no end within 20 s" : strsignal(WTERMSIG(status)));
 }
 
+/* Of the XML declaration; what is not as it should be is no encoding that we know. */
+static bool known_encoding(const char *xml)
+{
+	static const char *const known[] = {"UTF-8", "US-ASCII", "ISO-8859-1"};
+	const char *end = strchr(xml, '>'), *value;
+
+	if (strncmp(xml, "<?xml", 5))
+		return true;
+	value = end ? memmem(xml, (size_t)(end - xml), "encoding", 8) : NULL;
+	if (!value)
+		return end != NULL;
+	value += 8;
+	value += strspn(value, " \t\r\n=");
+	if (*value != '"' && *value != '\'')
+		return false;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (!strncasecmp(value + 1, known[i], strlen(known[i])) &&
+			value[1 + strlen(known[i])] == *value)
+			return true;
+	return false;
+}
+
 /* Entities can swell and can name other files; nothing that describes a machine needs them. */
 static int look_for_entities(const char *path, const char *xml, size_t bytes, struct sv_error *err)
 {
-	const char *encoding, *doctype, *end;
+	const char *doctype, *end, *start = xml;
 
 	if (memchr(xml, 0, bytes))
 		return sv_fail(err, EINVAL,
 			"--topology %s: it has a zero byte at %zu: not a UTF-8 XML file", path,
 			strlen(xml));
+	if (!strncmp(start, "\xef\xbb\xbf", 3))
+		start += 3;
+	start += strspn(start, " \t\r\n");
+	if (*start != '<')
+		return sv_fail(err, EINVAL,
+			"--topology %s: it does not begin with <: not a UTF-8 XML file", path);
+	if (!known_encoding(start))
+		return sv_fail(err, EINVAL, "--topology %s: convert it to UTF-8 first", path);
 	if (strstr(xml, "<!ENTITY"))
 		return sv_fail(err, EINVAL,
 			"--topology %s: it declares an XML entity; a topology needs none, remove it",
@@ -157,10 +191,6 @@ static int look_for_entities(const char *path, const char *xml, size_t bytes, st
 	if (doctype && (!end || memchr(doctype, '[', (size_t)(end - doctype))))
 		return sv_fail(err, EINVAL,
 			"--topology %s: its DOCTYPE has declarations of its own; remove them", path);
-	encoding = strstr(xml, "encoding=");
-	if (encoding && encoding < xml + 200 && strncasecmp(encoding + 10, "UTF-8", 5) &&
-		strncasecmp(encoding + 10, "US-ASCII", 8) && strncasecmp(encoding + 10, "ISO-8859-1", 10))
-		return sv_fail(err, EINVAL, "--topology %s: convert it to UTF-8 first", path);
 	return 0;
 }
 
@@ -201,6 +231,16 @@ static int read_file(const char *path, char **xml, size_t *bytes, struct sv_erro
 	return 0;
 }
 
+/* Levels multiply: "pack:1000000 core:1000000" is short, and has no end. */
+static bool too_many(const char *text)
+{
+	double cpus = 1;
+
+	for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':'))
+		cpus *= strtod(colon + 1, NULL);
+	return cpus > (double)SV_MACHINE_CORES * SV_CORE_THREADS;
+}
+
 static bool looks_synthetic(const char *text)
 {
 	return !strchr(text, '/') && strchr(text, ':') && strlen(text) < 4096;
@@ -215,7 +255,8 @@ int sv_machine_load(const char *text, struct sv_machine **m, struct sv_error *er
 	int rc;
 
 	if (access(text, F_OK) < 0 && looks_synthetic(text)) {
-		rc = check(text, NULL, 0, err);
+		rc = too_many(text) ? sv_fail(err, EINVAL, "--topology %s: more than %u CPUs", text,
+			SV_MACHINE_CORES * SV_CORE_THREADS) : check(text, NULL, 0, err);
 	} else {
 		rc = read_file(text, &xml, &bytes, err);
 		if (rc == 0)

@@ -11,3 +11,4 @@ sv_test(plan_machines topology/test_plan_machines.c LIBS test_planning LABELS to
 target_compile_definitions(test_plan_machines PRIVATE SV_TOPOLOGIES="${SV_TOPOLOGIES}")
 sv_test(plan_properties topology/test_plan_properties.c LIBS test_planning PkgConfig::HWLOC
 	LABELS topology)
+sv_test(plan_hostile topology/test_plan_hostile.c LIBS sv_placement LABELS topology)
