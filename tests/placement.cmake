@@ -12,3 +12,5 @@ target_compile_definitions(test_plan_machines PRIVATE SV_TOPOLOGIES="${SV_TOPOLO
 sv_test(plan_properties topology/test_plan_properties.c LIBS test_planning PkgConfig::HWLOC
 	LABELS topology)
 sv_test(plan_hostile topology/test_plan_hostile.c LIBS sv_placement LABELS topology)
+add_test(NAME bench_plan COMMAND sidevisor bench plan --topology "pack:2 core:4 pu:1" --guests 2 --runs 2 --json)
+set_tests_properties(bench_plan PROPERTIES LABELS topology PASS_REGULAR_EXPRESSION "\"n\": 2")
