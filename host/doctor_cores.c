@@ -67,20 +67,24 @@ static void compare(struct sv_doctor *d, const char *id, const char *what, const
 
 static void isolation(struct sv_doctor *d)
 {
-	struct sv_cpus isolated = {{0}}, nohz = {{0}}, rcu = {{0}};
+	struct sv_cpus isolated = {{0}}, at_boot = {{0}}, nohz = {{0}}, rcu = {{0}};
 	char text[4096], cmdline[4096];
+	bool line = sv_read_line(d, "/proc/cmdline", cmdline, sizeof(cmdline));
 
+	/* The file has the scheduler's part alone; isolcpus=managed_irq,LIST shows on the line only. */
 	if (sv_read_line(d, "/sys/devices/system/cpu/isolated", text, sizeof(text)))
 		sv_cpus_parse_list(text, &isolated);
-	compare(d, "isolated-cpus", "the isolated set", &isolated,
-		"the scheduler puts other threads there, unless run's cpuset partition keeps them off",
-		"isolcpus=managed_irq,");
+	if (line && parameter(cmdline, "isolcpus=", &at_boot))
+		sv_cpus_add(&isolated, &at_boot);
+	compare(d, "isolated-cpus", "the isolated set (isolcpus)", &isolated,
+		"interrupts of multi-queue devices come there, and other threads where run can make no cpuset "
+		"partition", "isolcpus=managed_irq,");
 	if (sv_read_line(d, "/sys/devices/system/cpu/nohz_full", text, sizeof(text)))
 		sv_cpus_parse_list(text, &nohz);
 	compare(d, "nohz-full", "the tickless set (nohz_full)", &nohz,
 		"the scheduler's tick interrupts the guest 100 to 1,000 times a second, an exit each time",
 		"nohz_full=");
-	if (!sv_read_line(d, "/proc/cmdline", cmdline, sizeof(cmdline))) {
+	if (!line) {
 		sv_unknown(d, "rcu-callbacks", "/proc/cmdline");
 		return;
 	}

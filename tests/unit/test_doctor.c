@@ -98,7 +98,7 @@ Test(doctor, a_bad_node_is_told_what_and_how)
 	e.memory_bytes = 64ull << 30;
 	host_put("/sys/devices/system/cpu/isolated", "2-5\n");
 	host_put("/sys/devices/system/cpu/nohz_full", "2\n");
-	host_put("/proc/cmdline", "quiet xrcu_nocbs=2-7\n");
+	host_put("/proc/cmdline", "quiet xrcu_nocbs=2-7 isolcpus=managed_irq,4-5\n");
 	host_put("/proc/sys/kernel/numa_balancing", "1\n");
 	host_put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny\n");
 	host_put("/sys/kernel/mm/ksm/run", "1\n");
