@@ -419,6 +419,12 @@ static int check(const struct sv_machine *m, const struct sv_plan_request *req,
 		policy->sidecores > (int)SV_MACHINE_CORES)
 		return sv_fail(err, EINVAL, "--sidecores %d: give a number from 1, or auto",
 			policy->sidecores);
+	if (policy->housekeeping < SV_PLAN_AUTO)
+		return sv_fail(err, EINVAL, "--housekeeping %d: give a number from 0, or auto",
+			policy->housekeeping);
+	if (policy->kind > SV_PLAN_SMT_SIBLING)
+		return sv_fail(err, EINVAL, "policy %u: there is locality, spread and smt-sibling",
+			(unsigned)policy->kind);
 	if (policy->sidecores > 0 && policy->guest_cores_per_sidecore) {
 		uint64_t room = (uint64_t)policy->sidecores * policy->guest_cores_per_sidecore, want = 0;
 		struct sv_planning p = {.m = m, .req = req};

@@ -274,6 +274,22 @@ Test(plan_golden, shared_l2)
 	RUN(cases);
 }
 
+Test(plan_golden, nonsense)
+{
+	static const struct planning_case cases[] = {
+		{"l3:1 core:4 pu:1", "locality", "refused: 0 guests: a plan is for 1 to 4096"},
+		{NULL, "a:0", "refused: guest a: 0 vCPUs cannot be placed"},
+		{NULL, "a:1 a:1", "refused: two guests are called a; name them apart"},
+		{NULL, "side=0 a:1", "refused: --sidecores 0: give a number from 1, or auto"},
+		{NULL, "house=-2 a:1", "refused: --housekeeping -2: give a number from 0, or auto"},
+		{NULL, "keep=9 a:1", "refused: housekeeping: CPU 9 is not among the usable CPUs of l3:1"},
+		{NULL, "side=1 k=2 a:3", "refused: 3 guest cores at 2 per sidecore need 2 sidecores"},
+		{NULL, "x=0 x=1 x=2 x=3 a:1", "refused: 0 of the 4 cores of l3:1 core:4 pu:1 are usable"},
+	};
+
+	RUN(cases);
+}
+
 /* Two dies that share nothing but the node: each has the sidecore of its own die. */
 Test(plan_golden, dies)
 {
