@@ -135,6 +135,25 @@ static void print_noise(const struct sv_noise *noise, unsigned n)
 			noise[i].worst_us, noise[i].lost * 100);
 }
 
+/* What the quanta of all CPUs took beyond their shortest. */
+static void print_histogram(const struct sv_noise *noise, unsigned n)
+{
+	static const char bar[] = "########################################";
+	uint64_t count[SV_NOISE_BUCKETS] = {0}, most = 1;
+
+	for (unsigned b = 0; b < SV_NOISE_BUCKETS; b++) {
+		for (unsigned i = 0; i < n; i++)
+			count[b] += noise[i].bucket[b];
+		most = count[b] > most ? count[b] : most;
+	}
+	printf("  beyond the shortest\n");
+	for (unsigned b = 0; b < SV_NOISE_BUCKETS; b++)
+		if (count[b])
+			printf("  %s %6u us %10llu %.*s\n", b + 1 < SV_NOISE_BUCKETS ? "below  " : "at least",
+				1u << (b + 1 < SV_NOISE_BUCKETS ? b : b - 1), (unsigned long long)count[b],
+				(int)((count[b] * 40 + most - 1) / most), bar);
+}
+
 /* --- output ------------------------------------------------------------------------------------ */
 
 static bool colour_wanted(void)
@@ -202,11 +221,16 @@ static void print_json(const struct sv_findings *found, const struct sv_noise *n
 			sv_severity_name(f->severity), "what", f->what, "cost", f->cost, "remedy",
 			f->remedy, "matters", f->matters));
 	}
-	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(measured, json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "cpu",
+	for (unsigned i = 0; i < n; i++) {
+		json_t *buckets = json_array();
+
+		for (unsigned b = 0; b < SV_NOISE_BUCKETS; b++)
+			json_array_append_new(buckets, json_integer(noise[i].bucket[b]));
+		json_array_append_new(measured, json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "cpu",
 			noise[i].cpu, "quanta", noise[i].quanta, "least_us", noise[i].least_us, "p50_us",
 			noise[i].p50_us, "p99_us", noise[i].p99_us, "p9999_us", noise[i].p9999_us,
-			"worst_us", noise[i].worst_us, "lost", noise[i].lost));
+			"worst_us", noise[i].worst_us, "lost", noise[i].lost, "beyond_least", buckets));
+	}
 	json_object_set_new(j, "schema", json_string(SCHEMA));
 	json_object_set_new(j, "findings", list);
 	json_object_set_new(j, "noise", measured);
@@ -233,6 +257,8 @@ static int examine(const struct doctor_options *o)
 		print_text(o, found);
 		if (n)
 			print_noise(noise, n);
+		if (n)
+			print_histogram(noise, n);
 	}
 	for (unsigned i = 0; i < found->n; i++)
 		bad |= found->finding[i].severity <= SV_SEVERITY_WARNING;

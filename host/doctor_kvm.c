@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "files.h"
+
+#define CPUINFO_BYTES (8u << 20) /* of thousands of CPUs */
 
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
 #define KVM_CAP_PRE_FAULT_MEMORY 236
@@ -84,6 +87,41 @@ static void halt_polling(struct sv_doctor *d)
 			"--overcommit a halted vCPU keeps its core busy for up to %lld us", ns / 1000);
 }
 
+/* Where the timers of guests fire. */
+static void guest_timers(struct sv_doctor *d)
+{
+	struct sv_finding *f;
+	long long on;
+
+	if (!sv_read_number(d, "/sys/module/kvm/parameters/pi_inject_timer", &on))
+		return;
+	f = sv_found(d, "guest-timers", on ? SV_SEVERITY_OK : SV_SEVERITY_NOTE, "kvm.pi_inject_timer is %lld",
+		on);
+	if (!on)
+		sv_costs(f, "timers of a guest interrupt its own core; with 1 and posted interrupts they fire on "
+			"housekeeping cores and reach the guest without an exit");
+	if (!on)
+		sv_remedy(f, "echo 1 > /sys/module/kvm/parameters/pi_inject_timer");
+}
+
+/* Is this host a guest itself? */
+static void nested(struct sv_doctor *d)
+{
+	char *text = malloc(CPUINFO_BYTES);
+	ssize_t n = text ? sv_file_read(d->e->root, "/proc/cpuinfo", text, CPUINFO_BYTES) : 0;
+	const char *flags = n > 0 ? strstr(text, "\nflags") : NULL;
+	const char *end = flags ? strchr(flags + 1, '\n') : NULL;
+	bool is = end && memmem(flags, (size_t)(end - flags), " hypervisor", 11);
+	struct sv_finding *f;
+
+	free(text);
+	if (!is)
+		return;
+	f = sv_found(d, "nested", SV_SEVERITY_NOTE, "this host is a virtual machine itself");
+	sv_costs(f, "exits go through the hypervisor below, several times dearer; its CPUs may be moved and taken "
+		"away, so that pinning here binds nothing there");
+}
+
 static void split_huge_pages(struct sv_doctor *d)
 {
 	bool known, on = is_on(d, "/sys/module/kvm/parameters/nx_huge_pages", &known);
@@ -142,6 +180,7 @@ void sv_doctor_kvm(struct sv_doctor *d)
 	const char *name = back_end(d);
 	struct sv_finding *f;
 
+	nested(d);
 	if (d->e->kvm)
 		device(d);
 	if (!name) {
@@ -159,5 +198,6 @@ void sv_doctor_kvm(struct sv_doctor *d)
 		interrupts(d, name);
 	}
 	halt_polling(d);
+	guest_timers(d);
 	split_huge_pages(d);
 }

@@ -154,6 +154,23 @@ static void swap(struct sv_doctor *d)
 	sv_remedy(f, "swapoff -a, or leave memory to spare");
 }
 
+static void compressed_swap(struct sv_doctor *d)
+{
+	struct sv_finding *f;
+	char text[8];
+	bool on;
+
+	if (!sv_read_line(d, "/sys/module/zswap/parameters/enabled", text, sizeof(text)))
+		return;
+	on = text[0] == 'Y' || text[0] == '1';
+	f = sv_found(d, "zswap", on ? SV_SEVERITY_NOTE : SV_SEVERITY_OK, "compressed swap (zswap) is %s",
+		on ? "on" : "off");
+	if (on) {
+		sv_costs(f, "where there is swap space, pages are compressed by whichever core is there");
+		sv_remedy(f, "echo N > /sys/module/zswap/parameters/enabled");
+	}
+}
+
 void sv_doctor_memory(struct sv_doctor *d)
 {
 	numa_balancing(d);
@@ -162,4 +179,5 @@ void sv_doctor_memory(struct sv_doctor *d)
 	merging(d);
 	memlock(d);
 	swap(d);
+	compressed_swap(d);
 }

@@ -75,16 +75,22 @@ void sv_noise_from(double *us, unsigned n, struct sv_noise *out)
 	double sum = 0;
 
 	qsort(us, n, sizeof(*us), by_time);
-	for (unsigned i = 0; i < n; i++)
-		sum += us[i];
 	*out = (struct sv_noise){.cpu = out->cpu,
 		.quanta = n,
 		.least_us = us[0],
 		.p50_us = us[(uint64_t)n * 50 / 100],
 		.p99_us = us[(uint64_t)n * 99 / 100],
 		.p9999_us = us[(uint64_t)n * 9999 / 10000],
-		.worst_us = us[n - 1],
-		.lost = sum > 0 ? (sum - us[0] * n) / sum : 0};
+		.worst_us = us[n - 1]};
+	for (unsigned i = 0; i < n; i++) {
+		unsigned b = 0;
+
+		sum += us[i];
+		while (b + 1 < SV_NOISE_BUCKETS && us[i] - us[0] >= (double)(1u << b))
+			b++;
+		out->bucket[b]++;
+	}
+	out->lost = sum > 0 ? (sum - us[0] * n) / sum : 0;
 }
 
 int sv_noise_measure(int cpu, double seconds, struct sv_noise *out)

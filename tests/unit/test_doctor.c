@@ -110,6 +110,9 @@ Test(doctor, a_bad_node_is_told_what_and_how)
 		"Mitigation: Clear CPU buffers; SMT vulnerable\n");
 	host_put("/sys/devices/system/cpu/vulnerabilities/l1tf", "Vulnerable\n");
 	host_put("/run/irqbalance.pid", "77\n");
+	host_put("/sys/module/zswap/parameters/enabled", "Y\n");
+	host_put("/proc/cpuinfo", "processor : 0\nflags : fpu vme hypervisor svm\n");
+	host_put("/sys/module/kvm/parameters/pi_inject_timer", "1\n");
 	host_put("/proc/irq/26/smp_affinity_list", "3\n");
 	sv_doctor_examine(&e, &found);
 	expect("isolated-cpus", SV_SEVERITY_WARNING, "CPUs 6-7");
@@ -124,6 +127,9 @@ Test(doctor, a_bad_node_is_told_what_and_how)
 	expect("smt", SV_SEVERITY_WARNING, "active");
 	expect("weaknesses", SV_SEVERITY_WARNING, "l1tf; with SMT: mds");
 	expect("irqbalance", SV_SEVERITY_WARNING, "running");
+	expect("zswap", SV_SEVERITY_NOTE, "on");
+	expect("nested", SV_SEVERITY_NOTE, "virtual machine");
+	expect("guest-timers", SV_SEVERITY_OK, "1");
 	expect("interrupts", SV_SEVERITY_WARNING, "may come");
 	cr_expect(strstr(find("nohz-full")->remedy, "nohz_full=2-7"), "%s", find("nohz-full")->remedy);
 	cr_expect(find("reserved-huge-pages")->matters, "64 GiB are not there");
@@ -208,6 +214,8 @@ Test(doctor, noise_is_what_is_above_the_shortest_quantum)
 	cr_expect_float_eq(n.p99_us, 100, 1e-9);
 	cr_expect_float_eq(n.p9999_us, 1100, 1e-9);
 	cr_expect_float_eq(n.worst_us, 1100, 1e-9);
+	cr_expect_eq(n.bucket[0], 9999);
+	cr_expect_eq(n.bucket[10], 1, "1,000 us: below 1,024");
 	cr_expect_float_eq(n.lost, 1000.0 / 1001000.0, 1e-9);
 }
 

@@ -63,9 +63,13 @@ const char *sv_severity_name(enum sv_severity severity);
  * below (method: FWQ of the Sequoia benchmarks; Petrini, Kerbyson and Pakin, SC'03; Hoefler,
  * Schneider and Lumsdaine, SC'10).
  */
+#define SV_NOISE_BUCKETS 16u
+
 struct sv_noise {
 	int cpu;
 	unsigned quanta;
+	/* Quanta by what they took beyond the shortest: [0] below 1 us, [i] below 2^i us, the last all else. */
+	unsigned bucket[SV_NOISE_BUCKETS];
 	double least_us, p50_us, p99_us, p9999_us, worst_us;
 	double lost; /* share of time above the shortest quantum, 0 to 1 */
 };
