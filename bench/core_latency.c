@@ -83,8 +83,8 @@ static void *answer(void *arg)
 	return NULL;
 }
 
-static bool round_trips(struct pair *p, struct sv_ring_tx *tx, struct sv_ring_rx *rx, unsigned n,
-	uint64_t give_up)
+static bool round_trips(
+	struct pair *p, struct sv_ring_tx *tx, struct sv_ring_rx *rx, unsigned n, uint64_t give_up)
 {
 	union sv_slot msg = {{0}};
 
@@ -154,7 +154,8 @@ int sv_core_latency(int a, int b, double *ns, struct sv_error *err)
 	if (second)
 		rc = sv_fail(err, second, "no thread: %s", strerror(second));
 	else if (p->pinned[0] || p->pinned[1])
-		rc = sv_fail(err, EINVAL, "this process may not run on CPU %d", p->pinned[0] ? a : b);
+		rc = sv_fail(
+			err, EINVAL, "this process may not run on CPU %d", p->pinned[0] ? a : b);
 	else if (!p->done)
 		rc = sv_fail(err, ETIMEDOUT, "CPUs %d and %d: no %u round trips in a second", a, b,
 			WARM_UP + BATCHES * BATCH);

@@ -17,10 +17,12 @@
 static const char help[] =
 	"usage: sidevisor doctor [OPTION...]\n"
 	"\n"
-	"Is this node ready for guests and sidecores? Each finding says what it costs and the remedy.\n"
+	"Is this node ready for guests and sidecores? Each finding says what it costs and the "
+	"remedy.\n"
 	"Nothing is changed.\n"
 	"\n"
-	"      --cpus LIST        the planned guest cores, such as 2-7 (default: look at all CPUs)\n"
+	"      --cpus LIST        the planned guest cores, such as 2-7 (default: look at all "
+	"CPUs)\n"
 	"      --sidecores LIST   the planned sidecores\n"
 	"  -m, --memory SIZE      of the planned guests\n"
 	"      --untrusted        guests and neighbours do not trust each other\n"
@@ -39,7 +41,15 @@ struct doctor_options {
 	unsigned seconds;
 };
 
-enum { OPT_CPUS = 256, OPT_SIDECORES, OPT_UNTRUSTED, OPT_MEASURE, OPT_SECONDS, OPT_ALL, OPT_STRICT };
+enum {
+	OPT_CPUS = 256,
+	OPT_SIDECORES,
+	OPT_UNTRUSTED,
+	OPT_MEASURE,
+	OPT_SECONDS,
+	OPT_ALL,
+	OPT_STRICT
+};
 
 static const struct option options[] = {
 	{"cpus", required_argument, NULL, OPT_CPUS},
@@ -55,10 +65,12 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int parse_list(const char *option, const char *text, struct sv_cpus *set, struct sv_error *err)
+static int parse_list(
+	const char *option, const char *text, struct sv_cpus *set, struct sv_error *err)
 {
 	if (sv_cpus_parse_list(text, set) < 0 || sv_cpus_empty(set))
-		return sv_fail(err, EINVAL, "%s %s: write CPUs such as 2,3 or 4-7,10", option, text);
+		return sv_fail(
+			err, EINVAL, "%s %s: write CPUs such as 2,3 or 4-7,10", option, text);
 	return 0;
 }
 
@@ -100,7 +112,8 @@ static int take(struct doctor_options *o, int c, struct sv_error *err)
 	return rc;
 }
 
-/* --- noise ------------------------------------------------------------------------------------- */
+/* --- noise -------------------------------------------------------------------------------------
+ */
 
 /* The CPUs that are measured: the planned ones, else those this process may use. */
 static unsigned measure(const struct doctor_options *o, struct sv_noise **noise)
@@ -130,9 +143,9 @@ static void print_noise(const struct sv_noise *noise, unsigned n)
 	printf("\nnoise, fixed work quanta on this host (no guest runs)\n"
 	       "  CPU   quanta   least us     p50     p99   p99.99     worst     lost\n");
 	for (unsigned i = 0; i < n; i++)
-		printf("  %3d %8u %10.1f %7.1f %7.1f %8.1f %9.1f %7.2f %%\n", noise[i].cpu, noise[i].quanta,
-			noise[i].least_us, noise[i].p50_us, noise[i].p99_us, noise[i].p9999_us,
-			noise[i].worst_us, noise[i].lost * 100);
+		printf("  %3d %8u %10.1f %7.1f %7.1f %8.1f %9.1f %7.2f %%\n", noise[i].cpu,
+			noise[i].quanta, noise[i].least_us, noise[i].p50_us, noise[i].p99_us,
+			noise[i].p9999_us, noise[i].worst_us, noise[i].lost * 100);
 }
 
 /* What the quanta of all CPUs took beyond their shortest. */
@@ -149,12 +162,15 @@ static void print_histogram(const struct sv_noise *noise, unsigned n)
 	printf("  beyond the shortest\n");
 	for (unsigned b = 0; b < SV_NOISE_BUCKETS; b++)
 		if (count[b])
-			printf("  %s %6u us %10llu %.*s\n", b + 1 < SV_NOISE_BUCKETS ? "below  " : "at least",
-				1u << (b + 1 < SV_NOISE_BUCKETS ? b : b - 1), (unsigned long long)count[b],
+			printf("  %s %6u us %10llu %.*s\n",
+				b + 1 < SV_NOISE_BUCKETS ? "below  " : "at least",
+				1u << (b + 1 < SV_NOISE_BUCKETS ? b : b - 1),
+				(unsigned long long)count[b],
 				(int)((count[b] * 40 + most - 1) / most), bar);
 }
 
-/* --- output ------------------------------------------------------------------------------------ */
+/* --- output ------------------------------------------------------------------------------------
+ */
 
 static bool colour_wanted(void)
 {
@@ -187,8 +203,8 @@ static void print_wrapped(const char *head, const char *text)
 
 static void print_text(const struct doctor_options *o, const struct sv_findings *found)
 {
-	static const char *const colour[SV_SEVERITIES] = {"\033[1;31m", "\033[1;33m", "\033[36m", "\033[35m",
-		"\033[32m"};
+	static const char *const colour[SV_SEVERITIES] = {
+		"\033[1;31m", "\033[1;33m", "\033[36m", "\033[35m", "\033[32m"};
 	unsigned count[SV_SEVERITIES] = {0};
 	bool colours = colour_wanted();
 
@@ -198,16 +214,16 @@ static void print_text(const struct doctor_options *o, const struct sv_findings 
 		count[f->severity]++;
 		if (f->severity == SV_SEVERITY_OK && !o->all)
 			continue;
-		printf("%s%-8s%s %s\n", colours ? colour[f->severity] : "", sv_severity_name(f->severity),
-			colours ? "\033[0m" : "", f->id);
+		printf("%s%-8s%s %s\n", colours ? colour[f->severity] : "",
+			sv_severity_name(f->severity), colours ? "\033[0m" : "", f->id);
 		print_wrapped("", f->what);
 		if (*f->cost)
 			print_wrapped("costs: ", f->cost);
 		if (*f->remedy)
 			print_wrapped("remedy: ", f->remedy);
 	}
-	printf("%u problems, %u warnings, %u notes, %u unknown, %u in order%s\n", count[0], count[1], count[2],
-		count[3], count[4], o->all ? "" : " (--all shows them)");
+	printf("%u problems, %u warnings, %u notes, %u unknown, %u in order%s\n", count[0],
+		count[1], count[2], count[3], count[4], o->all ? "" : " (--all shows them)");
 }
 
 static void print_json(const struct sv_findings *found, const struct sv_noise *noise, unsigned n)
@@ -217,19 +233,22 @@ static void print_json(const struct sv_findings *found, const struct sv_noise *n
 	for (unsigned i = 0; i < found->n; i++) {
 		const struct sv_finding *f = &found->finding[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "id", f->id, "severity",
-			sv_severity_name(f->severity), "what", f->what, "cost", f->cost, "remedy",
-			f->remedy, "matters", f->matters));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "id", f->id, "severity",
+				      sv_severity_name(f->severity), "what", f->what, "cost",
+				      f->cost, "remedy", f->remedy, "matters", f->matters));
 	}
 	for (unsigned i = 0; i < n; i++) {
 		json_t *buckets = json_array();
 
 		for (unsigned b = 0; b < SV_NOISE_BUCKETS; b++)
 			json_array_append_new(buckets, json_integer(noise[i].bucket[b]));
-		json_array_append_new(measured, json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "cpu",
-			noise[i].cpu, "quanta", noise[i].quanta, "least_us", noise[i].least_us, "p50_us",
-			noise[i].p50_us, "p99_us", noise[i].p99_us, "p9999_us", noise[i].p9999_us,
-			"worst_us", noise[i].worst_us, "lost", noise[i].lost, "beyond_least", buckets));
+		json_array_append_new(measured,
+			json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "cpu",
+				noise[i].cpu, "quanta", noise[i].quanta, "least_us",
+				noise[i].least_us, "p50_us", noise[i].p50_us, "p99_us",
+				noise[i].p99_us, "p9999_us", noise[i].p9999_us, "worst_us",
+				noise[i].worst_us, "lost", noise[i].lost, "beyond_least", buckets));
 	}
 	json_object_set_new(j, "schema", json_string(SCHEMA));
 	json_object_set_new(j, "findings", list);
@@ -288,7 +307,8 @@ int cli_doctor(int argc, char **argv)
 		if (c == '?')
 			return cli_usage_error("doctor", "unknown option '%s'", argv[optind - 1]);
 		if (c == ':')
-			return cli_usage_error("doctor", "option '%s' needs a value", argv[optind - 1]);
+			return cli_usage_error(
+				"doctor", "option '%s' needs a value", argv[optind - 1]);
 		rc = take(&o, c, &err);
 		if (rc < 0)
 			return cli_fail(&err, rc);

@@ -35,7 +35,8 @@ static void progress(unsigned done, unsigned n, time_t *last)
 		tty && done < n ? "" : "\n");
 }
 
-static unsigned measure(struct sv_latency_pair *pair, unsigned n, unsigned *failed, struct sv_error *err)
+static unsigned measure(
+	struct sv_latency_pair *pair, unsigned n, unsigned *failed, struct sv_error *err)
 {
 	time_t last = time(NULL);
 	unsigned done = 0;
@@ -60,8 +61,8 @@ int plan_measure(struct sv_machine *m, const char *path, bool all, struct sv_err
 		return sv_fail(err, ENOMEM, "out of memory");
 	if (!n) {
 		free(pair);
-		return sv_fail(err, ENOSPC, "--measure: %s has one usable CPU; there is no pair to measure",
-			m->name);
+		return sv_fail(err, ENOSPC,
+			"--measure: %s has one usable CPU; there is no pair to measure", m->name);
 	}
 	interrupted = 0;
 	sigaction(SIGINT, &on, &before);

@@ -17,14 +17,15 @@ const char *sv_severity_name(enum sv_severity severity)
 	return severity < SV_SEVERITIES ? names[severity] : "?";
 }
 
-struct sv_finding *sv_found(struct sv_doctor *d, const char *id, enum sv_severity severity,
-	const char *fmt, ...)
+struct sv_finding *sv_found(
+	struct sv_doctor *d, const char *id, enum sv_severity severity, const char *fmt, ...)
 {
 	struct sv_findings *all = d->out;
 	struct sv_finding *f = &all->finding[all->n < SV_FINDINGS ? all->n++ : SV_FINDINGS - 1];
 	va_list ap;
 
-	*f = (struct sv_finding){.id = id, .severity = severity, .matters = severity < SV_SEVERITY_NOTE};
+	*f = (struct sv_finding){
+		.id = id, .severity = severity, .matters = severity < SV_SEVERITY_NOTE};
 	va_start(ap, fmt);
 	vsnprintf(f->what, sizeof(f->what), fmt, ap);
 	va_end(ap);

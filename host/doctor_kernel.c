@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the kernel does by itself: clocks, watchdogs, statistics, control groups, known weaknesses. */
+/* What the kernel does by itself: clocks, watchdogs, statistics, control groups, known weaknesses.
+ */
 #include "doctor.h"
 
 #include <stdio.h>
@@ -9,7 +10,8 @@
 
 static void clock_source(struct sv_doctor *d)
 {
-	static const char path[] = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+	static const char path[] =
+		"/sys/devices/system/clocksource/clocksource0/current_clocksource";
 	struct sv_finding *f;
 	char text[32];
 
@@ -22,8 +24,10 @@ static void clock_source(struct sv_doctor *d)
 		return;
 	}
 	f = sv_found(d, "clock-source", SV_SEVERITY_WARNING, "the clock is %s, not the TSC", text);
-	sv_costs(f, "each look at the time is a device access of about a microsecond; guests get no stable clock");
-	sv_remedy(f, "look in dmesg for why the TSC was found unstable; tsc=reliable at boot where it is not");
+	sv_costs(f, "each look at the time is a device access of about a microsecond; guests get "
+		    "no stable clock");
+	sv_remedy(f, "look in dmesg for why the TSC was found unstable; tsc=reliable at boot where "
+		     "it is not");
 }
 
 static void watchdog(struct sv_doctor *d)
@@ -35,10 +39,11 @@ static void watchdog(struct sv_doctor *d)
 		sv_found(d, "watchdog", SV_SEVERITY_OK, "this kernel has no NMI watchdog");
 		return;
 	}
-	f = sv_found(d, "watchdog", on ? SV_SEVERITY_NOTE : SV_SEVERITY_OK, "the NMI watchdog is %s",
-		on ? "on" : "off");
+	f = sv_found(d, "watchdog", on ? SV_SEVERITY_NOTE : SV_SEVERITY_OK,
+		"the NMI watchdog is %s", on ? "on" : "off");
 	if (on) {
-		sv_costs(f, "an NMI every few seconds on each core that runs, and a performance counter less");
+		sv_costs(f, "an NMI every few seconds on each core that runs, and a performance "
+			    "counter less");
 		sv_remedy(f, "sysctl kernel.nmi_watchdog=0");
 	}
 }
@@ -93,9 +98,11 @@ static void control_groups(struct sv_doctor *d)
 		bool cpuset = strstr(text, "cpuset") != NULL;
 
 		f = sv_found(d, "cgroups", cpuset ? SV_SEVERITY_OK : SV_SEVERITY_NOTE,
-			"control groups v2, %s cpuset controller", cpuset ? "with the" : "without a");
+			"control groups v2, %s cpuset controller",
+			cpuset ? "with the" : "without a");
 		if (!cpuset)
-			sv_costs(f, "no isolated partition: other threads are kept off guest cores by isolcpus alone");
+			sv_costs(f, "no isolated partition: other threads are kept off guest cores "
+				    "by isolcpus alone");
 		return;
 	}
 	if (sv_file_is_there(d->e->root, "/sys/fs/cgroup/cpuset/cpuset.cpus")) {
@@ -103,14 +110,16 @@ static void control_groups(struct sv_doctor *d)
 		return;
 	}
 	f = sv_found(d, "cgroups", SV_SEVERITY_NOTE, "no control groups with cpuset");
-	sv_costs(f, "no isolated partition: other threads are kept off guest cores by isolcpus alone");
+	sv_costs(f,
+		"no isolated partition: other threads are kept off guest cores by isolcpus alone");
 }
 
 /* Weaknesses that need SMT off, or that this kernel says are open. */
 static void weaknesses(struct sv_doctor *d)
 {
-	static const char *const name[] = {"l1tf", "mds", "tsx_async_abort", "mmio_stale_data", "itlb_multihit",
-		"spectre_v2", "retbleed", "srso", "gather_data_sampling", "meltdown"};
+	static const char *const name[] = {"l1tf", "mds", "tsx_async_abort", "mmio_stale_data",
+		"itlb_multihit", "spectre_v2", "retbleed", "srso", "gather_data_sampling",
+		"meltdown"};
 	char path[96], text[256], open_ones[160] = "", smt[160] = "";
 	unsigned read = 0;
 	struct sv_finding *f;
@@ -121,10 +130,12 @@ static void weaknesses(struct sv_doctor *d)
 			continue;
 		read++;
 		if (!strncmp(text, "Vulnerable", 10) && strlen(open_ones) + 32 < sizeof(open_ones))
-			snprintf(open_ones + strlen(open_ones), sizeof(open_ones) - strlen(open_ones), "%s%s",
+			snprintf(open_ones + strlen(open_ones),
+				sizeof(open_ones) - strlen(open_ones), "%s%s",
 				*open_ones ? ", " : "", name[i]);
 		if (strstr(text, "SMT vulnerable") && strlen(smt) + 32 < sizeof(smt))
-			snprintf(smt + strlen(smt), sizeof(smt) - strlen(smt), "%s%s", *smt ? ", " : "", name[i]);
+			snprintf(smt + strlen(smt), sizeof(smt) - strlen(smt), "%s%s",
+				*smt ? ", " : "", name[i]);
 	}
 	if (!read) {
 		sv_unknown(d, "weaknesses", "/sys/devices/system/cpu/vulnerabilities");

@@ -22,8 +22,9 @@ static void numa_balancing(struct sv_doctor *d)
 	f = sv_found(d, "numa-balancing", on ? SV_SEVERITY_WARNING : SV_SEVERITY_OK,
 		"automatic NUMA balancing is %s", on ? "on" : "off");
 	if (on) {
-		sv_costs(f, "it unmaps pages to see who touches them: stage-2 faults in a running guest; memory "
-			"that run binds to nodes is spared");
+		sv_costs(f, "it unmaps pages to see who touches them: stage-2 faults in a running "
+			    "guest; memory "
+			    "that run binds to nodes is spared");
 		sv_remedy(f, "sysctl kernel.numa_balancing=0");
 	}
 }
@@ -43,8 +44,9 @@ static void transparent(struct sv_doctor *d)
 	f = sv_found(d, "transparent-huge-pages", good ? SV_SEVERITY_OK : SV_SEVERITY_WARNING,
 		"transparent huge pages of shared memory (guest memory is a memfd): %s", mode);
 	if (!good) {
-		sv_costs(f, "guest memory in 4 KiB pages unless huge pages are reserved: two-dimensional page "
-			"walks of up to 24 loads, 512 times as many first-touch faults");
+		sv_costs(f, "guest memory in 4 KiB pages unless huge pages are reserved: "
+			    "two-dimensional page "
+			    "walks of up to 24 loads, 512 times as many first-touch faults");
 		sv_remedy(f, "echo advise > %s", path);
 	}
 }
@@ -69,14 +71,16 @@ static unsigned long long reserved_mib(const struct sv_doctor *d, char *list, si
 			long long n = 0;
 
 			snprintf(path, sizeof(path),
-				"/sys/devices/system/node/node%u/hugepages/hugepages-%ukB/free_hugepages", node,
-				size_kib[i]);
+				"/sys/devices/system/node/node%u/hugepages/hugepages-%ukB/"
+				"free_hugepages",
+				node, size_kib[i]);
 			if (!sv_read_number(d, path, &n) || n <= 0)
 				continue;
 			total += (unsigned long long)n * size_kib[i] / 1024;
 			if (strlen(list) + 48 < bytes)
-				snprintf(list + strlen(list), bytes - strlen(list), "%snode %u: %lld of %u MiB",
-					*list ? ", " : "", node, n, size_kib[i] / 1024);
+				snprintf(list + strlen(list), bytes - strlen(list),
+					"%snode %u: %lld of %u MiB", *list ? ", " : "", node, n,
+					size_kib[i] / 1024);
 		}
 	}
 	return total;
@@ -89,12 +93,16 @@ static void reserved(struct sv_doctor *d)
 	char list[160];
 
 	have = reserved_mib(d, list, sizeof(list));
-	f = sv_found(d, "reserved-huge-pages", have && have >= want ? SV_SEVERITY_OK : SV_SEVERITY_NOTE,
-		"reserved huge pages: %s", *list ? list : "none");
+	f = sv_found(d, "reserved-huge-pages",
+		have && have >= want ? SV_SEVERITY_OK : SV_SEVERITY_NOTE, "reserved huge pages: %s",
+		*list ? list : "none");
 	if (have && have >= want)
 		return;
-	sv_costs(f, "without them huge pages depend on how fragmented memory is when the guest starts");
-	sv_remedy(f, "echo %llu > /sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
+	sv_costs(f,
+		"without them huge pages depend on how fragmented memory is when the guest starts");
+	sv_remedy(f,
+		"echo %llu > "
+		"/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
 		want ? (want + 1) / 2 : 1024);
 	f->matters = want > have && want > 0;
 }
@@ -108,11 +116,12 @@ static void merging(struct sv_doctor *d)
 		sv_found(d, "ksm", SV_SEVERITY_OK, "this kernel merges no pages");
 		return;
 	}
-	f = sv_found(d, "ksm", run == 1 ? SV_SEVERITY_WARNING : SV_SEVERITY_OK, "page merging (KSM) is %s",
-		run == 1 ? "running" : "not running");
+	f = sv_found(d, "ksm", run == 1 ? SV_SEVERITY_WARNING : SV_SEVERITY_OK,
+		"page merging (KSM) is %s", run == 1 ? "running" : "not running");
 	if (run == 1) {
-		sv_costs(f, "ksmd reads all memory that asks for it, breaks huge pages up, and lets neighbours see by "
-			"timing what a guest holds");
+		sv_costs(f, "ksmd reads all memory that asks for it, breaks huge pages up, and "
+			    "lets neighbours see by "
+			    "timing what a guest holds");
 		sv_remedy(f, "echo 2 > /sys/kernel/mm/ksm/run");
 	}
 }
@@ -130,7 +139,8 @@ static void memlock(struct sv_doctor *d)
 	}
 	f = sv_found(d, "memlock", SV_SEVERITY_NOTE, "locked memory is limited to %llu MiB",
 		(unsigned long long)l.rlim_cur >> 20);
-	sv_costs(f, "io_uring's registered buffers count against it; block back ends then use plain ones");
+	sv_costs(f, "io_uring's registered buffers count against it; block back ends then use "
+		    "plain ones");
 	sv_remedy(f, "ulimit -l unlimited, or LimitMEMLOCK=infinity in the service");
 }
 
@@ -163,10 +173,11 @@ static void compressed_swap(struct sv_doctor *d)
 	if (!sv_read_line(d, "/sys/module/zswap/parameters/enabled", text, sizeof(text)))
 		return;
 	on = text[0] == 'Y' || text[0] == '1';
-	f = sv_found(d, "zswap", on ? SV_SEVERITY_NOTE : SV_SEVERITY_OK, "compressed swap (zswap) is %s",
-		on ? "on" : "off");
+	f = sv_found(d, "zswap", on ? SV_SEVERITY_NOTE : SV_SEVERITY_OK,
+		"compressed swap (zswap) is %s", on ? "on" : "off");
 	if (on) {
-		sv_costs(f, "where there is swap space, pages are compressed by whichever core is there");
+		sv_costs(f, "where there is swap space, pages are compressed by whichever core is "
+			    "there");
 		sv_remedy(f, "echo N > /sys/module/zswap/parameters/enabled");
 	}
 }

@@ -14,11 +14,12 @@
 #define SCHEMA "sidevisor-latencies/1"
 #define SIBLING_PAIRS 8u
 
-/* --- what to measure --------------------------------------------------------------------------- */
+/* --- what to measure ---------------------------------------------------------------------------
+ */
 
 /* Every @stride-th pair of each level, counted from the first. */
-static unsigned take_pairs(const struct sv_machine *m, const uint64_t *stride,
-	struct sv_latency_pair *pair)
+static unsigned take_pairs(
+	const struct sv_machine *m, const uint64_t *stride, struct sv_latency_pair *pair)
 {
 	uint64_t seen[SV_NEARS] = {0};
 	unsigned n = 0, siblings = 0;
@@ -27,7 +28,8 @@ static unsigned take_pairs(const struct sv_machine *m, const uint64_t *stride,
 		if (m->core[i].threads > 1 && siblings++ < SIBLING_PAIRS) {
 			if (pair)
 				pair[n] = (struct sv_latency_pair){.a = m->core[i].cpu[0],
-					.b = m->core[i].cpu[1], .near = SV_NEAR_CORE};
+					.b = m->core[i].cpu[1],
+					.near = SV_NEAR_CORE};
 			n++;
 		}
 		for (unsigned k = i + 1; k < m->cores; k++) {
@@ -37,7 +39,8 @@ static unsigned take_pairs(const struct sv_machine *m, const uint64_t *stride,
 				continue;
 			if (pair)
 				pair[n] = (struct sv_latency_pair){.a = m->core[i].cpu[0],
-					.b = m->core[k].cpu[0], .near = near};
+					.b = m->core[k].cpu[0],
+					.near = near};
 			n++;
 		}
 	}
@@ -78,7 +81,8 @@ int sv_latency_pairs(const struct sv_machine *m, unsigned most, struct sv_latenc
 	return *pairs ? (int)take_pairs(m, stride, *pairs) : -ENOMEM;
 }
 
-/* --- in use ------------------------------------------------------------------------------------ */
+/* --- in use ------------------------------------------------------------------------------------
+ */
 
 static int by_number(const void *a, const void *b)
 {
@@ -106,8 +110,8 @@ static bool usable(const struct sv_machine *m, const struct sv_latency_pair *p)
 	return p->ns > 0 && sv_machine_core_of(m, p->a) >= 0 && sv_machine_core_of(m, p->b) >= 0;
 }
 
-static int fill(const struct sv_machine *m, struct sv_latencies *l, const struct sv_latency_pair *pair,
-	unsigned n)
+static int fill(const struct sv_machine *m, struct sv_latencies *l,
+	const struct sv_latency_pair *pair, unsigned n)
 {
 	double *ns = malloc((n + 1) * sizeof(*ns));
 
@@ -129,7 +133,8 @@ static int fill(const struct sv_machine *m, struct sv_latencies *l, const struct
 		unsigned a = index_of(l, pair[i].a), b = index_of(l, pair[i].b);
 
 		if (a < l->n && b < l->n && pair[i].ns > 0)
-			l->ns[(size_t)a * l->n + b] = l->ns[(size_t)b * l->n + a] = (float)pair[i].ns;
+			l->ns[(size_t)a * l->n + b] = l->ns[(size_t)b * l->n + a] =
+				(float)pair[i].ns;
 	}
 	return 0;
 }
@@ -143,8 +148,8 @@ static void free_latencies(struct sv_latencies *l)
 	free(l);
 }
 
-int sv_latencies_use(struct sv_machine *m, const struct sv_latency_pair *pair, unsigned n,
-	struct sv_error *err)
+int sv_latencies_use(
+	struct sv_machine *m, const struct sv_latency_pair *pair, unsigned n, struct sv_error *err)
 {
 	struct sv_latencies *l = calloc(1, sizeof(*l));
 	unsigned k = 0;
@@ -165,8 +170,9 @@ int sv_latencies_use(struct sv_machine *m, const struct sv_latency_pair *pair, u
 	if (!l->n || l->n > SV_LATENCY_CPUS) {
 		k = l->n;
 		free_latencies(l);
-		return sv_fail(err, EINVAL, "latencies of %u CPUs of %s; they can be used for 1 to %u", k,
-			m->name, SV_LATENCY_CPUS);
+		return sv_fail(err, EINVAL,
+			"latencies of %u CPUs of %s; they can be used for 1 to %u", k, m->name,
+			SV_LATENCY_CPUS);
 	}
 	l->ns = calloc((size_t)l->n * l->n, sizeof(*l->ns));
 	if (!l->ns || fill(m, l, pair, n) < 0)
@@ -179,7 +185,8 @@ no_memory:
 	return sv_fail(err, ENOMEM, "out of memory");
 }
 
-/* --- the file ---------------------------------------------------------------------------------- */
+/* --- the file ----------------------------------------------------------------------------------
+ */
 
 int sv_latencies_path(char *path, size_t bytes)
 {
@@ -213,7 +220,8 @@ static json_t *to_json(const struct sv_machine *m, const struct sv_latency_pair 
 	identity(m, who, sizeof(who));
 	for (unsigned i = 0; i < n; i++)
 		if (pair[i].ns > 0)
-			json_array_append_new(list, json_pack("[i,i,f]", pair[i].a, pair[i].b, pair[i].ns));
+			json_array_append_new(
+				list, json_pack("[i,i,f]", pair[i].a, pair[i].b, pair[i].ns));
 	json_object_set_new(j, "schema", json_string(SCHEMA));
 	json_object_set_new(j, "identity", json_string(who));
 	json_object_set_new(j, "one_way_ns", list);
@@ -247,8 +255,8 @@ int sv_latencies_save(const struct sv_machine *m, const struct sv_latency_pair *
 		rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));
 	} else {
 		fchmod(fd, 0644);
-		if (json_dumpfd(j, fd, JSON_REAL_PRECISION(5) | JSON_COMPACT) < 0 || fsync(fd) < 0 ||
-			rename(beside, path) < 0) {
+		if (json_dumpfd(j, fd, JSON_REAL_PRECISION(5) | JSON_COMPACT) < 0 ||
+			fsync(fd) < 0 || rename(beside, path) < 0) {
 			rc = sv_fail(err, errno ? errno : EIO, "%s: %s", path,
 				strerror(errno ? errno : EIO));
 			unlink(beside);
@@ -272,8 +280,9 @@ static json_t *read_json(const char *path, struct sv_error *err, int *rc)
 		return NULL;
 	}
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > SV_LATENCY_BYTES) {
-		*rc = sv_fail(err, EINVAL, "%s: not a file of latencies (a regular file of at most %u MiB)",
-			path, SV_LATENCY_BYTES >> 20);
+		*rc = sv_fail(err, EINVAL,
+			"%s: not a file of latencies (a regular file of at most %u MiB)", path,
+			SV_LATENCY_BYTES >> 20);
 		close(fd);
 		return NULL;
 	}
@@ -284,8 +293,8 @@ static json_t *read_json(const char *path, struct sv_error *err, int *rc)
 	return j;
 }
 
-static int read_pairs(const char *path, const json_t *list, struct sv_latency_pair *pair, unsigned n,
-	struct sv_error *err)
+static int read_pairs(const char *path, const json_t *list, struct sv_latency_pair *pair,
+	unsigned n, struct sv_error *err)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const json_t *p = json_array_get(list, i);
@@ -293,10 +302,12 @@ static int read_pairs(const char *path, const json_t *list, struct sv_latency_pa
 		json_int_t b = json_integer_value(json_array_get(p, 1));
 		double ns = json_number_value(json_array_get(p, 2));
 
-		if (json_array_size(p) != 3 || a < 0 || b < 0 || a > 1 << 20 || b > 1 << 20 || a == b ||
-			!(ns > 0 && ns < 1e9))
-			return sv_fail(err, EINVAL, "%s: entry %u of one_way_ns: expected [CPU, CPU, "
-				"nanoseconds]", path, i);
+		if (json_array_size(p) != 3 || a < 0 || b < 0 || a > 1 << 20 || b > 1 << 20 ||
+			a == b || !(ns > 0 && ns < 1e9))
+			return sv_fail(err, EINVAL,
+				"%s: entry %u of one_way_ns: expected [CPU, CPU, "
+				"nanoseconds]",
+				path, i);
 		pair[i] = (struct sv_latency_pair){.a = (int)a, .b = (int)b, .ns = ns};
 	}
 	return 0;
@@ -313,12 +324,16 @@ static int take(struct sv_machine *m, const char *path, const json_t *j, struct 
 	int rc;
 
 	if (!schema || strcmp(schema, SCHEMA) != 0 || !whose || !json_is_array(list) || !n)
-		return sv_fail(err, EINVAL, "%s: not of schema " SCHEMA "; `sidevisor plan --measure` "
-			"writes such a file", path);
+		return sv_fail(err, EINVAL,
+			"%s: not of schema " SCHEMA "; `sidevisor plan --measure` "
+			"writes such a file",
+			path);
 	identity(m, who, sizeof(who));
 	if (m->here && strcmp(who, whose) != 0)
-		return sv_fail(err, ESTALE, "%s: measured on another machine (%.100s; this is %.100s); "
-			"measure here with `sidevisor plan --measure`", path, whose, who);
+		return sv_fail(err, ESTALE,
+			"%s: measured on another machine (%.100s; this is %.100s); "
+			"measure here with `sidevisor plan --measure`",
+			path, whose, who);
 	pair = calloc(n, sizeof(*pair));
 	if (!pair)
 		return sv_fail(err, ENOMEM, "out of memory");

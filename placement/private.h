@@ -24,6 +24,14 @@ struct sv_planning {
 	struct sv_plan *plan;
 };
 
+/*
+ * house.c: all cores spare but those that are excluded, given as sidecores, or keep house: p->house
+ * of them. Return: 0 or -ENOSPC.
+ */
+int sv_plan_reset(struct sv_planning *p, struct sv_error *err);
+/* May all guests share cores? */
+bool sv_plan_all_share(const struct sv_planning *p);
+
 /* guests.c: give guest @g its cores. Return: 0 or -ENOSPC. */
 int sv_plan_guest(struct sv_planning *p, unsigned g, struct sv_error *err);
 /* Guest cores that domain @d can still take beside the sidecores these need. */
