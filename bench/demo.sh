@@ -36,7 +36,7 @@ echo "$(basename "$(readlink -f "$work/vmlinuz")"): $(wc -c <"$work/vmlinuz") by
 
 # Is there a KVM here, and can it run a stock kernel at speed?
 kvm=none
-if [ -w /dev/kvm ] && "$sv" run --quiet --kernel "$lwk" --cmdline "app=hello quiet" </dev/null 2>"$work/why"; then
+if [ -w "${SIDEVISOR_KVM:-/dev/kvm}" ] && "$sv" run --quiet --kernel "$lwk" --cmdline "app=hello quiet" </dev/null 2>"$work/why"; then
 	kvm=software
 	grep -qE '^flags.*\b(vmx|svm)\b' /proc/cpuinfo && kvm=hardware
 fi

@@ -17,7 +17,7 @@ cmake --preset release >/dev/null
 cmake --build --preset release -j "$jobs" 2>&1 | grep -vE '^\[[0-9]+/[0-9]+\]|ninja: Entering' || true
 cmake --build --preset release -j "$jobs" >/dev/null
 
-[ -w /dev/kvm ] || echo "check.sh: no /dev/kvm here: the tests that need it are skipped, by name"
+[ -w "${SIDEVISOR_KVM:-/dev/kvm}" ] || echo "check.sh: no /dev/kvm here: the tests that need it are skipped, by name"
 case ${1:-} in
 --quick) exclude='-LE node|matrix' ;;
 --all) exclude= ;;

@@ -67,7 +67,6 @@ run "idle" 2 "--idle soon" --kernel "$dir/zeros" --idle soon
 run "kernel missing" 1 "$dir/none" --kernel "$dir/none"
 run "kernel is a directory" 1 "$dir" --kernel "$dir"
 run "kernel empty" 1 "$dir/empty" --kernel "$dir/empty"
-run "kernel is no kernel" 1 "$dir/zeros" --kernel "$dir/zeros"
 expect "no KVM" 1 "no KVM on this machine" env SIDEVISOR_KVM="$dir/kvm" \
 	"$sv" run --private --console none --kernel "${lwk:-$dir/zeros}"
 expect "node missing" 1 "no sidevisor node service" "$sv" run --node "$dir/node.sock" \
@@ -91,7 +90,8 @@ expect "hostile journal" 1 "$dir/run/host.journal: not a journal of ours" \
 	env SIDEVISOR_RUN_DIR="$dir/run" "$sv" restore-host
 expect "serve on a foreign file" 1 "$dir/zeros" "$sv" serve --socket "$dir/zeros"
 
-if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
+if [ -n "$lwk" ] && [ -w "${SIDEVISOR_KVM:-/dev/kvm}" ]; then
+	run "kernel is no kernel" 1 "$dir/zeros" --kernel "$dir/zeros"
 	for cap in KVM_CAP_IRQFD KVM_CAP_IOEVENTFD KVM_CAP_SPLIT_IRQCHIP; do
 		expect "KVM without $cap" 1 "$cap" env SIDEVISOR_KVM_WITHOUT=$cap \
 			"$sv" run --private --console none --kernel "$lwk"
@@ -118,7 +118,7 @@ else
 fi
 
 # Disks belong to kernels with PCI: a stock Linux, which need not get far.
-if [ -w /dev/kvm ] && found=$(sh "$(dirname "$0")/../node/fetch.sh" kernel 6.1 2>/dev/null); then
+if [ -w "${SIDEVISOR_KVM:-/dev/kvm}" ] && found=$(sh "$(dirname "$0")/../node/fetch.sh" kernel 6.1 2>/dev/null); then
 	eval "$found"
 	mkdir "$dir/dir"
 	head -c 1000 /dev/zero >"$dir/odd"

@@ -139,7 +139,7 @@ kill "$serve" 2>/dev/null
 wait "$serve"
 
 # --- run
-if [ -n "$lwk" ] && [ -w /dev/kvm ]; then
+if [ -n "$lwk" ] && [ -w "${SIDEVISOR_KVM:-/dev/kvm}" ]; then
 	mkdir "$dir/boot"
 	cp "$lwk" "$dir/boot/lwk.elf"
 	put base.yaml 'memory: 64M\nprivate: on\nkernel: boot/lwk.elf\n'

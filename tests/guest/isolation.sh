@@ -17,7 +17,7 @@ skip() {
 	echo "SKIPPED BECAUSE $*"
 	exit 0
 }
-[ -r /dev/kvm ] && [ -w /dev/kvm ] || skip "there is no /dev/kvm that we may open: isolation"
+[ -r "${SIDEVISOR_KVM:-/dev/kvm}" ] && [ -w "${SIDEVISOR_KVM:-/dev/kvm}" ] || skip "there is no /dev/kvm that we may open: isolation"
 [ "$(nproc)" -ge 2 ] || skip "one CPU only: isolation"
 # The host is one: with the VMs that are there, in the directory that they use.
 unset SIDEVISOR_RUN_DIR SIDEVISOR_ISOLATE

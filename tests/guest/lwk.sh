@@ -10,7 +10,7 @@ vm=
 trap '[ -n "$vm" ] && kill "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
 failed=0
 
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+if [ ! -r "${SIDEVISOR_KVM:-/dev/kvm}" ] || [ ! -w "${SIDEVISOR_KVM:-/dev/kvm}" ]; then
 	echo "SKIPPED BECAUSE there is no /dev/kvm that we may open: the lightweight kernel's $group"
 	exit 0
 fi

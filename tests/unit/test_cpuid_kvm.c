@@ -39,7 +39,7 @@ Test(cpuid_kvm, takes_the_table_of_every_vcpu)
 
 	cr_assert(t != NULL);
 	by_hand_topology(m, 2, 1, 2, 2, 1);
-	m->vm.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	m->vm.kvm_fd = open(getenv("SIDEVISOR_KVM") ? getenv("SIDEVISOR_KVM") : "/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (m->vm.kvm_fd < 0) {
 		printf("SKIPPED BECAUSE there is no usable /dev/kvm\n");
 		cr_skip_test("no /dev/kvm");

@@ -44,7 +44,7 @@ static void open_kvm(struct machine *k)
 		.userspace_addr = (uintptr_t)vm->gmem.region[0].host};
 	int bytes;
 
-	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	vm->kvm_fd = open(getenv("SIDEVISOR_KVM") ? getenv("SIDEVISOR_KVM") : "/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->kvm_fd < 0) {
 		printf("SKIPPED BECAUSE there is no usable /dev/kvm\n");
 		cr_skip_test("no /dev/kvm");

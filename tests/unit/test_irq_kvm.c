@@ -22,7 +22,7 @@ static struct sv_error err;
 
 static void up(void)
 {
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int fd = open(getenv("SIDEVISOR_KVM") ? getenv("SIDEVISOR_KVM") : "/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0) {
 		printf("SKIPPED BECAUSE /dev/kvm cannot be opened: %s\n", strerror(errno));
