@@ -75,10 +75,12 @@ int plan_measure(struct sv_machine *m, const char *path, bool all, struct sv_err
 	if (rc == -ENODATA && done == 0)
 		sv_fail(err, EINTR, "interrupted before the first pair was measured");
 	if (rc == 0) {
-		rc = path ? 0 : sv_latencies_path(usual, sizeof(usual));
-		rc = rc < 0 ? sv_fail(err, -rc, "the home directory's name is too long")
-			    : sv_latencies_save(m, pair, done, path ? path : usual, err);
-		if (rc == 0)
+		/* What was measured counts for this plan even where it cannot be kept. */
+		if (!path && sv_latencies_path(usual, sizeof(usual)) < 0)
+			sv_warn("not kept: the home directory's name is too long");
+		else if (sv_latencies_save(m, pair, done, path ? path : usual, err) < 0)
+			sv_warn("not kept: %s; name a file with --latencies", err->text);
+		else
 			fprintf(stderr, "sidevisor: %u pairs kept in %s\n", done - failed,
 				path ? path : usual);
 	}

@@ -228,17 +228,16 @@ static json_t *to_json(const struct sv_machine *m, const struct sv_latency_pair 
 	return j;
 }
 
-/* The last directory of the path, when it is not there. */
-static void make_directory(const char *path)
+/* The directories of the path that are not there. What fails shows when the file is made. */
+static void make_directories(const char *path)
 {
 	char dir[4096];
-	char *slash;
 
 	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash && slash != dir) {
-		*slash = 0;
+	for (char *s = strchr(dir + 1, '/'); s && *dir == '/'; s = strchr(s + 1, '/')) {
+		*s = 0;
 		mkdir(dir, 0755);
+		*s = '/';
 	}
 }
 
@@ -249,7 +248,7 @@ int sv_latencies_save(const struct sv_machine *m, const struct sv_latency_pair *
 	char *beside = NULL;
 	int fd, rc = 0;
 
-	make_directory(path);
+	make_directories(path);
 	fd = asprintf(&beside, "%s.XXXXXX", path) < 0 ? -1 : mkostemp(beside, O_CLOEXEC);
 	if (fd < 0) {
 		rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));

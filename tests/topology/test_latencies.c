@@ -25,7 +25,7 @@ static void machine(const char *synthetic)
 static void init(void)
 {
 	cr_assert(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/new/latencies.json", dir);
+	snprintf(path, sizeof(path), "%s/new/one/latencies.json", dir);
 }
 
 static void fini(void)
