@@ -23,7 +23,7 @@ sed -n '/^  "sidecores"/,/^  "guests"/s/^ *"cpu": \([0-9]*\).*/\1/p' plan.json >
 sed -n '/"sidecore_cpus"/,/]/s/^ *\([0-9]*\),*$/\1/p' placed.json >placed
 cmp planned placed && echo "sidecores: $(wc -l <placed) as planned"
 EOF
-node --cpus "$cpus" --topology "$topology" --l3s --numa "$nodes" --memory 4G --timeout 560 \
+node --cpus "$cpus" --topology "$topology" --l3s --numa "$nodes" --memory 4G --timeout 900 \
 	--append cpuhp.parallel=0 --file "$test_dir/inside.sh" -- sh inside.sh
 expect_status 0
 expect "^$vcpus of $vcpus vCPUs answered rightly"
