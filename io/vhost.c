@@ -86,8 +86,9 @@ static int queue_start(struct sv_vhost *v, struct sv_vhost_queue *q, struct sv_e
 	vq->gmem = &v->gmem;
 	vq->size = size;
 	vq->desc = sv_vhost_mem_user(v, q->desc_user, sv_virtq_desc_bytes(size), 16);
-	vq->avail = sv_vhost_mem_user(v, q->avail_user, sv_virtq_avail_bytes(size), 2);
-	vq->used = sv_vhost_mem_user(v, q->used_user, sv_virtq_used_bytes(size), 4);
+	vq->avail = sv_vhost_mem_user(v, q->avail_user, sv_virtq_avail_bytes(size, vq->packed),
+		vq->packed ? 4 : 2);
+	vq->used = sv_vhost_mem_user(v, q->used_user, sv_virtq_used_bytes(size, vq->packed), 4);
 	if (!vq->desc || !vq->avail || !vq->used)
 		return sv_fail(err, EINVAL,
 			"vhost-user: the rings of queue %u lie outside the shared memory or are "
@@ -163,7 +164,7 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 		struct sv_vhost_queue *q = &v->queue[i];
 
 		if (q->running)
-			q->base = q->vq.next_avail;
+			q->base = sv_virtq_position(&q->vq);
 		q->running = false;
 	}
 	return 0;

@@ -49,6 +49,7 @@ static int set_features(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 	for (unsigned i = 0; i < v->queues; i++) {
 		v->queue[i].vq.event_idx = p->u64 & (1ull << VIRTIO_RING_F_EVENT_IDX);
 		v->queue[i].vq.indirect = p->u64 & (1ull << VIRTIO_RING_F_INDIRECT_DESC);
+		v->queue[i].vq.packed = p->u64 & (1ull << VIRTIO_F_RING_PACKED);
 	}
 	return sv_vhost_resume(v, err);
 }

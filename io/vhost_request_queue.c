@@ -135,13 +135,13 @@ int sv_vhost_set_vring_base(struct sv_vhost *v, union vu_payload *p, uint32_t *s
 	(void)size;
 	if (!q)
 		return -EINVAL;
-	if (p->state.num > UINT16_MAX)
+	if (p->state.num > UINT16_MAX && !q->vq.packed)
 		return sv_fail(err, EINVAL, "vhost-user: queue position %u is above 65535",
 			p->state.num);
 	rc = sv_vhost_stop(v, p->state.index, 1, err);
 	if (rc)
 		return rc;
-	q->base = (uint16_t)p->state.num;
+	q->base = p->state.num;
 	return sv_vhost_resume(v, err);
 }
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <io/virtq.h>
+#include "virtq_private.h"
 
 #include <linux/virtio_ring.h>
-
-#include <channels/atomics.h>
 
 /*
  * How far from next_avail the avail event is kept while polling. The driver kicks when its index
@@ -12,19 +10,8 @@
 #define EVENT_FAR 0x8000u
 #define EVENT_REFRESH 0x2000u
 
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
 _Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2, 2.7.5");
 _Static_assert(SV_VIRTQ_MAX_SIZE <= EVENT_REFRESH, "suppression holds for every queue size");
-
-static void count(uint64_t *counter)
-{
-	sv_store_relaxed(counter, *counter + 1);
-}
 
 static uint16_t *avail_idx(const struct sv_virtq *vq)
 {
@@ -58,35 +45,68 @@ const char *sv_virtq_defect_name(enum sv_virtq_defect kind)
 	return (unsigned)kind < SV_VIRTQ_DEFECTS ? name[kind] : "unknown";
 }
 
-void sv_virtq_start(struct sv_virtq *vq, uint16_t base)
+void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
 {
-	vq->next_avail = vq->seen_avail = base;
-	vq->next_used = vq->published_used = base;
+	if (vq->packed) {
+		virtq_packed_start(vq, base);
+	} else {
+		vq->next_avail = vq->seen_avail = (uint16_t)base;
+		vq->next_used = vq->published_used = (uint16_t)base;
+	}
 	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
 	sv_store_relaxed(&vq->inflight, 0);
 	vq->armed = true;
 	sv_virtq_suppress(vq);
 }
 
-static void mark_broken(struct sv_virtq *vq, enum sv_virtq_defect kind)
+uint32_t sv_virtq_position(const struct sv_virtq *vq)
 {
-	count(&vq->stats.defects[kind]);
+	if (!vq->packed)
+		return vq->next_avail;
+	return vq->next_avail | (vq->avail_wrap ? 0x8000u : 0) | (uint32_t)vq->next_used << 16 |
+	       (vq->used_wrap ? 0x80000000u : 0);
+}
+
+void virtq_break(struct sv_virtq *vq, enum sv_virtq_defect kind)
+{
+	virtq_count(&vq->stats.defects[kind]);
 	sv_store_relaxed(&vq->broken, (uint32_t)kind);
+}
+
+void virtq_chain_begin(struct sv_virtq_chain *c)
+{
+	c->readable = c->writable = 0;
+	c->readable_bytes = c->writable_bytes = 0;
+}
+
+void virtq_taken(struct sv_virtq *vq)
+{
+	sv_store_relaxed(&vq->inflight, vq->inflight + 1);
+	virtq_count(&vq->stats.requests);
+}
+
+void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted)
+{
+	if (wanted)
+		sv_virtq_signal(vq);
+	else
+		virtq_count(&vq->stats.calls_saved);
+	sv_store_release(&vq->inflight, vq->inflight - chains);
 }
 
 void sv_virtq_reject(struct sv_virtq *vq)
 {
-	mark_broken(vq, SV_VIRTQ_BAD_REQUEST);
+	virtq_break(vq, SV_VIRTQ_BAD_REQUEST);
 	sv_store_release(&vq->inflight, vq->inflight - 1);
 }
 
 /* One load per word of a descriptor. @table is 8-byte aligned. */
-static struct desc desc_load(const void *table, unsigned i)
+static struct virtq_desc desc_load(const void *table, unsigned i)
 {
 	const uint64_t *word = (const uint64_t *)table + 2ul * i;
 	uint64_t rest = sv_load_relaxed(&word[1]);
 
-	return (struct desc){
+	return (struct virtq_desc){
 		.addr = sv_load_relaxed(&word[0]),
 		.len = (uint32_t)rest,
 		.flags = (uint16_t)(rest >> 32),
@@ -94,9 +114,8 @@ static struct desc desc_load(const void *table, unsigned i)
 	};
 }
 
-/* Add one buffer to the chain, in pieces where it crosses regions of guest memory. */
-static enum sv_virtq_defect chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
-	const struct desc *d)
+enum sv_virtq_defect virtq_chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *d)
 {
 	bool writable = d->flags & VRING_DESC_F_WRITE;
 	uint32_t *bytes = writable ? &c->writable_bytes : &c->readable_bytes;
@@ -126,8 +145,7 @@ static enum sv_virtq_defect chain_add(const struct sv_virtq *vq, struct sv_virtq
 	return SV_VIRTQ_OK;
 }
 
-/* The table an indirect descriptor names. Return: its entries, 0: invalid. */
-static unsigned indirect_table(const struct sv_virtq *vq, const struct desc *d, const void **table)
+unsigned virtq_indirect_table(const struct sv_virtq *vq, const struct virtq_desc *d, const void **table)
 {
 	uint32_t entries = d->len / sizeof(struct vring_desc);
 
@@ -146,20 +164,20 @@ static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virt
 
 	for (unsigned steps = 0; steps < SV_VIRTQ_CHAIN_MAX; steps++) {
 		enum sv_virtq_defect defect;
-		struct desc d;
+		struct virtq_desc d;
 
 		if (i >= entries)
 			return SV_VIRTQ_BAD_HEAD;
 		d = desc_load(table, i);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			entries = inside ? 0 : indirect_table(vq, &d, &table);
+			entries = inside ? 0 : virtq_indirect_table(vq, &d, &table);
 			if (!entries)
 				return SV_VIRTQ_BAD_INDIRECT;
 			inside = true;
 			i = 0;
 			continue;
 		}
-		defect = chain_add(vq, c, &d);
+		defect = virtq_chain_add(vq, c, &d);
 		if (defect)
 			return defect;
 		if (!(d.flags & VRING_DESC_F_NEXT))
@@ -177,7 +195,7 @@ static bool avail_look(struct sv_virtq *vq)
 	if (sv_unlikely((uint16_t)(idx - vq->next_used) > vq->size ||
 			(uint16_t)(idx - vq->next_used) <
 				(uint16_t)(vq->next_avail - vq->next_used))) {
-		mark_broken(vq, SV_VIRTQ_BAD_AVAIL);
+		virtq_break(vq, SV_VIRTQ_BAD_AVAIL);
 		return false;
 	}
 	vq->seen_avail = idx;
@@ -191,23 +209,23 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 
 	if (sv_unlikely(vq->broken))
 		return SV_VIRTQ_BROKEN;
+	if (vq->packed)
+		return virtq_packed_take(vq, chain);
 	if (vq->seen_avail == vq->next_avail) {
 		if (!avail_look(vq))
 			return SV_VIRTQ_BROKEN;
 		if (vq->seen_avail == vq->next_avail)
 			return SV_VIRTQ_EMPTY;
 	}
+	virtq_chain_begin(chain);
 	chain->head = sv_load_relaxed(&avail->ring[vq->next_avail & (vq->size - 1)]);
-	chain->readable = chain->writable = 0;
-	chain->readable_bytes = chain->writable_bytes = 0;
 	defect = chain_walk(vq, chain);
 	if (sv_unlikely(defect)) {
-		mark_broken(vq, defect);
+		virtq_break(vq, defect);
 		return SV_VIRTQ_BROKEN;
 	}
 	vq->next_avail++;
-	sv_store_relaxed(&vq->inflight, vq->inflight + 1);
-	count(&vq->stats.requests);
+	virtq_taken(vq);
 	return SV_VIRTQ_ONE;
 }
 
@@ -216,6 +234,10 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 	struct vring_used_elem *e =
 		&((struct vring_used *)vq->used)->ring[vq->next_used & (vq->size - 1)];
 
+	if (vq->packed) {
+		virtq_packed_put(vq, head, bytes);
+		return;
+	}
 	sv_store_relaxed(&e->id, head);
 	sv_store_relaxed(&e->len, bytes);
 	vq->next_used++;
@@ -225,7 +247,7 @@ void sv_virtq_signal(struct sv_virtq *vq)
 {
 	if (!vq->call)
 		return;
-	count(&vq->stats.calls);
+	virtq_count(&vq->stats.calls);
 	vq->call(vq->call_ctx);
 }
 
@@ -236,6 +258,10 @@ void sv_virtq_publish(struct sv_virtq *vq)
 	uint16_t old = vq->published_used, now = vq->next_used;
 	bool wanted;
 
+	if (vq->packed) {
+		virtq_packed_publish(vq);
+		return;
+	}
 	if (now == old)
 		return;
 	sv_exchange_full(&used->idx, now);
@@ -245,11 +271,7 @@ void sv_virtq_publish(struct sv_virtq *vq)
 			 (uint16_t)(now - old);
 	else
 		wanted = !(sv_load_relaxed(&avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-	if (wanted)
-		sv_virtq_signal(vq);
-	else
-		count(&vq->stats.calls_saved);
-	sv_store_release(&vq->inflight, vq->inflight - (uint16_t)(now - old));
+	virtq_published(vq, (uint16_t)(now - old), wanted);
 }
 
 bool sv_virtq_arm(struct sv_virtq *vq)
@@ -258,6 +280,8 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 
 	if (vq->broken)
 		return false;
+	if (vq->packed)
+		return virtq_packed_arm(vq);
 	if (vq->seen_avail != vq->next_avail)
 		return true;
 	vq->armed = true;
@@ -274,7 +298,9 @@ void sv_virtq_suppress(struct sv_virtq *vq)
 {
 	struct vring_used *used = vq->used;
 
-	if (vq->event_idx) {
+	if (vq->packed) {
+		virtq_packed_suppress(vq);
+	} else if (vq->event_idx) {
 		uint16_t distance = (uint16_t)(vq->event_written - vq->next_avail);
 
 		if (!vq->armed && distance >= EVENT_FAR - EVENT_REFRESH)

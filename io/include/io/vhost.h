@@ -55,7 +55,7 @@ struct sv_vhost_queue {
 	struct sv_virtq vq;
 	uint64_t desc_user, avail_user, used_user; /* front-end addresses, from SET_VRING_ADDR */
 	uint32_t size;
-	uint16_t base;
+	uint32_t base; /* sv_virtq_start() */
 	bool have_addr, enabled, started; /* started: the front end gave the kick descriptor */
 	bool running;			  /* polled: changes only while the poller is detached */
 	uint32_t stopping;		  /* take nothing new (relaxed; control thread to poller) */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device side of a split virtqueue (virtio 1.2, section 2.7), against a hostile driver.
+ * The device side of a virtqueue (virtio 1.2, sections 2.7 split and 2.8 packed), against a hostile
+ * driver. Which format it has is decided before it starts; the calls are the same.
  *
  * Every word of the rings and of a descriptor is loaded once; indices are private and never read
  * back from guest memory; a chain is walked at most SV_VIRTQ_CHAIN_MAX descriptors far, so that a
@@ -8,7 +9,7 @@
  * counted by kind, the queue is marked broken and nothing is served from it until it is set up
  * anew. The host and the other queues go on.
  *
- * Who writes what, and the edges:
+ * Who writes what in a split queue, and the edges (packed: virtq_packed.c):
  *
  *   word                      writer   reader   edge
  *   avail ring, descriptors   driver   device   ordered by avail idx
@@ -47,7 +48,7 @@ enum sv_virtq_defect {
 
 /* Buffers of one request: the readable ones first. Pieces are checked host ranges. */
 struct sv_virtq_chain {
-	uint16_t head;
+	uint16_t head;				/* split: its first descriptor; packed: its buffer id */
 	unsigned readable, writable;		/* number of pieces */
 	uint32_t readable_bytes, writable_bytes;
 	struct iovec iov[SV_VIRTQ_CHAIN_MAX];
@@ -70,9 +71,10 @@ struct sv_virtq_stats {
 struct sv_virtq {
 	/* Set up by the control thread while nobody polls the queue. */
 	const struct sv_gmem *gmem;
+	/* Split: the three rings. Packed: descriptor ring, driver event, device event. */
 	void *desc, *avail, *used;
 	uint16_t size; /* power of two */
-	bool event_idx, indirect;
+	bool event_idx, indirect, packed;
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
 
@@ -83,6 +85,13 @@ struct sv_virtq {
 	uint16_t published_used; /* used idx as published last */
 	uint16_t event_written;	 /* avail event as written last */
 	bool armed;		 /* the driver was asked to kick */
+	/* Packed only. */
+	bool avail_wrap, used_wrap; /* the turn that next_avail and next_used belong to */
+	bool batch_wrap;
+	uint16_t batch;		    /* chains put since the last publish */
+	uint16_t batch_at, batch_flags; /* the first of them: its flags are written by publish */
+	uint16_t positions;	    /* of the ring, taken and not put */
+	uint16_t length_of[SV_VIRTQ_MAX_SIZE]; /* positions of the chain by buffer id; 0: not out */
 
 	uint32_t broken;   /* enum sv_virtq_defect, 0: in order. Written by the polling thread. */
 	uint32_t inflight; /* taken and not yet returned; anyone may read it (acquire) */
@@ -90,11 +99,14 @@ struct sv_virtq {
 };
 
 /*
- * Begin at position @base (avail and used alike) with notifications off. The caller filled the
- * set-up fields and checked that the rings lie in guest memory for @size entries.
- * Context: control thread, queue not polled.
+ * Begin at position @base with notifications off; nothing is in flight. Split: avail and used alike.
+ * Packed: as in vhost-user, position and wrap counter (bit 15) of avail, those of used above them.
+ * The caller filled the set-up fields and checked that the rings lie in guest memory for @size
+ * entries. Context: control thread, queue not polled.
  */
-void sv_virtq_start(struct sv_virtq *vq, uint16_t base);
+void sv_virtq_start(struct sv_virtq *vq, uint32_t base);
+/* The @base to go on from later; nothing is in flight. Context: as above. */
+uint32_t sv_virtq_position(const struct sv_virtq *vq);
 
 /*
  * Take the next available chain. Context: polling thread. Order: AVAIL, acquire side.
@@ -134,18 +146,24 @@ void sv_virtq_suppress(struct sv_virtq *vq);
 
 const char *sv_virtq_defect_name(enum sv_virtq_defect kind);
 
-/* Bytes of the three rings for @size entries (the event words included). */
+/* Where a new queue begins. */
+static inline uint32_t sv_virtq_first_base(bool packed)
+{
+	return packed ? 0x80008000u : 0;
+}
+
+/* Bytes of the three areas for @size entries (the event words included). */
 static inline uint64_t sv_virtq_desc_bytes(uint16_t size)
 {
 	return 16ull * size;
 }
-static inline uint64_t sv_virtq_avail_bytes(uint16_t size)
+static inline uint64_t sv_virtq_avail_bytes(uint16_t size, bool packed)
 {
-	return 6 + 2ull * size;
+	return packed ? 4 : 6 + 2ull * size;
 }
-static inline uint64_t sv_virtq_used_bytes(uint16_t size)
+static inline uint64_t sv_virtq_used_bytes(uint16_t size, bool packed)
 {
-	return 6 + 8ull * size;
+	return packed ? 4 : 6 + 8ull * size;
 }
 
 static inline bool sv_virtq_size_valid(uint32_t size)

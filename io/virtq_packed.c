@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device side of a packed virtqueue (virtio 1.2, section 2.8), against a hostile driver.
+ *
+ * One ring of descriptors is written by both sides; a wrap counter on each side says which turn of
+ * the ring its position belongs to. A descriptor is available when its AVAIL bit equals the counter
+ * and its USED bit does not; it is used when both equal it.
+ *
+ *   word                       writer   reader   edge
+ *   descriptor, used element   both     both     ordered by the flags of a batch's first one
+ *   flags of a first available driver   device   AVAIL   release -> acquire
+ *   flags of a first used      device   driver   USED    full: store them, then load driver event
+ *   device event               device   driver   ARM     full: store it, then load the flags
+ *   driver event               driver   device   CALL    full: see USED
+ *
+ * The driver cannot have more descriptors out than the ring holds, and a buffer id that is out is
+ * not given again: either is a defect.
+ */
+#include "virtq_private.h"
+
+#include <linux/virtio_ring.h>
+
+#define AVAIL_BIT (1u << VRING_PACKED_DESC_F_AVAIL)
+#define USED_BIT (1u << VRING_PACKED_DESC_F_USED)
+#define WRAP_BIT (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
+
+/* A descriptor in two words, as it is loaded: the second has length, id and flags. */
+struct packed_desc {
+	uint64_t addr, rest;
+};
+
+/* The event suppression structure as one word: off_wrap below, flags above. */
+#define EVENT(off_wrap, flags) ((uint32_t)(off_wrap) | (uint32_t)(flags) << 16)
+
+_Static_assert(sizeof(struct packed_desc) == sizeof(struct vring_packed_desc), "virtio 1.2, 2.8.13");
+_Static_assert(sizeof(struct vring_packed_desc_event) == sizeof(uint32_t), "virtio 1.2, 2.8.14");
+
+static struct packed_desc *ring(const struct sv_virtq *vq)
+{
+	return vq->desc;
+}
+
+static uint16_t *flags_at(const struct sv_virtq *vq, unsigned i)
+{
+	return &((struct vring_packed_desc *)vq->desc)[i].flags;
+}
+
+static bool is_available(uint16_t flags, bool wrap)
+{
+	return !!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) != wrap;
+}
+
+static void advance(const struct sv_virtq *vq, uint16_t *position, bool *wrap, unsigned by)
+{
+	unsigned next = *position + by;
+
+	if (next >= vq->size) {
+		next -= vq->size;
+		*wrap = !*wrap;
+	}
+	*position = (uint16_t)next;
+}
+
+static uint16_t off_wrap(uint16_t position, bool wrap)
+{
+	return (uint16_t)(position | (wrap ? WRAP_BIT : 0));
+}
+
+void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
+{
+	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
+
+	vq->next_avail = (uint16_t)(avail & (WRAP_BIT - 1)) & (vq->size - 1);
+	vq->next_used = (uint16_t)(used & (WRAP_BIT - 1)) & (vq->size - 1);
+	vq->avail_wrap = avail & WRAP_BIT;
+	vq->used_wrap = used & WRAP_BIT;
+	/* A front end that knows nothing of wrap counters begins at 0: there the ring itself tells. */
+	if (!base)
+		vq->avail_wrap = vq->used_wrap = !(sv_load_relaxed(flags_at(vq, 0)) & USED_BIT);
+	vq->positions = 0;
+	vq->batch = 0;
+	for (unsigned i = 0; i < SV_VIRTQ_MAX_SIZE; i++)
+		vq->length_of[i] = 0;
+}
+
+static struct virtq_desc desc_of(uint64_t addr, uint64_t rest)
+{
+	return (struct virtq_desc){
+		.addr = addr, .len = (uint32_t)rest, .flags = (uint16_t)(rest >> 48)};
+}
+
+/* All entries of an indirect table belong to the buffer, in order; of their flags only WRITE counts. */
+static enum sv_virtq_defect table_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *indirect)
+{
+	const void *table;
+	unsigned entries = virtq_indirect_table(vq, indirect, &table);
+
+	if (!entries)
+		return SV_VIRTQ_BAD_INDIRECT;
+	if (entries > SV_VIRTQ_CHAIN_MAX)
+		return SV_VIRTQ_TOO_LONG;
+	for (unsigned i = 0; i < entries; i++) {
+		const struct packed_desc *p = (const struct packed_desc *)table + i;
+		struct virtq_desc d = desc_of(sv_load_relaxed(&p->addr), sv_load_relaxed(&p->rest));
+		enum sv_virtq_defect defect;
+
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return SV_VIRTQ_BAD_INDIRECT;
+		defect = virtq_chain_add(vq, c, &d);
+		if (defect)
+			return defect;
+	}
+	return SV_VIRTQ_OK;
+}
+
+/*
+ * Walk the chain that begins with @rest at next_avail. Its first descriptor was made available last,
+ * so that the others are complete. *n: positions of the ring that it takes.
+ */
+static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	uint64_t rest, unsigned *n)
+{
+	unsigned room = vq->size - vq->positions;
+	uint16_t i = vq->next_avail;
+	bool wrap = false;
+
+	for (*n = 0; *n < SV_VIRTQ_CHAIN_MAX && *n < room;) {
+		struct virtq_desc d = desc_of(sv_load_relaxed(&ring(vq)[i].addr), rest);
+		enum sv_virtq_defect defect;
+
+		++*n;
+		c->head = (uint16_t)(rest >> 32);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return *n == 1 ? table_walk(vq, c, &d) : SV_VIRTQ_BAD_INDIRECT;
+		defect = virtq_chain_add(vq, c, &d);
+		if (defect)
+			return defect;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return SV_VIRTQ_OK;
+		advance(vq, &i, &wrap, 1);
+		rest = sv_load_relaxed(&ring(vq)[i].rest);
+	}
+	return SV_VIRTQ_TOO_LONG;
+}
+
+enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+{
+	uint64_t rest = sv_load_acquire(&ring(vq)[vq->next_avail].rest);
+	enum sv_virtq_defect defect;
+	unsigned n;
+
+	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
+		return SV_VIRTQ_EMPTY;
+	virtq_chain_begin(chain);
+	defect = chain_walk(vq, chain, rest, &n);
+	if (!defect && (chain->head >= vq->size || vq->length_of[chain->head]))
+		defect = SV_VIRTQ_BAD_HEAD;
+	if (sv_unlikely(defect)) {
+		virtq_break(vq, defect);
+		return SV_VIRTQ_BROKEN;
+	}
+	vq->length_of[chain->head] = (uint16_t)n;
+	vq->positions = (uint16_t)(vq->positions + n);
+	advance(vq, &vq->next_avail, &vq->avail_wrap, n);
+	virtq_taken(vq);
+	return SV_VIRTQ_ONE;
+}
+
+void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes)
+{
+	struct packed_desc *e = &ring(vq)[vq->next_used];
+	uint16_t flags = (uint16_t)((vq->used_wrap ? AVAIL_BIT | USED_BIT : 0) |
+				    (bytes ? VRING_DESC_F_WRITE : 0));
+	unsigned n = vq->length_of[id];
+	uint64_t rest = bytes | (uint64_t)id << 32;
+
+	if (!vq->batch++) {
+		/* Its flags make the whole batch visible: they are kept for publish. */
+		vq->batch_at = vq->next_used;
+		vq->batch_wrap = vq->used_wrap;
+		vq->batch_flags = flags;
+		sv_store_relaxed((uint32_t *)(void *)&e->rest, bytes);
+		sv_store_relaxed((uint16_t *)(void *)&e->rest + 2, id);
+	} else {
+		sv_store_relaxed(&e->rest, rest | (uint64_t)flags << 48);
+	}
+	vq->length_of[id] = 0;
+	vq->positions = (uint16_t)(vq->positions - n);
+	advance(vq, &vq->next_used, &vq->used_wrap, n);
+}
+
+/* Does the driver's event lie in what was published, [from, next_used)? */
+static bool event_passed(const struct sv_virtq *vq, uint16_t event)
+{
+	unsigned at = event & (WRAP_BIT - 1), from = vq->batch_at;
+	bool wrap = event & WRAP_BIT;
+	unsigned length = (vq->next_used + vq->size - from) % vq->size;
+
+	/* A batch may fill the ring exactly. */
+	if (!length)
+		length = vq->size;
+	if (at >= vq->size)
+		return true;
+	if (wrap == vq->batch_wrap)
+		return at >= from && at - from < length;
+	return at + vq->size - from < length;
+}
+
+void virtq_packed_publish(struct sv_virtq *vq)
+{
+	unsigned chains = vq->batch;
+	uint32_t event;
+	bool wanted;
+
+	if (!chains)
+		return;
+	sv_exchange_full(flags_at(vq, vq->batch_at), vq->batch_flags);
+	event = sv_load_relaxed((const uint32_t *)vq->avail);
+	switch (event >> 16 & 3) {
+	case VRING_PACKED_EVENT_FLAG_DISABLE:
+		wanted = false;
+		break;
+	case VRING_PACKED_EVENT_FLAG_DESC:
+		wanted = !vq->event_idx || event_passed(vq, (uint16_t)event);
+		break;
+	default:
+		wanted = true;
+	}
+	vq->batch = 0;
+	virtq_published(vq, chains, wanted);
+}
+
+bool virtq_packed_arm(struct sv_virtq *vq)
+{
+	uint32_t event = EVENT(0, VRING_PACKED_EVENT_FLAG_ENABLE);
+
+	if (vq->event_idx)
+		event = EVENT(off_wrap(vq->next_avail, vq->avail_wrap), VRING_PACKED_EVENT_FLAG_DESC);
+	vq->armed = true;
+	sv_exchange_full((uint32_t *)vq->used, event);
+	return is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
+}
+
+void virtq_packed_suppress(struct sv_virtq *vq)
+{
+	if (vq->armed)
+		sv_store_relaxed((uint32_t *)vq->used, EVENT(0, VRING_PACKED_EVENT_FLAG_DISABLE));
+	vq->armed = false;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the two formats of virtqueues share. Context of everything: the polling thread. */
+#ifndef IO_VIRTQ_PRIVATE_H
+#define IO_VIRTQ_PRIVATE_H
+
+#include <io/virtq.h>
+
+#include <channels/atomics.h>
+
+/* One descriptor, copied out of guest memory. */
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* split: the next in the table; packed: not used here */
+};
+
+static inline void virtq_count(uint64_t *counter)
+{
+	sv_store_relaxed(counter, *counter + 1);
+}
+
+void virtq_break(struct sv_virtq *vq, enum sv_virtq_defect kind);
+void virtq_chain_begin(struct sv_virtq_chain *c);
+/* Add one buffer to the chain, in pieces where it crosses regions of guest memory. */
+enum sv_virtq_defect virtq_chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *d);
+/* The table an indirect descriptor names. Return: its entries, 0: invalid. */
+unsigned virtq_indirect_table(const struct sv_virtq *vq, const struct virtq_desc *d,
+	const void **table);
+/* A chain was taken. */
+void virtq_taken(struct sv_virtq *vq);
+/* @chains were published: interrupt if @wanted, and they are in flight no more. */
+void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted);
+
+/* virtq_packed.c: the packed format's side of what io/virtq.h declares. */
+void virtq_packed_start(struct sv_virtq *vq, uint32_t base);
+enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
+void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes);
+void virtq_packed_publish(struct sv_virtq *vq);
+bool virtq_packed_arm(struct sv_virtq *vq);
+void virtq_packed_suppress(struct sv_virtq *vq);
+
+#endif
