@@ -85,6 +85,11 @@ static void host_del_fd(struct sv_poller_host *host, int fd)
 	sv_node_unwatch(sidecore_of(host)->node, fd);
 }
 
+static void host_sync(struct sv_poller_host *host)
+{
+	sv_reactor_sync(sidecore_of(host)->reactor);
+}
+
 static int start_sidecores(struct sv_node *n, struct sv_error *err)
 {
 	for (unsigned i = 0; i < n->config.sidecores; i++) {
@@ -97,7 +102,8 @@ static int start_sidecores(struct sv_node *n, struct sv_error *err)
 		n->sidecore[i] = (struct sv_sidecore){.host = {.attach = host_attach,
 							      .detach = host_detach,
 							      .add_fd = host_add_fd,
-							      .del_fd = host_del_fd},
+							      .del_fd = host_del_fd,
+							      .sync = host_sync},
 			.node = n};
 		ret = sv_reactor_create(&n->sidecore[i].reactor, &rc, err);
 		if (ret < 0)

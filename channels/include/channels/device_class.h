@@ -20,6 +20,11 @@ struct sv_poller_host {
 	/* Call @ready in the control thread whenever @fd is readable or at its end. */
 	int (*add_fd)(struct sv_poller_host *host, int fd, void (*ready)(void *ctx), void *ctx);
 	void (*del_fd)(struct sv_poller_host *host, int fd);
+	/*
+	 * Returns when every op that runs on this sidecore now has ended, and what was published before is
+	 * seen by all later ones. NULL: nothing runs beside the control thread (tests).
+	 */
+	void (*sync)(struct sv_poller_host *host);
 };
 
 struct sv_device_request {
