@@ -158,12 +158,31 @@ static int blk_set_config(void *dev, uint32_t offset, const uint8_t *bytes, uint
 	return 0;
 }
 
+/* Whether the driver switched the write cache off: a front end need not say so again. */
+static void blk_get_state(void *dev, uint8_t *state)
+{
+	const struct blk *b = dev;
+
+	state[0] = b->wce_wish;
+}
+
+static void blk_set_state(void *dev, const uint8_t *state)
+{
+	struct blk *b = dev;
+
+	b->wce_wish = state[0];
+	b->wce = (b->session.vhost.features & 1ull << VIRTIO_BLK_F_FLUSH) && b->wce_wish;
+}
+
 static const struct sv_vhost_device blk_type = {.name = "virtio-blk",
 	.features = blk_features,
 	.set_features = blk_set_features,
 	.config_bytes = sizeof(struct virtio_blk_config),
 	.get_config = blk_get_config,
-	.set_config = blk_set_config};
+	.set_config = blk_set_config,
+	.get_state = blk_get_state,
+	.set_state = blk_set_state,
+	.takes_all = true};
 
 /* --- life ------------------------------------------------------------------------------------ */
 

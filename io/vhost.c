@@ -11,6 +11,7 @@
 #include <base/fdpass.h>
 #include <channels/atomics.h>
 
+#include "inflight.h"
 #include "vhost_mem.h"
 #include "vhost_private.h"
 
@@ -53,7 +54,7 @@ int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *ty
 	v->poller = poller;
 	v->queues = queues;
 	v->epoll_fd = epoll_fd;
-	v->backend_req_fd = -1;
+	v->backend_req_fd = v->reply_fd = -1;
 	for (unsigned i = 0; i < SV_VHOST_QUEUES; i++) {
 		v->queue[i].kick_fd = v->queue[i].err_fd = -1;
 	}
@@ -93,6 +94,11 @@ static int queue_start(struct sv_vhost *v, struct sv_vhost_queue *q, struct sv_e
 		return sv_fail(err, EINVAL,
 			"vhost-user: the rings of queue %u lie outside the shared memory or are "
 			"misaligned", (unsigned)(q - v->queue));
+	if (q->record && !vq->packed && size > q->record->room)
+		return sv_fail(err, EINVAL,
+			"vhost-user: queue %u has %u entries, its in-flight region %u",
+			(unsigned)(q - v->queue), size, q->record->room);
+	vq->record = vq->packed ? NULL : q->record;
 	sv_virtq_start(vq, q->base);
 	sv_store_relaxed(&q->stopping, 0);
 	q->running = true;
@@ -139,6 +145,16 @@ static uint32_t inflight(const struct sv_vhost *v, unsigned first, unsigned n)
 	return sum;
 }
 
+/* Chains of a predecessor that this device will take by itself. The poller is detached. */
+static bool agains(const struct sv_vhost *v, unsigned first, unsigned n)
+{
+	for (unsigned i = first; v->type->takes_all && i < first + n; i++)
+		if (v->queue[i].running && !v->queue[i].vq.broken &&
+			sv_virtq_agains(&v->queue[i].vq))
+			return true;
+	return false;
+}
+
 int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_error *err)
 {
 	static const struct timespec nap = {.tv_nsec = 50000};
@@ -147,7 +163,7 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 	for (unsigned i = first; i < first + n; i++)
 		sv_store_relaxed(&v->queue[i].stopping, 1);
 	sv_vhost_pause(v);
-	while (inflight(v, first, n)) {
+	while (inflight(v, first, n) || agains(v, first, n)) {
 		if (now_ms() > deadline || v->stuck) {
 			v->stuck = true;
 			return sv_fail(err, ETIMEDOUT,
@@ -156,8 +172,9 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 		}
 		if (v->host.attach(v->host.ctx, v->poller) == 0)
 			v->attached = true;
-		while (inflight(v, first, n) && now_ms() <= deadline)
+		do
 			nanosleep(&nap, NULL);
+		while (inflight(v, first, n) && now_ms() <= deadline);
 		sv_vhost_pause(v);
 	}
 	for (unsigned i = first; i < first + n; i++) {
@@ -200,6 +217,7 @@ int sv_vhost_close(struct sv_vhost *v)
 			close(q->err_fd);
 		q->err_fd = -1;
 	}
+	sv_vhost_inflight_clear(v);
 	sv_vhost_mem_clear(v);
 	close(v->epoll_fd);
 	v->epoll_fd = -1;
@@ -210,7 +228,8 @@ int sv_vhost_close(struct sv_vhost *v)
 
 bool sv_vhost_serving(const struct sv_vhost_queue *q)
 {
-	return q->running && !sv_load_relaxed(&q->stopping) && !q->vq.broken;
+	return q->running && !q->vq.broken &&
+	       (!sv_load_relaxed(&q->stopping) || sv_virtq_agains(&q->vq));
 }
 
 void sv_vhost_drain_kicks(struct sv_vhost *v)
@@ -273,7 +292,11 @@ static int reply_send(struct sv_vhost *v, uint32_t request, const void *payload,
 
 	memcpy(out, &h, sizeof(h));
 	memcpy(out + sizeof(h), payload, size);
-	n = sv_fd_send(v->sock, out, sizeof(h) + size, NULL, 0, REPLY_TIMEOUT_MS);
+	n = sv_fd_send(v->sock, out, sizeof(h) + size, &v->reply_fd, v->reply_fd >= 0,
+		REPLY_TIMEOUT_MS);
+	if (v->reply_fd >= 0)
+		close(v->reply_fd);
+	v->reply_fd = -1;
 	if (n != (ssize_t)(sizeof(h) + size))
 		return sv_fail(err, n < 0 ? (int)-n : EIO,
 			"vhost-user: the front end does not take its reply");

@@ -30,6 +30,8 @@ enum vu_request {
 	VU_SET_BACKEND_REQ_FD = 21,
 	VU_GET_CONFIG = 24,
 	VU_SET_CONFIG = 25,
+	VU_GET_INFLIGHT_FD = 31,
+	VU_SET_INFLIGHT_FD = 32,
 	VU_RESET_DEVICE = 34,
 	VU_GET_MAX_MEM_SLOTS = 36,
 	VU_ADD_MEM_REG = 37,
@@ -38,11 +40,13 @@ enum vu_request {
 };
 
 #define VU_F_PROTOCOL_FEATURES (1ull << 30)
+#define VU_F_RING_PACKED (1ull << 34) /* virtio's */
 
 #define VU_PROTOCOL_F_MQ (1ull << 0)
 #define VU_PROTOCOL_F_REPLY_ACK (1ull << 3)
 #define VU_PROTOCOL_F_BACKEND_REQ (1ull << 5)
 #define VU_PROTOCOL_F_CONFIG (1ull << 9)
+#define VU_PROTOCOL_F_INFLIGHT_SHMFD (1ull << 12)
 #define VU_PROTOCOL_F_RESET_DEVICE (1ull << 13)
 #define VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
 
@@ -96,6 +100,13 @@ struct vu_config {
 	uint8_t bytes[VU_CONFIG_BYTES];
 };
 
+/* Some front ends send the padding at its end, some do not. */
+struct vu_inflight {
+	uint64_t mmap_size, mmap_offset;
+	uint16_t queues, queue_size;
+	uint32_t padding;
+};
+
 union vu_payload {
 	uint64_t u64;
 	struct vu_state state;
@@ -103,10 +114,12 @@ union vu_payload {
 	struct vu_memory memory;
 	struct vu_slot slot;
 	struct vu_config config;
+	struct vu_inflight inflight;
 };
 
 #define VU_CONFIG_HEADER 12u
 #define VU_MEMORY_HEADER 8u
+#define VU_INFLIGHT_LEAST 20u
 
 _Static_assert(sizeof(struct vu_header) == 12, "wire");
 _Static_assert(sizeof(struct vu_addr) == 40, "wire");

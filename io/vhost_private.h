@@ -19,6 +19,12 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 void sv_vhost_kick_close(struct sv_vhost *v, struct sv_vhost_queue *q);
 void sv_vhost_call_close(struct sv_vhost_queue *q);
 
+/* vhost_inflight.c: unmap the in-flight region; queues are stopped. */
+void sv_vhost_inflight_clear(struct sv_vhost *v);
+/* Remember the device's state for a successor. Take over a predecessor's, if there is one. */
+void sv_vhost_state_store(struct sv_vhost *v);
+void sv_vhost_state_load(struct sv_vhost *v);
+
 /*
  * Serve one complete request. On success *size bytes of *p are the reply when *reply is set.
  * Descriptors taken over are replaced by -1 in v->fds.
@@ -34,6 +40,7 @@ typedef int sv_vhost_handler(struct sv_vhost *v, union vu_payload *p, uint32_t *
 sv_vhost_handler sv_vhost_set_mem_table, sv_vhost_get_max_mem_slots, sv_vhost_add_mem_reg,
 	sv_vhost_rem_mem_reg, sv_vhost_set_vring_num, sv_vhost_set_vring_addr,
 	sv_vhost_set_vring_base, sv_vhost_get_vring_base, sv_vhost_set_vring_enable,
-	sv_vhost_set_vring_kick, sv_vhost_set_vring_call, sv_vhost_set_vring_err;
+	sv_vhost_set_vring_kick, sv_vhost_set_vring_call, sv_vhost_set_vring_err,
+	sv_vhost_get_inflight_fd, sv_vhost_set_inflight_fd;
 
 #endif

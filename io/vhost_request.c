@@ -15,6 +15,7 @@
 #define PROTOCOL_FEATURES                                                         \
 	(VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_BACKEND_REQ |  \
 		VU_PROTOCOL_F_CONFIG | VU_PROTOCOL_F_RESET_DEVICE |                \
+		VU_PROTOCOL_F_INFLIGHT_SHMFD |                                     \
 		VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
 
 static uint64_t offered(const struct sv_vhost *v)
@@ -152,6 +153,7 @@ static int set_config(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 		return sv_fail(err, -rc,
 			"vhost-user: write of %u bytes at %u to configuration space refused", c->size,
 			c->offset);
+	sv_vhost_state_store(v);
 	return sv_vhost_resume(v, err);
 }
 
@@ -184,6 +186,7 @@ static int reset_device(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 		q->size = 0;
 		q->base = 0;
 	}
+	sv_vhost_inflight_clear(v);
 	v->features = 0;
 	v->type->set_features(v->dev, 0);
 	return 0;
@@ -215,6 +218,10 @@ static const struct {
 	[VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 0, 1, false},
 	[VU_GET_CONFIG] = {get_config, VU_CONFIG_HEADER, sizeof(struct vu_config), 0, true},
 	[VU_SET_CONFIG] = {set_config, VU_CONFIG_HEADER, sizeof(struct vu_config), 0, false},
+	[VU_GET_INFLIGHT_FD] = {sv_vhost_get_inflight_fd, VU_INFLIGHT_LEAST,
+		sizeof(struct vu_inflight), 0, true},
+	[VU_SET_INFLIGHT_FD] = {sv_vhost_set_inflight_fd, VU_INFLIGHT_LEAST,
+		sizeof(struct vu_inflight), 1, false},
 	[VU_RESET_DEVICE] = {reset_device, 0, 0, 0, false},
 	[VU_GET_MAX_MEM_SLOTS] = {sv_vhost_get_max_mem_slots, 0, 0, 0, true},
 	[VU_ADD_MEM_REG] = {sv_vhost_add_mem_reg, sizeof(struct vu_slot), sizeof(struct vu_slot), 1, false},

@@ -3,6 +3,8 @@
 
 #include <linux/virtio_ring.h>
 
+#include "inflight.h"
+
 /*
  * How far from next_avail the avail event is kept while polling. The driver kicks when its index
  * passes the event; at half the number space away it never does within a queue's length.
@@ -40,21 +42,37 @@ const char *sv_virtq_defect_name(enum sv_virtq_defect kind)
 		[SV_VIRTQ_BAD_INDIRECT] = "invalid indirect table",
 		[SV_VIRTQ_BAD_LENGTH] = "invalid buffer length",
 		[SV_VIRTQ_BAD_REQUEST] = "buffers without room for a request",
+		[SV_VIRTQ_BAD_RECORD] = "in-flight record that contradicts the ring",
 	};
 
 	return (unsigned)kind < SV_VIRTQ_DEFECTS ? name[kind] : "unknown";
 }
 
+/* Where the queue stands. After a predecessor's end nothing but the used ring says how far it came. */
+static void split_start(struct sv_virtq *vq, uint16_t base)
+{
+	uint16_t used = base, avail = base;
+
+	if (vq->record && !inflight_start(vq->record, vq->size, base,
+			sv_load_relaxed(&((struct vring_used *)vq->used)->idx), &used, &avail))
+		virtq_break(vq, SV_VIRTQ_BAD_RECORD);
+	vq->next_avail = vq->seen_avail = avail;
+	vq->next_used = vq->published_used = used;
+}
+
+unsigned sv_virtq_agains(const struct sv_virtq *vq)
+{
+	return vq->record ? inflight_agains(vq->record) : 0;
+}
+
 void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
 {
-	if (vq->packed) {
-		virtq_packed_start(vq, base);
-	} else {
-		vq->next_avail = vq->seen_avail = (uint16_t)base;
-		vq->next_used = vq->published_used = (uint16_t)base;
-	}
 	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
 	sv_store_relaxed(&vq->inflight, 0);
+	if (vq->packed)
+		virtq_packed_start(vq, base);
+	else
+		split_start(vq, (uint16_t)base);
 	vq->armed = true;
 	sv_virtq_suppress(vq);
 }
@@ -192,9 +210,10 @@ static bool avail_look(struct sv_virtq *vq)
 {
 	uint16_t idx = sv_load_acquire(avail_idx(vq));
 
-	if (sv_unlikely((uint16_t)(idx - vq->next_used) > vq->size ||
-			(uint16_t)(idx - vq->next_used) <
-				(uint16_t)(vq->next_avail - vq->next_used))) {
+	uint16_t out = (uint16_t)(idx - vq->published_used);
+
+	if (sv_unlikely(out > vq->size ||
+			out < (uint16_t)(vq->next_avail - vq->published_used))) {
 		virtq_break(vq, SV_VIRTQ_BAD_AVAIL);
 		return false;
 	}
@@ -202,29 +221,48 @@ static bool avail_look(struct sv_virtq *vq)
 	return true;
 }
 
-enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+/* The head of the next chain: one of a predecessor's, or from the avail ring. */
+static enum sv_virtq_take next_head(struct sv_virtq *vq, uint16_t *head, bool *again)
 {
 	const struct vring_avail *avail = vq->avail;
-	enum sv_virtq_defect defect;
 
-	if (sv_unlikely(vq->broken))
-		return SV_VIRTQ_BROKEN;
-	if (vq->packed)
-		return virtq_packed_take(vq, chain);
+	*again = vq->record && inflight_again(vq->record, head);
+	if (*again)
+		return SV_VIRTQ_ONE;
 	if (vq->seen_avail == vq->next_avail) {
 		if (!avail_look(vq))
 			return SV_VIRTQ_BROKEN;
 		if (vq->seen_avail == vq->next_avail)
 			return SV_VIRTQ_EMPTY;
 	}
+	*head = sv_load_relaxed(&avail->ring[vq->next_avail & (vq->size - 1)]);
+	return SV_VIRTQ_ONE;
+}
+
+enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+{
+	enum sv_virtq_defect defect;
+	enum sv_virtq_take any;
+	bool again;
+
+	if (sv_unlikely(vq->broken))
+		return SV_VIRTQ_BROKEN;
+	if (vq->packed)
+		return virtq_packed_take(vq, chain);
+	any = next_head(vq, &chain->head, &again);
+	if (any != SV_VIRTQ_ONE)
+		return any;
 	virtq_chain_begin(chain);
-	chain->head = sv_load_relaxed(&avail->ring[vq->next_avail & (vq->size - 1)]);
 	defect = chain_walk(vq, chain);
 	if (sv_unlikely(defect)) {
 		virtq_break(vq, defect);
 		return SV_VIRTQ_BROKEN;
 	}
-	vq->next_avail++;
+	if (!again) {
+		if (vq->record)
+			inflight_take(vq->record, chain->head);
+		vq->next_avail++;
+	}
 	virtq_taken(vq);
 	return SV_VIRTQ_ONE;
 }
@@ -241,6 +279,8 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 	sv_store_relaxed(&e->id, head);
 	sv_store_relaxed(&e->len, bytes);
 	vq->next_used++;
+	if (vq->record)
+		inflight_put(vq->record, head);
 }
 
 void sv_virtq_signal(struct sv_virtq *vq)
@@ -265,6 +305,8 @@ void sv_virtq_publish(struct sv_virtq *vq)
 	if (now == old)
 		return;
 	sv_exchange_full(&used->idx, now);
+	if (vq->record)
+		inflight_published(vq->record, now);
 	vq->published_used = now;
 	if (vq->event_idx)
 		wanted = (uint16_t)(now - sv_load_relaxed(used_event(vq)) - 1) <
@@ -282,7 +324,7 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 		return false;
 	if (vq->packed)
 		return virtq_packed_arm(vq);
-	if (vq->seen_avail != vq->next_avail)
+	if (vq->seen_avail != vq->next_avail || sv_virtq_agains(vq))
 		return true;
 	vq->armed = true;
 	if (vq->event_idx) {

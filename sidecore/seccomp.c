@@ -24,7 +24,7 @@ static const char *const allowed[] = {
 	"pwritev2", "close", "dup", "dup2", "dup3", "fcntl", "fstat", "newfstatat", "lseek", "ioctl",
 	"eventfd2", "timerfd_create", "timerfd_settime", "epoll_create1", "epoll_ctl", "epoll_wait",
 	"epoll_pwait", "epoll_pwait2", "poll", "ppoll", "pipe2", "fallocate", "fsync", "fdatasync",
-	"ftruncate", "sync_file_range", "unlink", "getrandom",
+	"ftruncate", "memfd_create", "sync_file_range", "unlink", "getrandom",
 	"readlink", "readlinkat",
 	/* sockets already open, and accept */
 	"accept4", "recvmsg", "sendmsg", "recvfrom", "sendto", "shutdown", "getsockopt", "setsockopt",

@@ -5,6 +5,7 @@ target_link_libraries(test_vq_driver PUBLIC sv_io PkgConfig::CRITERION)
 sv_hosted(test_vq_driver)
 
 sv_test(virtq unit/test_virtq.c LIBS test_vq_driver LABELS unit)
+sv_test(inflight unit/test_inflight.c LIBS test_vq_driver LABELS unit)
 
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/unit/front_end.c)
 	add_library(test_front_end STATIC unit/front_end.c)

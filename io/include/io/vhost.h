@@ -23,6 +23,7 @@
 #include <io/virtq.h>
 
 #define SV_VHOST_QUEUES 16u
+#define SV_VHOST_STATE 56u /* bytes that a device may keep beyond our end */
 #define SV_VHOST_DRAIN_MS 10000 /* how long a queue may take to finish what is in flight */
 
 /* epoll data of a kick descriptor in the session's epoll set; the device's own have another. */
@@ -42,6 +43,14 @@ struct sv_vhost_device {
 	unsigned config_bytes;
 	void (*get_config)(void *dev, uint8_t *config);
 	int (*set_config)(void *dev, uint32_t offset, const uint8_t *bytes, uint32_t n);
+	/*
+	 * What a successor of this process must know besides the front end's messages; may be NULL. Each
+	 * byte stands for itself, and set_state believes none of them. Queues are not polled.
+	 */
+	void (*get_state)(void *dev, uint8_t state[SV_VHOST_STATE]);
+	void (*set_state)(void *dev, const uint8_t state[SV_VHOST_STATE]);
+	/* Every available chain is taken at once: a stop also waits for those of a predecessor. */
+	bool takes_all;
 };
 
 /* Who polls: the reactor of the sidecore, or a test. */
@@ -61,6 +70,7 @@ struct sv_vhost_queue {
 	uint32_t stopping;		  /* take nothing new (relaxed; control thread to poller) */
 	int kick_fd, err_fd;
 	struct sv_call *call; /* NULL: the driver polls */
+	struct sv_inflight *record; /* NULL: the front end keeps none */
 };
 
 struct sv_vhost {
@@ -84,6 +94,13 @@ struct sv_vhost {
 		uint64_t bytes;
 		int trap; /* base/memtrap.h */
 	} map[SV_GMEM_REGIONS];
+	struct {
+		void *base; /* NULL: none */
+		uint64_t bytes;
+		void *state; /* in it; NULL: no room for one */
+		int trap;
+	} inflight;
+	int reply_fd; /* goes with the next reply; -1: none */
 	unsigned have; /* bytes of the message received so far */
 	unsigned nfds;
 	int fds[8];

@@ -43,6 +43,7 @@ enum sv_virtq_defect {
 	SV_VIRTQ_BAD_INDIRECT, /* size, alignment, nesting, or not negotiated */
 	SV_VIRTQ_BAD_LENGTH,   /* a descriptor of zero bytes, or more than 4 GiB in all */
 	SV_VIRTQ_BAD_REQUEST,  /* the device found the buffers unusable (no room for an answer) */
+	SV_VIRTQ_BAD_RECORD,   /* the in-flight region contradicts itself or the ring */
 	SV_VIRTQ_DEFECTS,
 };
 
@@ -68,6 +69,8 @@ struct sv_virtq_stats {
 	uint64_t defects[SV_VIRTQ_DEFECTS];
 };
 
+struct sv_inflight;
+
 struct sv_virtq {
 	/* Set up by the control thread while nobody polls the queue. */
 	const struct sv_gmem *gmem;
@@ -77,6 +80,7 @@ struct sv_virtq {
 	bool event_idx, indirect, packed;
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
+	struct sv_inflight *record; /* what is out, for a successor (inflight.h); NULL: not recorded */
 
 	/* Private to the polling thread. */
 	uint16_t next_avail;	 /* position of the next buffer to take */
@@ -99,12 +103,15 @@ struct sv_virtq {
 };
 
 /*
- * Begin at position @base with notifications off; nothing is in flight. Split: avail and used alike.
+ * Begin at position @base with notifications off; nothing is in flight, but with a record what it
+ * says was: then it says where the queue stands, and sv_virtq_take() gives those chains first. Split: avail and used alike.
  * Packed: as in vhost-user, position and wrap counter (bit 15) of avail, those of used above them.
  * The caller filled the set-up fields and checked that the rings lie in guest memory for @size
  * entries. Context: control thread, queue not polled.
  */
 void sv_virtq_start(struct sv_virtq *vq, uint32_t base);
+/* Chains of a predecessor that wait to be taken again. Context: polling thread, or not polled. */
+unsigned sv_virtq_agains(const struct sv_virtq *vq);
 /* The @base to go on from later; nothing is in flight. Context: as above. */
 uint32_t sv_virtq_position(const struct sv_virtq *vq);
 
