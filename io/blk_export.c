@@ -5,77 +5,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/disk.h>
 
 #include "blk.h"
+#include "listen.h"
 
 struct sv_blk_export {
 	struct sv_poller_host *host;
 	struct sv_control_device device;
-	struct sockaddr_un at;
-	int listener, image;
+	struct sv_listen at;
+	int image;
 	struct blk *blk; /* of the front end that is there, or that was there last */
 };
-
-/* --- the socket ------------------------------------------------------------------------------ */
-
-/* Remove a socket that nobody listens on. Return: 0 when the place is free. */
-static int clear_place(const struct sockaddr_un *a, struct sv_error *err)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(a->sun_path, &st) < 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return sv_fail(err, EEXIST, "%s: is there and is no socket; choose another place",
-			a->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return sv_fail(err, errno, "socket: %s", strerror(errno));
-	rc = connect(fd, (const struct sockaddr *)a, sizeof(*a)) == 0 ? 0 : errno;
-	close(fd);
-	if (rc != ECONNREFUSED)
-		return sv_fail(err, EADDRINUSE, "%s: is somebody's already; choose another place",
-			a->sun_path);
-	unlink(a->sun_path);
-	return 0;
-}
-
-static int listen_at(struct sv_blk_export *e, const char *path, struct sv_error *err)
-{
-	int fd, rc;
-
-	e->at = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (!*path || strlen(path) >= sizeof(e->at.sun_path))
-		return sv_fail(err, ENAMETOOLONG, "'%s': a socket's path has 1 to %zu bytes", path,
-			sizeof(e->at.sun_path) - 1);
-	strcpy(e->at.sun_path, path);
-	rc = clear_place(&e->at, err);
-	if (rc < 0)
-		return rc;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return sv_fail(err, errno, "socket: %s", strerror(errno));
-	if (bind(fd, (const struct sockaddr *)&e->at, sizeof(e->at)) < 0) {
-		rc = sv_fail(err, errno, "%s: cannot listen there: %s", path, strerror(errno));
-		close(fd);
-		return rc;
-	}
-	if (chmod(path, 0600) < 0 || listen(fd, 4) < 0) {
-		rc = sv_fail(err, errno, "%s: cannot listen there: %s", path, strerror(errno));
-		unlink(path);
-		close(fd);
-		return rc;
-	}
-	e->listener = fd;
-	return 0;
-}
 
 /* --- front ends ------------------------------------------------------------------------------ */
 
@@ -94,7 +37,7 @@ static void serve(struct sv_blk_export *e, int sock)
 	else if (blk_open(&req, true, &e->blk, &err) == 0)
 		return;
 	e->blk = NULL;
-	sv_warn("%s: %s", e->at.sun_path, err.text);
+	sv_warn("%s: %s", e->at.at.sun_path, err.text);
 	close(sock);
 	if (fds[1] >= 0)
 		close(fds[1]);
@@ -103,12 +46,12 @@ static void serve(struct sv_blk_export *e, int sock)
 static void on_front_end(void *ctx)
 {
 	struct sv_blk_export *e = ctx;
-	int sock = accept4(e->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int sock = sv_listen_accept(&e->at);
 
 	if (sock < 0)
 		return;
 	if (e->blk && e->blk->session.open) {
-		sv_warn("%s: a second front end was turned away", e->at.sun_path);
+		sv_warn("%s: a second front end was turned away", e->at.at.sun_path);
 		close(sock);
 		return;
 	}
@@ -142,22 +85,19 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 	if (!e)
 		return sv_fail(err, ENOMEM, "out of memory");
 	e->host = host;
-	e->listener = e->image = -1;
+	e->at.fd = e->image = -1;
 	name_device(e, config);
 	rc = sv_disk_open(config->image, config->flags & SV_DEVICE_F_READONLY,
 		config->flags & SV_DEVICE_F_DIRECT, &e->image, &bytes, err);
 	if (rc == 0)
-		rc = listen_at(e, config->socket, err);
+		rc = sv_listen_open(&e->at, config->socket, err);
 	if (rc == 0) {
-		rc = host->add_fd(host, e->listener, on_front_end, e);
-		if (rc < 0) {
-			unlink(e->at.sun_path);
+		rc = host->add_fd(host, e->at.fd, on_front_end, e);
+		if (rc < 0)
 			sv_fail(err, -rc, "%s: %s", config->socket, strerror(-rc));
-		}
 	}
 	if (rc < 0) {
-		if (e->listener >= 0)
-			close(e->listener);
+		sv_listen_close(&e->at);
 		if (e->image >= 0)
 			close(e->image);
 		free(e);
@@ -171,9 +111,8 @@ void sv_blk_export_close(struct sv_blk_export *e)
 {
 	if (e->blk)
 		blk_close(e->blk);
-	e->host->del_fd(e->host, e->listener);
-	unlink(e->at.sun_path);
-	close(e->listener);
+	e->host->del_fd(e->host, e->at.fd);
+	sv_listen_close(&e->at);
 	close(e->image);
 	free(e);
 }

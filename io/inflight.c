@@ -92,7 +92,7 @@ bool inflight_start(struct sv_inflight *f, uint16_t size, uint16_t base, uint16_
 	int out;
 
 	f->size = size;
-	f->last = f->batch = f->agains = f->again = 0;
+	f->last = f->batch = f->agains = f->again = f->fresh = 0;
 	out = known(f) ? find_out(f) : 0;
 	if (out == 0) {
 		format(r, f->room, base);
@@ -126,7 +126,20 @@ void inflight_take(struct sv_inflight *f, uint16_t head)
 
 	sv_store_relaxed(&d->counter, f->counter);
 	f->counter++;
+	f->fresh++;
 	sv_store_release(&d->inflight, 1);
+}
+
+/* A predecessor's chains are taken before any of the ring, so that they are given back after those. */
+bool inflight_untake(struct sv_inflight *f, uint16_t head)
+{
+	if (!f->fresh) {
+		f->again--;
+		return false;
+	}
+	f->fresh--;
+	clear(f->split, head);
+	return true;
 }
 
 void inflight_put(struct sv_inflight *f, uint16_t head)
@@ -134,6 +147,7 @@ void inflight_put(struct sv_inflight *f, uint16_t head)
 	sv_store_relaxed(&f->split->desc[head].next, f->last);
 	sv_store_release(&f->split->last_batch_head, head);
 	f->last = head;
+	f->fresh = 0;
 	f->batch_head[f->batch++] = head;
 }
 

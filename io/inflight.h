@@ -51,6 +51,7 @@ struct sv_inflight {
 	uint64_t counter;	    /* of the next chain taken */
 	uint16_t last;		    /* last_batch_head as written last */
 	uint16_t batch;		    /* heads put since the last publish */
+	uint16_t fresh;		    /* taken from the ring since the last put */
 	uint16_t again, agains;	    /* the next of those to be taken once more; how many there were */
 	uint16_t batch_head[SV_VIRTQ_MAX_SIZE];
 	uint16_t again_head[SV_VIRTQ_MAX_SIZE];
@@ -81,6 +82,11 @@ static inline unsigned inflight_agains(const struct sv_inflight *f)
 bool inflight_again(struct sv_inflight *f, uint16_t *head);
 /* Order: RECORD, BATCH, CLEAR. @head is below the queue's size. */
 void inflight_take(struct sv_inflight *f, uint16_t head);
+/*
+ * The chain taken last is as if it had not been. Return: it goes back to the ring; false: to those of
+ * the predecessor.
+ */
+bool inflight_untake(struct sv_inflight *f, uint16_t head);
 void inflight_put(struct sv_inflight *f, uint16_t head);
 void inflight_published(struct sv_inflight *f, uint16_t used);
 

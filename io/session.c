@@ -8,14 +8,19 @@
 static int attach(void *ctx, struct sv_poller *p)
 {
 	struct sv_session *s = ctx;
+	int rc = s->host->attach(s->host, p);
 
-	return s->host->attach(s->host, p);
+	if (rc == 0 && s->gate)
+		s->gate(s, true);
+	return rc;
 }
 
 static void detach(void *ctx, struct sv_poller *p)
 {
 	struct sv_session *s = ctx;
 
+	if (s->gate)
+		s->gate(s, false);
 	s->host->detach(s->host, p);
 }
 

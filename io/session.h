@@ -10,6 +10,11 @@ struct sv_session {
 	struct sv_vhost vhost;
 	struct sv_poller poller; /* ops are the device's */
 	struct sv_poller_host *host;
+	/*
+	 * Called right after the poller is attached, and right before it is detached: for a device that
+	 * others on its sidecore reach, too. NULL: none does. Context: control thread.
+	 */
+	void (*gate)(struct sv_session *s, bool open);
 	bool open;
 	char name[SV_CONTROL_NAME];
 };

@@ -80,7 +80,7 @@ static int get_queue_num(struct sv_vhost *v, union vu_payload *p, uint32_t *size
 	struct sv_error *err)
 {
 	(void)err;
-	p->u64 = v->queues;
+	p->u64 = v->type->queue_group ? v->queues / v->type->queue_group : v->queues;
 	*size = sizeof(p->u64);
 	return 0;
 }

@@ -267,6 +267,16 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 	return SV_VIRTQ_ONE;
 }
 
+void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
+{
+	if (vq->packed)
+		virtq_packed_untake(vq, head);
+	else if (!vq->record || inflight_untake(vq->record, head))
+		vq->next_avail--;
+	sv_store_relaxed(&vq->stats.requests, vq->stats.requests - 1);
+	sv_store_release(&vq->inflight, vq->inflight - 1);
+}
+
 void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 {
 	struct vring_used_elem *e =

@@ -167,6 +167,17 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 	return SV_VIRTQ_ONE;
 }
 
+void virtq_packed_untake(struct sv_virtq *vq, uint16_t id)
+{
+	unsigned n = vq->length_of[id];
+
+	if (vq->next_avail < n)
+		vq->avail_wrap = !vq->avail_wrap;
+	vq->next_avail = (uint16_t)((vq->next_avail + vq->size - n) % vq->size);
+	vq->positions = (uint16_t)(vq->positions - n);
+	vq->length_of[id] = 0;
+}
+
 void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes)
 {
 	struct packed_desc *e = &ring(vq)[vq->next_used];

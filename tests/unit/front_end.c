@@ -48,6 +48,11 @@ static void host_del_fd(struct sv_poller_host *h, int fd)
 	fe_of(h)->watch.fd = -1;
 }
 
+static void host_sync(struct sv_poller_host *h)
+{
+	sv_reactor_sync(fe_of(h)->reactor);
+}
+
 static int first_cpu(void)
 {
 	cpu_set_t set;
@@ -67,7 +72,11 @@ int fe_open(struct fe *fe, const struct sv_device_class *class, const struct sv_
 	int pair[2], all[8];
 
 	memset(fe, 0, sizeof(*fe));
-	fe->host = (struct sv_poller_host){host_attach, host_detach, host_add_fd, host_del_fd};
+	fe->host = (struct sv_poller_host){.attach = host_attach,
+		.detach = host_detach,
+		.add_fd = host_add_fd,
+		.del_fd = host_del_fd,
+		.sync = host_sync};
 	fe->watch.fd = -1;
 	fe->class = class;
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);

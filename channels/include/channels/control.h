@@ -70,6 +70,7 @@ struct sv_control_channel {
 };
 
 /* kind of device: the virtio device type */
+#define SV_DEVICE_NET 1u
 #define SV_DEVICE_BLK 2u
 #define SV_DEVICE_CONSOLE 3u
 
@@ -77,14 +78,26 @@ struct sv_control_channel {
 #define SV_DEVICE_F_DIRECT (1u << 1)	 /* O_DIRECT: bypass the host's page cache */
 #define SV_DEVICE_F_DISCARD (1u << 2)	 /* offer discard and write-zeroes */
 #define SV_DEVICE_F_WRITETHROUGH (1u << 3)
+#define SV_DEVICE_F_SPOOF (1u << 4) /* network: the guest may send from any address */
+#define SV_DEVICE_F_TRUNK (1u << 5) /* network: the guest may send and receive tagged frames */
+
+/* Of a network interface. The switch is made when its first interface comes. */
+struct sv_control_net {
+	char sw[16];	  /* the switch's name, terminated */
+	uint8_t mac[6];	  /* all zero: one that the node derives from the names of VM and device */
+	uint16_t vlan;	  /* 0: none; with SV_DEVICE_F_TRUNK all, tagged by the guest */
+	uint16_t mtu;	  /* 0: 1500 */
+	uint16_t reserved0;
+};
 
 struct sv_control_device {
 	uint32_t kind;
 	uint32_t flags;
-	uint32_t queues;
+	uint32_t queues; /* SV_DEVICE_NET: pairs of them */
 	uint32_t sidecore; /* the CPU of the one that polls it, or SV_CONTROL_ANY */
 	char serial[20]; /* virtio-blk serial, NUL-padded */
 	char name[SV_CONTROL_NAME]; /* for accounting and messages */
+	struct sv_control_net net;
 };
 
 #define SV_CONTROL_SERVICE_ARGS 16u

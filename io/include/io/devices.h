@@ -7,6 +7,8 @@
 
 /* fds: vhost-user connection, image. */
 extern const struct sv_device_class sv_blk_class;
+/* fds: vhost-user connection. */
+extern const struct sv_device_class sv_net_class;
 /* fds: vhost-user connection, input, output. */
 extern const struct sv_device_class sv_console_class;
 

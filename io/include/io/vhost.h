@@ -35,6 +35,8 @@ struct sv_vhost;
 /* What a device type gives. All of it is called in the control thread. */
 struct sv_vhost_device {
 	const char *name;
+	/* Virtqueues that GET_QUEUE_NUM counts as one: 2 where they come in pairs. 0: each counts. */
+	unsigned queue_group;
 	/* Feature bits of the device type; those of the transport are added. */
 	uint64_t (*features)(void *dev);
 	/* The driver's choice, a subset of what was offered; queues are not polled. 0: reset. */

@@ -122,6 +122,13 @@ uint32_t sv_virtq_position(const struct sv_virtq *vq);
 enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
 
 /*
+ * The chain taken last was not used and is available again: it comes first at the next take. To undo
+ * several, the last first; none of them, and nothing taken after them, has been put.
+ * Context: polling thread.
+ */
+void sv_virtq_untake(struct sv_virtq *vq, uint16_t head);
+
+/*
  * Mark the queue broken: the chain just taken is of no use and will not be returned.
  * Context: polling thread.
  */

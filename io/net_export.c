@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <io/net_export.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "listen.h"
+#include "net.h"
+
+struct sv_net_export {
+	struct sv_poller_host *host;
+	struct sv_control_device device;
+	struct sv_listen at;
+	struct net *net; /* of the front end that is there, or that was there last */
+};
+
+static void on_front_end(void *ctx)
+{
+	struct sv_net_export *e = ctx;
+	int sock = sv_listen_accept(&e->at);
+	struct sv_device_request req = {.device = &e->device,
+		.fds = &sock,
+		.nfds = 1,
+		.vm = e->device.name,
+		.host = e->host};
+	struct sv_error err = {""};
+
+	if (sock < 0)
+		return;
+	if (e->net && e->net->session.open) {
+		sv_warn("%s: a second front end was turned away", e->at.at.sun_path);
+		close(sock);
+		return;
+	}
+	if (e->net)
+		net_close(e->net);
+	e->net = NULL;
+	if (net_open(&req, true, &e->net, &err) < 0) {
+		e->net = NULL;
+		sv_warn("%s: %s", e->at.at.sun_path, err.text);
+		close(sock);
+	}
+}
+
+static void name_device(struct sv_net_export *e, const struct sv_net_export_config *c)
+{
+	const char *slash = strrchr(c->socket, '/');
+
+	e->device = (struct sv_control_device){.kind = SV_DEVICE_NET,
+		.flags = c->flags,
+		.queues = c->pairs ? c->pairs : 1,
+		.net = c->net};
+	strncpy(e->device.name, slash ? slash + 1 : c->socket, sizeof(e->device.name) - 1);
+}
+
+int sv_net_export_open(struct sv_net_export **out, const struct sv_net_export_config *config,
+	struct sv_poller_host *host, struct sv_error *err)
+{
+	struct sv_net_export *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return sv_fail(err, ENOMEM, "out of memory");
+	e->host = host;
+	name_device(e, config);
+	rc = sv_listen_open(&e->at, config->socket, err);
+	if (rc == 0) {
+		rc = host->add_fd(host, e->at.fd, on_front_end, e);
+		if (rc < 0)
+			sv_fail(err, -rc, "%s: %s", config->socket, strerror(-rc));
+	}
+	if (rc < 0) {
+		sv_listen_close(&e->at);
+		free(e);
+		return rc;
+	}
+	*out = e;
+	return 0;
+}
+
+void sv_net_export_close(struct sv_net_export *e)
+{
+	if (e->net)
+		net_close(e->net);
+	e->host->del_fd(e->host, e->at.fd);
+	sv_listen_close(&e->at);
+	free(e);
+}
+
+/* --- the argument ---------------------------------------------------------------------------- */
+
+static int parse_number(const char *what, const char *key, const char *text, unsigned long least,
+	unsigned long most, unsigned long *n, struct sv_error *err)
+{
+	char *end;
+
+	errno = 0;
+	*n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || *n < least || *n > most)
+		return sv_fail(err, EINVAL, "%s: %s=%s: a number from %lu to %lu", what, key, text,
+			least, most);
+	return 0;
+}
+
+static int parse_switch(const char *what, const char *name, char sw[16], struct sv_error *err)
+{
+	size_t n = strlen(name);
+
+	if (!n || n > 15 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					 "0123456789-_.") != n)
+		return sv_fail(err, EINVAL,
+			"%s: switch=%s: a name has 1 to 15 letters, digits, '-', '_' and '.'", what,
+			name);
+	memcpy(sw, name, n + 1);
+	return 0;
+}
+
+static int parse_mac(const char *what, const char *text, uint8_t mac[6], struct sv_error *err)
+{
+	uint8_t bytes[6];
+
+	if (sv_mac_parse(text, bytes) < 0 || (bytes[0] & 1))
+		return sv_fail(err, EINVAL, "%s: mac=%s: not an address of one interface, such as "
+			"52:54:00:12:34:56", what, text);
+	memcpy(mac, bytes, sizeof(bytes));
+	return 0;
+}
+
+int sv_net_key(const char *what, const char *key, const char *value, struct sv_control_net *c,
+	unsigned *pairs, struct sv_error *err)
+{
+	unsigned long n = 0;
+	int rc;
+
+	if (!strcmp(key, "switch"))
+		return parse_switch(what, value, c->sw, err);
+	if (!strcmp(key, "mac"))
+		return parse_mac(what, value, c->mac, err);
+	if (!strcmp(key, "vlan")) {
+		rc = parse_number(what, key, value, 1, 4094, &n, err);
+		if (rc == 0)
+			c->vlan = (uint16_t)n;
+		return rc;
+	}
+	if (!strcmp(key, "mtu")) {
+		rc = parse_number(what, key, value, NET_MTU_MIN, NET_MTU_MAX, &n, err);
+		if (rc == 0)
+			c->mtu = (uint16_t)n;
+		return rc;
+	}
+	if (!strcmp(key, "queues")) {
+		rc = parse_number(what, key, value, 1, NET_PAIRS, &n, err);
+		if (rc == 0)
+			*pairs = (unsigned)n;
+		return rc;
+	}
+	return -ENOENT;
+}
+
+int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct sv_error *err)
+{
+	enum { PATH, SPOOF, TRUNK };
+	static char *const key[] = {"path", "spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", NULL};
+	char *value;
+
+	*config = (struct sv_net_export_config){.pairs = 1};
+	while (*text) {
+		int k = getsubopt(&text, key, &value), rc = 0;
+
+		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
+			return sv_fail(err, EINVAL, "--net: '%s': path=, switch=, mac=, vlan=, mtu=, "
+				"queues=, spoof, trunk are known", value ? value : key[k]);
+		if (k == SPOOF)
+			config->flags |= SV_DEVICE_F_SPOOF;
+		else if (k == TRUNK)
+			config->flags |= SV_DEVICE_F_TRUNK;
+		else if (k == PATH)
+			config->socket = value;
+		else
+			rc = sv_net_key("--net", key[k], value, &config->net, &config->pairs, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (!config->socket || !config->net.sw[0])
+		return sv_fail(err, EINVAL, "--net: path= and switch= are needed");
+	return 0;
+}

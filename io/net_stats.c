@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "net.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <channels/atomics.h>
+
+static void print_drops(FILE *f, const struct sv_port_counters *c)
+{
+	const char *comma = "";
+
+	fputs("\"drops\": {", f);
+	for (unsigned i = 0; i < SV_DROPS; i++) {
+		uint64_t n = sv_load_relaxed(&c->drops[i]);
+
+		if (!n)
+			continue;
+		fprintf(f, "%s\"%s\": %llu", comma, sv_drop_name(i), (unsigned long long)n);
+		comma = ", ";
+	}
+	fputs("}", f);
+}
+
+char *net_stats(void *handle)
+{
+	struct net *n = handle;
+	const struct net_counters *c = &n->counts;
+	const struct sv_poller *p = &n->session.poller;
+	struct sv_virtq_stats q = sv_vhost_stats(&n->session.vhost);
+	const uint8_t *mac = n->port.mac;
+	uint64_t defects = 0;
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
+		defects += q.defects[i];
+	fprintf(f,
+		"{\"switch\": \"%s\", \"mac\": \"%02x:%02x:%02x:%02x:%02x:%02x\", \"vlan\": %u, "
+		"\"pairs\": %u, \"active_pairs\": %u, \"link\": \"%s\", ",
+		sv_switch_name(n->sw), mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], n->port.vlan,
+		n->pairs, sv_load_relaxed(&n->active), n->link_down ? "down" : "up");
+#define N(key, x) fprintf(f, "\"" key "\": %llu, ", (unsigned long long)sv_load_relaxed(&(x)))
+	N("rx_frames", c->rx_frames);
+	N("rx_bytes", c->rx_bytes);
+	N("rx_buffers", c->rx_buffers);
+	N("rx_full", c->rx_full);
+	N("rx_waited", c->rx_waited);
+	N("tx_frames", c->tx_frames);
+	N("tx_bytes", c->tx_bytes);
+	N("control", c->control);
+	N("control_refused", c->control_refused);
+	N("interrupts", q.calls);
+	N("interrupts_saved", q.calls_saved);
+	N("kicks", n->session.vhost.kicks);
+	N("defects", defects);
+	N("busy_ticks", p->ticks.busy_ticks);
+	N("idle_ticks", p->ticks.idle_ticks);
+#undef N
+	print_drops(f, &n->port.counters);
+	fputs("}", f);
+	if (fclose(f) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

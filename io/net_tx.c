@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* From a guest into the switch: the header is copied, the frame is a view of the guest's buffers. */
+#include "net.h"
+
+#include <string.h>
+
+/* Copy the first @n bytes out of the pieces and drop them. The pieces hold that many. */
+static void take_front(struct iovec **iov, unsigned *niov, void *to, size_t n)
+{
+	uint8_t *at = to;
+
+	while (n) {
+		size_t k = (*iov)->iov_len < n ? (*iov)->iov_len : n;
+
+		memcpy(at, (*iov)->iov_base, k);
+		at += k;
+		n -= k;
+		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + k;
+		(*iov)->iov_len -= k;
+		if (!(*iov)->iov_len) {
+			(*iov)++;
+			(*niov)--;
+		}
+	}
+}
+
+static void send_one(struct net *n, unsigned pair)
+{
+	struct sv_virtq_chain *c = &n->tx_chain;
+	struct iovec *iov = c->iov;
+	unsigned niov = c->readable;
+	struct sv_frame f = {.len = c->readable_bytes - n->hdr_bytes};
+
+	take_front(&iov, &niov, &f.hdr, n->hdr_bytes);
+	f.hdr.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM; /* the rest is for the other direction */
+	f.hdr.num_buffers = 0;
+	f.iov = iov;
+	f.niov = niov;
+	net_count(&n->counts.tx_frames, 1);
+	net_count(&n->counts.tx_bytes, f.len);
+	if (n->active > 1)
+		net_steer_learn(&n->steer, &f, pair);
+	sv_switch_input(n->sw, &n->port, &f);
+}
+
+unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
+{
+	struct sv_vhost_queue *q = net_tx(n, pair);
+	struct sv_virtq_chain *c = &n->tx_chain;
+	unsigned sent = 0;
+
+	while (sent < budget && sv_vhost_serving(q)) {
+		if (sv_virtq_take(&q->vq, c) != SV_VIRTQ_ONE)
+			break;
+		if (c->writable || c->readable_bytes < n->hdr_bytes) {
+			sv_virtq_reject(&q->vq);
+			break;
+		}
+		send_one(n, pair);
+		sv_virtq_put(&q->vq, c->head, 0);
+		sent++;
+	}
+	return sent;
+}
