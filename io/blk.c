@@ -273,6 +273,11 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 		b->direct = direct_works(b->fd, req->device->name);
 		rc = blk_ring_open(b, err);
 	}
+	if (rc == 0) {
+		rc = blk_ring_hold(b, req->fds[0]);
+		if (rc < 0)
+			sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc));
+	}
 	if (rc == 0)
 		rc = sv_session_open(&b->session, req, &blk_type, b, &blk_ops, b->queues, err);
 	if (rc < 0) {

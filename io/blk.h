@@ -89,6 +89,8 @@ void blk_close(struct blk *b);
 /* blk_ring.c: slots and the ring. Context: polling thread, but for open and close. */
 int blk_ring_open(struct blk *b, struct sv_error *err);
 void blk_ring_close(struct blk *b);
+/* Keep the front end's socket open until the kernel is done with the ring. Return: 0, or -errno. */
+int blk_ring_hold(struct blk *b, int sock);
 struct blk_slot *blk_slot_take(struct blk *b);
 void blk_slot_give(struct blk *b, struct blk_slot *s);
 /* Prepare the operation that the slot describes. The slot completes some time. */

@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/disk.h>
 
 #include "blk.h"
 #include "listen.h"
+
+#define LOCK_TRIES 200u /* 10 ms each */
 
 struct sv_blk_export {
 	struct sv_poller_host *host;
@@ -75,11 +78,30 @@ static void name_device(struct sv_blk_export *e, const struct sv_blk_export_conf
 			strnlen(c->serial, sizeof(e->device.serial)));
 }
 
+/*
+ * A predecessor that was killed holds its lock on the image until the kernel is done with its last
+ * transfer; nothing may be repeated before that.
+ */
+static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config *c,
+	struct sv_error *err)
+{
+	static const struct timespec nap = {.tv_nsec = 10000000};
+	uint64_t bytes;
+	int rc;
+
+	for (unsigned tries = 0;; tries++) {
+		rc = sv_disk_open(c->image, c->flags & SV_DEVICE_F_READONLY,
+			c->flags & SV_DEVICE_F_DIRECT, &e->image, &bytes, err);
+		if (rc != -EBUSY || tries == LOCK_TRIES)
+			return rc;
+		nanosleep(&nap, NULL);
+	}
+}
+
 int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_config *config,
 	struct sv_poller_host *host, struct sv_error *err)
 {
 	struct sv_blk_export *e = calloc(1, sizeof(*e));
-	uint64_t bytes;
 	int rc;
 
 	if (!e)
@@ -87,8 +109,7 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 	e->host = host;
 	e->at.fd = e->image = -1;
 	name_device(e, config);
-	rc = sv_disk_open(config->image, config->flags & SV_DEVICE_F_READONLY,
-		config->flags & SV_DEVICE_F_DIRECT, &e->image, &bytes, err);
+	rc = open_image(e, config, err);
 	if (rc == 0)
 		rc = sv_listen_open(&e->at, config->socket, err);
 	if (rc == 0) {

@@ -47,6 +47,16 @@ int blk_ring_open(struct blk *b, struct sv_error *err)
 	return 0;
 }
 
+/*
+ * The kernel goes on with direct transfers when this process ends, and holds the ring until the last of
+ * them is over, and with the ring this socket. So the front end sees the end of the connection, and
+ * lets a successor repeat requests, only when nothing of ours can still reach the disk or the guest.
+ */
+int blk_ring_hold(struct blk *b, int sock)
+{
+	return b->direct ? io_uring_register_files(&b->ring, &sock, 1) : 0;
+}
+
 void blk_ring_close(struct blk *b)
 {
 	if (b->ring_open)

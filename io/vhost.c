@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -201,8 +202,11 @@ int sv_vhost_close(struct sv_vhost *v)
 	int rc = sv_vhost_stop(v, 0, v->queues, NULL);
 
 	close_fds(v);
-	if (v->sock >= 0)
+	if (v->sock >= 0) {
+		/* Others may hold it (blk_ring_hold()): the front end is to know now. */
+		shutdown(v->sock, SHUT_RDWR);
 		close(v->sock);
+	}
 	if (v->backend_req_fd >= 0)
 		close(v->backend_req_fd);
 	v->sock = v->backend_req_fd = -1;

@@ -44,3 +44,18 @@ target_link_libraries(uml_xstate PRIVATE ${CMAKE_DL_LIBS})
 add_test(NAME uml_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_disk.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)
+
+# The node is killed under load: few times here, many in the long run.
+add_executable(crash stress/test_crash.c)
+target_link_libraries(crash PRIVATE test_vq_driver)
+sv_hosted(crash)
+foreach(mode buffered direct)
+	set(option)
+	if(mode STREQUAL direct)
+		set(option direct)
+	endif()
+	add_test(NAME crash_${mode} COMMAND crash $<TARGET_FILE:sidevisor> 12 ${option})
+	set_tests_properties(crash_${mode} PROPERTIES TIMEOUT 120 LABELS stress)
+	add_test(NAME crash_${mode}_200 COMMAND crash $<TARGET_FILE:sidevisor> 200 ${option})
+	set_tests_properties(crash_${mode}_200 PROPERTIES TIMEOUT 900 LABELS matrix)
+endforeach()

@@ -140,9 +140,10 @@ int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload
 {
 	struct vu_header h = {.request = request, .flags = VU_VERSION | flags, .size = size};
 	uint8_t out[sizeof(h) + 512], in[sizeof(h) + 512];
-	unsigned none = 0;
+	unsigned room = 1;
 	ssize_t n;
 
+	fe->reply_fd = -1;
 	memcpy(out, &h, sizeof(h));
 	if (size)
 		memcpy(out + sizeof(h), payload, size);
@@ -150,7 +151,7 @@ int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload
 	if (n < 0)
 		return -1;
 	fe_pump(fe);
-	n = sv_fd_recv(fe->sock, in, sizeof(in), NULL, &none, 0);
+	n = sv_fd_recv(fe->sock, in, sizeof(in), &fe->reply_fd, &room, 0);
 	if (n < (ssize_t)sizeof(h))
 		return -1;
 	memcpy(&h, in, sizeof(h));

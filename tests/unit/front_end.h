@@ -30,6 +30,7 @@ struct fe {
 	const struct sv_device_class *class;
 	void *handle;
 	int sock, memfd;
+	int reply_fd; /* that came with the last reply, the caller's; -1: none */
 	uint8_t *mem;
 	uint64_t features;
 	struct vqd q[FE_QUEUES];

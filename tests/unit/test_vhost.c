@@ -357,3 +357,107 @@ Test(vhost, broken_queue_leaves_the_other_queue_served)
 	fe_start_queue(&fe, 0, 64);
 	request_is_served(0);
 }
+
+/* --- in-flight regions ----------------------------------------------------------------------- */
+
+static struct vu_inflight region_for(uint16_t queues, uint16_t size)
+{
+	return (struct vu_inflight){.queues = queues, .queue_size = size};
+}
+
+/* Return: the region's descriptor, with *i as the back end answered; -1: it did not. */
+static int get_region(struct vu_inflight *i)
+{
+	if (fe_call(&fe, VU_GET_INFLIGHT_FD, 0, i, sizeof(*i), NULL, 0, &reply) != sizeof(*i))
+		return -1;
+	*i = reply.inflight;
+	return fe.reply_fd;
+}
+
+Test(vhost, inflight_region_is_made_taken_back_and_used)
+{
+	struct vu_inflight i = region_for(2, 64);
+	int fd;
+
+	fe_start(&fe, FE_ALL & ~VU_F_RING_PACKED, 0, 64);
+	fd = get_region(&i);
+	cr_assert_geq(fd, 0);
+	cr_assert_geq(i.mmap_size, 2 * (16 + 16 * 64));
+	cr_assert(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK, "it cannot shrink under us");
+	fe_call(&fe, VU_SET_INFLIGHT_FD, 0, &i, VU_INFLIGHT_LEAST, &fd, 1, NULL);
+	fe_start_queue(&fe, 0, 64);
+	request_is_served(0);
+
+	const uint16_t *used_idx = mmap(NULL, i.mmap_size, PROT_READ, MAP_SHARED, fd, 0);
+
+	cr_assert_eq(used_idx[7], 1, "one request went through");
+	/* A driver that begins anew finds its queue at its beginning. */
+	cr_assert_eq(fe_stop_queue(&fe, 0), 1);
+	fe_start_queue(&fe, 0, 64);
+	request_is_served(0);
+	fe_call(&fe, VU_RESET_DEVICE, 0, NULL, 0, NULL, 0, NULL);
+	cr_assert(!fe_dropped(&fe));
+	close(fd);
+}
+
+Test(vhost, inflight_regions_that_are_none_end_the_session)
+{
+	static const struct {
+		uint64_t size, offset;
+		uint16_t queues, queue_size;
+		int seals, bytes;
+	} bad[] = {
+		{8192, 0, 3, 64, F_SEAL_SHRINK, 8192}, /* more queues than the device has */
+		{8192, 0, 2, 63, F_SEAL_SHRINK, 8192},
+		{8192, 0, 0, 64, F_SEAL_SHRINK, 8192},
+		{1024, 0, 2, 64, F_SEAL_SHRINK, 8192}, /* too small for its queues */
+		{8192, 0, 2, 64, F_SEAL_SHRINK, 4096}, /* larger than the file */
+		{8192, 512, 2, 64, F_SEAL_SHRINK, 16384},
+		{UINT64_MAX, 0, 2, 64, F_SEAL_SHRINK, 8192},
+		{4096, INT64_MAX & ~4095ll, 2, 64, F_SEAL_SHRINK, 8192},
+		{8192, 0, 2, 64, 0, 8192}, /* could shrink */
+	};
+
+	for (unsigned k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
+		struct vu_inflight i = region_for(bad[k].queues, bad[k].queue_size);
+		int fd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+		i.mmap_size = bad[k].size;
+		i.mmap_offset = bad[k].offset;
+		cr_assert_eq(ftruncate(fd, bad[k].bytes), 0);
+		fcntl(fd, F_ADD_SEALS, bad[k].seals);
+		fe_start(&fe, FE_ALL & ~VU_F_RING_PACKED, 0, 64);
+		fe_call(&fe, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1, NULL);
+		cr_assert(fe_dropped(&fe), "region %u", k);
+		close(fd);
+		down();
+		up();
+	}
+}
+
+Test(vhost, queue_larger_than_its_inflight_region_ends_the_session)
+{
+	struct vu_inflight i = region_for(2, 32);
+	struct vu_state s = {0, 64};
+	uint64_t index = 0;
+	int fd;
+
+	fe_start(&fe, FE_ALL & ~VU_F_RING_PACKED, 1, 32);
+	fd = get_region(&i);
+	fe_call(&fe, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1, NULL);
+	request_is_served(0);
+	fe_call(&fe, VU_SET_VRING_NUM, 0, &s, sizeof(s), NULL, 0, NULL);
+	fe_call(&fe, VU_SET_VRING_KICK, 0, &index, 8, &fe.q[0].kick_fd, 1, NULL);
+	cr_assert(fe_dropped(&fe));
+	close(fd);
+}
+
+Test(vhost, inflight_request_without_a_descriptor_ends_the_session)
+{
+	struct vu_inflight i = region_for(1, 64);
+
+	fe_start(&fe, FE_ALL & ~VU_F_RING_PACKED, 1, 64);
+	i.mmap_size = 8192;
+	fe_call(&fe, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0, NULL);
+	cr_assert(fe_dropped(&fe));
+}
