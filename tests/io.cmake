@@ -59,3 +59,10 @@ foreach(mode buffered direct)
 	add_test(NAME crash_${mode}_200 COMMAND crash $<TARGET_FILE:sidevisor> 200 ${option})
 	set_tests_properties(crash_${mode}_200 PROPERTIES TIMEOUT 900 LABELS matrix)
 endforeach()
+
+# The switch: ports by hand, no virtqueues.
+add_library(test_switch_hand STATIC unit/switch_by_hand.c)
+target_include_directories(test_switch_hand PUBLIC unit ${CMAKE_SOURCE_DIR}/io)
+target_link_libraries(test_switch_hand PUBLIC sv_io PkgConfig::CRITERION)
+sv_hosted(test_switch_hand)
+sv_test(switch unit/test_switch.c LIBS test_switch_hand LABELS unit)

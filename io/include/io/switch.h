@@ -16,10 +16,13 @@
  *   (vlan 0) sends and receives 802.1Q tagged frames of its allowed set, and untagged ones as VLAN 0;
  *   source: the port's own address, any other only with SV_PORT_LEARN; never a group address, never
  *   the address of another port of this switch (that ends loops through uplinks, too);
+ *   the sender's packet filter (io/net_filter.h), before the destination is looked at;
  *   destination: 01:80:c2:00:00:0x stays here; a port's address goes to that port; a learned one
  *   where it was seen; all other unicast to the ports with SV_PORT_LEARN; broadcast and multicast to
- *   every port of the VLAN. Never back to the sender, never from uplink to uplink, and floods only
- *   as many as the sender's token bucket holds;
+ *   every port of the VLAN. Never back to the sender, never from uplink to uplink. Group frames, and
+ *   unknown unicast that goes to more than one port, are floods: only as many as the sender's token
+ *   bucket holds, a GSO frame counted as its segments;
+ *   the receiver's packet filter;
  *   what a receiver does not accept (port->offloads) is done in software before it gets the frame.
  */
 #ifndef IO_SWITCH_H
@@ -40,6 +43,7 @@
 #define SV_FRAME_MIN 14u	    /* an Ethernet header */
 #define SV_FRAME_MAX (65535u + 18u) /* with the largest GSO payload */
 #define SV_FRAME_PIECES 160u	    /* of what a sender may pass */
+#define SV_FRAME_HEAD 256u	    /* bytes of it that are copied out once and that decide everything */
 #define SV_FLOOD_PER_S 10000u	    /* frames a port may flood, if it says nothing else */
 #define SV_FLOOD_BURST 2000u
 
@@ -125,7 +129,8 @@ struct sv_port {
 	char name[32];		 /* for messages and counters */
 	uint8_t mac[6];		 /* its address; all zero: none (an uplink) */
 	uint16_t vlan;		 /* 1..4094: access port; 0: trunk */
-	const struct sv_vlan_set *allowed; /* of a trunk; NULL: every VLAN. Lives as long as the port */
+	/* Of a trunk; bit 0: untagged frames. NULL: every VLAN. Lives as long as the port. */
+	const struct sv_vlan_set *allowed;
 	uint32_t flags;		 /* SV_PORT_* */
 	uint32_t max_frame;	 /* bytes it can receive, GSO frames excepted; 0: SV_FRAME_MAX */
 	uint32_t learn_max;	 /* addresses; 0: 64, of an uplink 2048. Only with SV_PORT_LEARN */
@@ -141,6 +146,7 @@ struct sv_port {
 	struct sv_switch *sw;
 	unsigned slot;
 	uint64_t generation; /* of the slot */
+	uint32_t addresses;  /* learned, held now: polling thread */
 	uint64_t flood_tokens; /* scaled by 1e9: polling thread */
 	uint64_t flood_at;   /* ns */
 	struct sv_port *touched_next;
@@ -188,7 +194,8 @@ void sv_switch_detach(struct sv_switch *sw, struct sv_port *port);
 /*
  * A frame from @from. Context: polling thread; does not block. The receivers see it after
  * sv_switch_flush(), which whoever called this calls before its poll op returns.
- * Return: how many ports took it.
+ * Return: how many frames ports took, segments made in software counted one by one: work that a
+ * caller sets against its budget.
  */
 unsigned sv_switch_input(struct sv_switch *sw, struct sv_port *from, const struct sv_frame *f);
 void sv_switch_flush(struct sv_switch *sw);
