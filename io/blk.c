@@ -4,12 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <channels/atomics.h>
@@ -20,17 +19,6 @@
 static struct blk *blk_of(struct sv_poller *p)
 {
 	return (struct blk *)(void *)sv_session_of(p);
-}
-
-/* The kernel's workers belong to the thread that submits: keep them off the guest cores. */
-static void place_workers(struct blk *b)
-{
-	unsigned most[2] = {BLK_WORKERS, BLK_WORKERS};
-
-	b->affinity_set = true;
-	/* A kernel before 5.15 has neither: its workers run where they like. */
-	(void)io_uring_register_iowq_aff(&b->ring, sizeof(b->workers), &b->workers);
-	(void)io_uring_register_iowq_max_workers(&b->ring, most);
 }
 
 /* One round over the queues. The one after whoever takes the last slot is the first of the next. */
@@ -49,39 +37,39 @@ static unsigned take_all(struct blk *b, unsigned budget)
 	return n;
 }
 
-static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
+static void publish_all(struct blk *b)
 {
-	struct blk *b = blk_of(p);
-	unsigned n = 0;
-
-	if (sv_unlikely(!b->affinity_set))
-		place_workers(b);
-	if (b->busy)
-		n += blk_ring_reap(b);
-	n += take_all(b, budget);
-	if (!n && !b->to_submit)
-		return SV_POLL_IDLE;
-	blk_ring_submit(b);
-	if (b->busy) {
-		n += blk_ring_reap(b); /* what the page cache had is there already */
-		blk_ring_submit(b);
-	}
 	for (unsigned q = 0; q < b->queues; q++)
 		if (b->session.vhost.queue[q].running)
 			sv_virtq_publish(&b->session.vhost.queue[q].vq);
+}
+
+static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
+{
+	struct blk *b = blk_of(p);
+	struct blk_store *s = b->store;
+	unsigned n = 0;
+
+	if (b->busy)
+		n += s->ops->reap(s);
+	n += take_all(b, budget);
+	if (!n && !b->unsubmitted)
+		return SV_POLL_IDLE;
+	b->unsubmitted = s->ops->submit(s);
+	if (b->busy) {
+		s->ops->reap(s); /* what the page cache had is there already */
+		b->unsubmitted = s->ops->submit(s);
+	}
+	publish_all(b);
 	sv_vhost_suppress(&b->session.vhost);
 	return SV_POLL_BUSY;
 }
 
-/* Drained first, looked at afterwards: a completion in between leaves the eventfd readable. */
 static bool blk_arm(struct sv_poller *p)
 {
 	struct blk *b = blk_of(p);
-	uint64_t drain;
 
-	if (read(b->cq_event, &drain, sizeof(drain)) < 0 && errno != EAGAIN)
-		return true;
-	if (blk_ring_pending(b))
+	if (b->store->ops->pending(b->store))
 		return true;
 	/* With every slot in use, completions are the only thing to wait for. */
 	return b->free_head != BLK_NONE && sv_vhost_arm(&b->session.vhost);
@@ -109,10 +97,12 @@ static uint64_t blk_features(void *dev)
 
 	if (b->queues > 1)
 		f |= 1ull << VIRTIO_BLK_F_MQ;
-	if (b->readonly)
+	if (b->store->geometry.readonly)
 		f |= 1ull << VIRTIO_BLK_F_RO;
-	if (b->discard)
-		f |= 1ull << VIRTIO_BLK_F_DISCARD | 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+	if (b->store->geometry.discard)
+		f |= 1ull << VIRTIO_BLK_F_DISCARD;
+	if (b->store->geometry.zeroes)
+		f |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
 	return f;
 }
 
@@ -127,20 +117,65 @@ static void blk_set_features(void *dev, uint64_t features)
 static void blk_get_config(void *dev, uint8_t *config)
 {
 	const struct blk *b = dev;
-	struct virtio_blk_config c = {.capacity = b->capacity / BLK_SECTOR,
+	const struct blk_geometry *g = &b->store->geometry;
+	struct virtio_blk_config c = {.capacity = g->bytes / BLK_SECTOR,
 		.seg_max = BLK_SEG_MAX,
 		.blk_size = BLK_SECTOR,
-		.physical_block_exp = 3,
+		.physical_block_exp = (uint8_t)__builtin_ctz(g->physical / BLK_SECTOR),
+		.min_io_size = (uint16_t)(g->min_io / BLK_SECTOR),
+		.opt_io_size = g->opt_io / BLK_SECTOR,
 		.wce = b->wce_wish,
 		.num_queues = (uint16_t)b->queues};
 
-	if (b->discard) {
-		c.max_discard_sectors = c.max_write_zeroes_sectors = BLK_RANGE_SECTORS;
-		c.max_discard_seg = c.max_write_zeroes_seg = 1;
-		c.discard_sector_alignment = 8;
+	if (g->discard) {
+		c.max_discard_sectors = BLK_RANGE_SECTORS;
+		c.max_discard_seg = 1;
+		c.discard_sector_alignment = g->discard_align / BLK_SECTOR;
+	}
+	if (g->zeroes) {
+		c.max_write_zeroes_sectors = BLK_RANGE_SECTORS;
+		c.max_write_zeroes_seg = 1;
 		c.write_zeroes_may_unmap = 1;
 	}
 	memcpy(config, &c, sizeof(c));
+}
+
+struct flush {
+	struct blk_io io; /* first */
+	bool done;
+	int result;
+};
+
+static void flushed(struct blk_io *io, int result)
+{
+	struct flush *f = (struct flush *)io;
+
+	f->result = result;
+	f->done = true;
+}
+
+/*
+ * Everything the driver has seen completed becomes durable. Context: control thread in the place of
+ * the polling thread. Return: 0, or -errno; -ETIMEDOUT: the flush is out and *f must stay.
+ */
+static int flush_now(struct blk *b, struct flush *f)
+{
+	static const struct timespec nap = {.tv_nsec = 200000};
+	struct blk_store *s = b->store;
+
+	f->io = (struct blk_io){.op = BLK_FLUSH, .done = flushed};
+	b->unsubmitted = s->ops->submit(s);
+	if (b->unsubmitted)
+		return -EBUSY;
+	s->ops->begin(s, &f->io);
+	for (unsigned i = 0; i < SV_VHOST_DRAIN_MS * 5 && !f->done; i++) {
+		b->unsubmitted = s->ops->submit(s);
+		s->ops->reap(s);
+		if (!f->done)
+			nanosleep(&nap, NULL);
+	}
+	publish_all(b);
+	return f->done ? f->result : -ETIMEDOUT;
 }
 
 /* Only the write cache can be switched. What it held is durable before a write-through begins. */
@@ -151,8 +186,16 @@ static int blk_set_config(void *dev, uint32_t offset, const uint8_t *bytes, uint
 
 	if (offset != offsetof(struct virtio_blk_config, wce) || n != 1 || bytes[0] > 1)
 		return -EINVAL;
-	if (b->wce && !bytes[0] && fdatasync(b->fd) < 0)
-		return -errno;
+	if (b->wce && !bytes[0]) {
+		struct flush *f = calloc(1, sizeof(*f));
+		int rc = f ? flush_now(b, f) : -ENOMEM;
+
+		if (rc == -ETIMEDOUT)
+			return rc; /* the session ends, and keeps what the host's storage holds */
+		free(f);
+		if (rc < 0)
+			return rc;
+	}
 	b->wce_wish = bytes[0];
 	b->wce = flush && b->wce_wish;
 	return 0;
@@ -186,49 +229,10 @@ static const struct sv_vhost_device blk_type = {.name = "virtio-blk",
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static int image_size(int fd, uint64_t *bytes, struct sv_error *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return sv_fail(err, errno, "disk image: %s", strerror(errno));
-	if (S_ISBLK(st.st_mode)) {
-		if (ioctl(fd, BLKGETSIZE64, bytes) < 0)
-			return sv_fail(err, errno, "disk device: %s", strerror(errno));
-	} else if (S_ISREG(st.st_mode)) {
-		*bytes = (uint64_t)st.st_size;
-	} else {
-		return sv_fail(err, EINVAL, "a disk is a regular file or a block device");
-	}
-	*bytes &= ~(uint64_t)(BLK_SECTOR - 1);
-	return *bytes ? 0 : sv_fail(err, EINVAL, "the disk image is empty");
-}
-
-/*
- * The guest's sectors are 512 bytes. Storage that transfers only larger units directly is used
- * through the page cache instead. Return: direct transfers work.
- */
-static bool direct_works(int fd, const char *name)
-{
-	int flags = fcntl(fd, F_GETFL);
-	void *sector;
-	ssize_t n;
-
-	if (flags < 0 || !(flags & O_DIRECT) || posix_memalign(&sector, BLK_SECTOR, BLK_SECTOR))
-		return false;
-	n = pread(fd, sector, BLK_SECTOR, 0);
-	free(sector);
-	if (n == BLK_SECTOR)
-		return true;
-	sv_warn("disk %s: this storage has no direct transfers of 512 bytes; the host's page cache is "
-		"used", name);
-	fcntl(fd, F_SETFL, flags & ~O_DIRECT);
-	return false;
-}
-
 static void blk_free(struct blk *b)
 {
-	blk_ring_close(b);
+	if (b->store)
+		b->store->ops->close(b->store);
 	free(b->slot);
 	free(b);
 }
@@ -240,20 +244,34 @@ static struct blk *blk_new(const struct sv_device_request *req)
 
 	if (!b)
 		return NULL;
-	b->fd = req->fds[1];
-	b->cq_event = -1;
-	b->readonly = d->flags & SV_DEVICE_F_READONLY;
-	b->discard = (d->flags & SV_DEVICE_F_DISCARD) && !b->readonly;
 	b->wce_wish = !(d->flags & SV_DEVICE_F_WRITETHROUGH);
 	b->queues = d->queues;
 	memcpy(b->serial, d->serial, sizeof(b->serial));
-	sched_getaffinity(0, sizeof(b->workers), &b->workers);
 	b->slot = calloc(BLK_SLOTS, sizeof(b->slot[0]));
 	if (!b->slot) {
 		free(b);
 		return NULL;
 	}
+	blk_slots_init(b);
 	return b;
+}
+
+static int open_store(struct blk *b, const struct sv_device_request *req, struct sv_error *err)
+{
+	uint32_t flags = (req->device->flags & SV_DEVICE_F_READONLY ? BLK_RAW_READONLY : 0) |
+			 (req->device->flags & SV_DEVICE_F_DISCARD ? BLK_RAW_DISCARD : 0);
+	/* What fails from here on leaves the caller's descriptors open. */
+	int fd = fcntl(req->fds[1], F_DUPFD_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return sv_fail(err, errno, "disk %s: %s", req->device->name, strerror(errno));
+	rc = blk_raw_open(&b->store, fd, flags, req->device->name, err);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	rc = b->store->ops->hold ? b->store->ops->hold(b->store, req->fds[0]) : 0;
+	return rc < 0 ? sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc)) : 0;
 }
 
 int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
@@ -268,16 +286,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	b = blk_new(req);
 	if (!b)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
-	rc = image_size(b->fd, &b->capacity, err);
-	if (rc == 0) {
-		b->direct = direct_works(b->fd, req->device->name);
-		rc = blk_ring_open(b, err);
-	}
-	if (rc == 0) {
-		rc = blk_ring_hold(b, req->fds[0]);
-		if (rc < 0)
-			sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc));
-	}
+	rc = open_store(b, req, err);
 	if (rc == 0)
 		rc = sv_session_open(&b->session, req, &blk_type, b, &blk_ops, b->queues, err);
 	if (rc < 0) {
@@ -286,7 +295,9 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	}
 	b->session.vhost.sealed_only = !foreign;
 	/* Not polled before the front end starts a queue. */
-	b->session.poller.wake_fds[1] = b->cq_event;
+	b->session.poller.wake_fds[1] = b->store->wake_fd[0];
+	b->session.poller.wake_fds[2] = b->store->wake_fd[1];
+	close(req->fds[1]);
 	*out = b;
 	return 0;
 }
@@ -295,7 +306,6 @@ void blk_close(struct blk *b)
 {
 	if (sv_session_close(&b->session) < 0)
 		return;
-	close(b->fd);
 	blk_free(b);
 }
 
@@ -318,6 +328,7 @@ static char *blk_stats(void *handle)
 {
 	const struct blk *b = handle;
 	const struct blk_counters *c = &b->counts;
+	const struct blk_store_counters *sc = &b->store->counts;
 	struct sv_virtq_stats q = sv_vhost_stats(&b->session.vhost);
 	uint64_t defects = 0;
 	char *text;
@@ -333,8 +344,8 @@ static char *blk_stats(void *handle)
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
 		    "\"idle_ticks\": %llu}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
-		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(c->continued),
-		    N(c->bounced), N(c->submits), N(q.calls), N(q.calls_saved),
+		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
+		    N(sc->bounced), N(sc->submits), N(q.calls), N(q.calls_saved),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
 		    N(b->session.poller.ticks.idle_ticks)) < 0)
 		return NULL;

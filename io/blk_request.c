@@ -2,7 +2,6 @@
 /* From a descriptor chain to an operation on the image: copied once, checked, then begun. */
 #include "blk.h"
 
-#include <linux/falloc.h>
 #include <string.h>
 
 bool blk_pieces_move(struct iovec **iov, unsigned *niov, void *flat, size_t n, enum blk_move way)
@@ -44,36 +43,39 @@ static uint8_t *status_byte(struct sv_virtq_chain *c)
 
 static bool in_range(const struct blk *b, uint64_t sector, uint64_t bytes)
 {
-	return sector <= b->capacity / BLK_SECTOR && bytes <= b->capacity - sector * BLK_SECTOR;
+	return sector <= b->store->geometry.bytes / BLK_SECTOR &&
+	       bytes <= b->store->geometry.bytes - sector * BLK_SECTOR;
 }
 
 static uint8_t begin_transfer(struct blk *b, struct blk_slot *s, uint64_t sector)
 {
 	bool write = s->type == VIRTIO_BLK_T_OUT;
+	struct blk_io *io = &s->io;
 
-	s->left = write ? s->chain.readable_bytes - sizeof(struct virtio_blk_outhdr)
-			: s->chain.writable_bytes;
-	if ((write && b->readonly) || !s->left || s->left % BLK_SECTOR ||
-		!in_range(b, sector, s->left))
+	io->bytes = write ? s->chain.readable_bytes - sizeof(struct virtio_blk_outhdr)
+			  : s->chain.writable_bytes;
+	if ((write && b->store->geometry.readonly) || !io->bytes || io->bytes % BLK_SECTOR ||
+		!in_range(b, sector, io->bytes))
 		return VIRTIO_BLK_S_IOERR;
 	if (!write) {
-		s->iov = &s->chain.iov[s->chain.readable];
-		s->niov = s->chain.writable;
-		s->written = (uint32_t)s->left;
+		io->iov = &s->chain.iov[s->chain.readable];
+		io->niov = s->chain.writable;
+		s->written = (uint32_t)io->bytes;
 	}
-	s->op = write ? IORING_OP_WRITEV : IORING_OP_READV;
-	s->offset = sector * BLK_SECTOR;
+	io->op = write ? BLK_WRITE : BLK_READ;
+	io->offset = sector * BLK_SECTOR;
 	blk_count(write ? &b->counts.writes : &b->counts.reads, 1);
-	blk_count(write ? &b->counts.write_bytes : &b->counts.read_bytes, s->left);
-	blk_ring_begin(b, s);
+	blk_count(write ? &b->counts.write_bytes : &b->counts.read_bytes, io->bytes);
+	blk_begin(b, s);
 	return VIRTIO_BLK_S_OK;
 }
 
 static uint8_t begin_flush(struct blk *b, struct blk_slot *s)
 {
-	s->op = IORING_OP_FSYNC;
+	s->io.op = BLK_FLUSH;
+	s->io.offset = s->io.bytes = 0;
 	blk_count(&b->counts.flushes, 1);
-	blk_ring_begin(b, s);
+	blk_begin(b, s);
 	return VIRTIO_BLK_S_OK;
 }
 
@@ -81,28 +83,26 @@ static uint8_t begin_flush(struct blk *b, struct blk_slot *s)
 static uint8_t begin_range(struct blk *b, struct blk_slot *s)
 {
 	struct virtio_blk_discard_write_zeroes seg;
-	bool unmap;
+	bool unmap, discard = s->type == VIRTIO_BLK_T_DISCARD;
+	struct blk_io *io = &s->io;
 
-	if (!b->discard)
+	if (!(discard ? b->store->geometry.discard : b->store->geometry.zeroes))
 		return VIRTIO_BLK_S_UNSUPP;
 	if (s->chain.readable_bytes != sizeof(struct virtio_blk_outhdr) + sizeof(seg) ||
-		!blk_pieces_move(&s->iov, &s->niov, &seg, sizeof(seg), BLK_FROM_PIECES))
+		!blk_pieces_move(&io->iov, &io->niov, &seg, sizeof(seg), BLK_FROM_PIECES))
 		return VIRTIO_BLK_S_IOERR;
 	unmap = seg.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-	if ((seg.flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) ||
-		(s->type == VIRTIO_BLK_T_DISCARD && unmap))
+	if ((seg.flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) || (discard && unmap))
 		return VIRTIO_BLK_S_UNSUPP;
-	s->left = (uint64_t)seg.num_sectors * BLK_SECTOR;
+	io->bytes = (uint64_t)seg.num_sectors * BLK_SECTOR;
 	if (!seg.num_sectors || seg.num_sectors > BLK_RANGE_SECTORS ||
-		!in_range(b, seg.sector, s->left))
+		!in_range(b, seg.sector, io->bytes))
 		return VIRTIO_BLK_S_IOERR;
-	s->offset = seg.sector * BLK_SECTOR;
-	s->op = IORING_OP_FALLOCATE;
-	s->mode = FALLOC_FL_KEEP_SIZE |
-		  (s->type == VIRTIO_BLK_T_DISCARD || unmap ? FALLOC_FL_PUNCH_HOLE
-							    : FALLOC_FL_ZERO_RANGE);
+	io->offset = seg.sector * BLK_SECTOR;
+	io->op = discard ? BLK_DISCARD : BLK_ZEROES;
+	io->flags = unmap ? BLK_IO_UNMAP : 0;
 	blk_count(&b->counts.discards, 1);
-	blk_ring_begin(b, s);
+	blk_begin(b, s);
 	return VIRTIO_BLK_S_OK;
 }
 
@@ -112,9 +112,9 @@ static void answer_id(struct blk *b, struct blk_slot *s)
 
 	if (n > s->chain.writable_bytes)
 		n = s->chain.writable_bytes;
-	s->iov = &s->chain.iov[s->chain.readable];
-	s->niov = s->chain.writable;
-	blk_pieces_move(&s->iov, &s->niov, b->serial, n, BLK_TO_PIECES);
+	s->io.iov = &s->chain.iov[s->chain.readable];
+	s->io.niov = s->chain.writable;
+	blk_pieces_move(&s->io.iov, &s->io.niov, b->serial, n, BLK_TO_PIECES);
 	s->written = (uint32_t)n;
 	blk_complete(b, s, VIRTIO_BLK_S_OK);
 }
@@ -125,7 +125,7 @@ static void begin(struct blk *b, struct blk_slot *s)
 	struct virtio_blk_outhdr head;
 	uint8_t status;
 
-	blk_pieces_move(&s->iov, &s->niov, &head, sizeof(head), BLK_FROM_PIECES);
+	blk_pieces_move(&s->io.iov, &s->io.niov, &head, sizeof(head), BLK_FROM_PIECES);
 	s->type = head.type;
 	switch (head.type) {
 	case VIRTIO_BLK_T_IN:
@@ -159,9 +159,9 @@ static bool take_one(struct sv_vhost_queue *q, struct blk_slot *s)
 		sv_virtq_reject(&q->vq);
 		return false;
 	}
-	s->iov = s->chain.iov;
-	s->niov = s->chain.readable;
-	s->retries = 0;
+	s->io.iov = s->chain.iov;
+	s->io.niov = s->chain.readable;
+	s->io.flags = 0;
 	s->written = 0;
 	return true;
 }
