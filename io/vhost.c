@@ -203,7 +203,7 @@ int sv_vhost_close(struct sv_vhost *v)
 
 	close_fds(v);
 	if (v->sock >= 0) {
-		/* Others may hold it (blk_ring_hold()): the front end is to know now. */
+		/* Others may hold it (blk_store_ops.hold): the front end is to know now. */
 		shutdown(v->sock, SHUT_RDWR);
 		close(v->sock);
 	}
