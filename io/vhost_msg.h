@@ -16,6 +16,8 @@ enum vu_request {
 	VU_SET_OWNER = 3,
 	VU_RESET_OWNER = 4,
 	VU_SET_MEM_TABLE = 5,
+	VU_SET_LOG_BASE = 6,
+	VU_SET_LOG_FD = 7,
 	VU_SET_VRING_NUM = 8,
 	VU_SET_VRING_ADDR = 9,
 	VU_SET_VRING_BASE = 10,
@@ -39,10 +41,12 @@ enum vu_request {
 	VU_REQUESTS,
 };
 
+#define VU_F_LOG_ALL (1ull << 26)
 #define VU_F_PROTOCOL_FEATURES (1ull << 30)
 #define VU_F_RING_PACKED (1ull << 34) /* virtio's */
 
 #define VU_PROTOCOL_F_MQ (1ull << 0)
+#define VU_PROTOCOL_F_LOG_SHMFD (1ull << 1)
 #define VU_PROTOCOL_F_REPLY_ACK (1ull << 3)
 #define VU_PROTOCOL_F_BACKEND_REQ (1ull << 5)
 #define VU_PROTOCOL_F_CONFIG (1ull << 9)
@@ -73,6 +77,11 @@ struct vu_addr {
 	uint32_t flags;
 	uint64_t desc, used, avail; /* user addresses */
 	uint64_t log;
+};
+
+struct vu_log {
+	uint64_t size;
+	uint64_t offset;
 };
 
 struct vu_region {
@@ -111,6 +120,7 @@ union vu_payload {
 	uint64_t u64;
 	struct vu_state state;
 	struct vu_addr addr;
+	struct vu_log log;
 	struct vu_memory memory;
 	struct vu_slot slot;
 	struct vu_config config;

@@ -69,6 +69,7 @@ void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
 {
 	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
 	sv_store_relaxed(&vq->inflight, 0);
+	virtq_order_start(vq);
 	if (vq->packed)
 		virtq_packed_start(vq, base);
 	else
@@ -89,6 +90,8 @@ void virtq_break(struct sv_virtq *vq, enum sv_virtq_defect kind)
 {
 	virtq_count(&vq->stats.defects[kind]);
 	sv_store_relaxed(&vq->broken, (uint32_t)kind);
+	if (vq->in_order)
+		virtq_order_void(vq);
 }
 
 void virtq_chain_begin(struct sv_virtq_chain *c)
@@ -105,6 +108,8 @@ void virtq_taken(struct sv_virtq *vq)
 
 void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted)
 {
+	if (sv_unlikely(vq->log))
+		virtq_log_ring(vq);
 	if (wanted)
 		sv_virtq_signal(vq);
 	else
@@ -239,16 +244,12 @@ static enum sv_virtq_take next_head(struct sv_virtq *vq, uint16_t *head, bool *a
 	return SV_VIRTQ_ONE;
 }
 
-enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+static enum sv_virtq_take split_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
 {
 	enum sv_virtq_defect defect;
 	enum sv_virtq_take any;
 	bool again;
 
-	if (sv_unlikely(vq->broken))
-		return SV_VIRTQ_BROKEN;
-	if (vq->packed)
-		return virtq_packed_take(vq, chain);
 	any = next_head(vq, &chain->head, &again);
 	if (any != SV_VIRTQ_ONE)
 		return any;
@@ -267,8 +268,29 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 	return SV_VIRTQ_ONE;
 }
 
+enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+{
+	enum sv_virtq_take took;
+
+	if (sv_unlikely(vq->broken))
+		return SV_VIRTQ_BROKEN;
+	took = vq->packed ? virtq_packed_take(vq, chain) : split_take(vq, chain);
+	if (took != SV_VIRTQ_ONE)
+		return took;
+	if (vq->in_order && virtq_order_take(vq, chain->head)) {
+		sv_store_release(&vq->inflight, vq->inflight - 1);
+		virtq_break(vq, SV_VIRTQ_BAD_HEAD);
+		return SV_VIRTQ_BROKEN;
+	}
+	if (sv_unlikely(vq->log))
+		virtq_log_taken(vq, chain);
+	return SV_VIRTQ_ONE;
+}
+
 void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
 {
+	if (vq->in_order)
+		virtq_order_untake(vq, head);
 	if (vq->packed)
 		virtq_packed_untake(vq, head);
 	else if (!vq->record || inflight_untake(vq->record, head))
@@ -277,20 +299,34 @@ void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
 	sv_store_release(&vq->inflight, vq->inflight - 1);
 }
 
-void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
+static void split_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 {
 	struct vring_used_elem *e =
 		&((struct vring_used *)vq->used)->ring[vq->next_used & (vq->size - 1)];
 
-	if (vq->packed) {
-		virtq_packed_put(vq, head, bytes);
-		return;
-	}
 	sv_store_relaxed(&e->id, head);
 	sv_store_relaxed(&e->len, bytes);
 	vq->next_used++;
 	if (vq->record)
 		inflight_put(vq->record, head);
+}
+
+void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
+{
+	if (sv_unlikely(vq->log))
+		virtq_log_put(vq, head);
+	if (vq->packed)
+		virtq_packed_put(vq, head, bytes);
+	else
+		split_put(vq, head, bytes);
+}
+
+void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
+{
+	if (vq->in_order)
+		virtq_order_put(vq, head, bytes);
+	else
+		virtq_put_now(vq, head, bytes);
 }
 
 void sv_virtq_signal(struct sv_virtq *vq)
@@ -301,17 +337,13 @@ void sv_virtq_signal(struct sv_virtq *vq)
 	vq->call(vq->call_ctx);
 }
 
-void sv_virtq_publish(struct sv_virtq *vq)
+static void split_publish(struct sv_virtq *vq)
 {
 	struct vring_used *used = vq->used;
 	const struct vring_avail *avail = vq->avail;
 	uint16_t old = vq->published_used, now = vq->next_used;
 	bool wanted;
 
-	if (vq->packed) {
-		virtq_packed_publish(vq);
-		return;
-	}
 	if (now == old)
 		return;
 	sv_exchange_full(&used->idx, now);
@@ -326,14 +358,18 @@ void sv_virtq_publish(struct sv_virtq *vq)
 	virtq_published(vq, (uint16_t)(now - old), wanted);
 }
 
-bool sv_virtq_arm(struct sv_virtq *vq)
+void sv_virtq_publish(struct sv_virtq *vq)
+{
+	if (vq->packed)
+		virtq_packed_publish(vq);
+	else
+		split_publish(vq);
+}
+
+static bool split_arm(struct sv_virtq *vq)
 {
 	struct vring_used *used = vq->used;
 
-	if (vq->broken)
-		return false;
-	if (vq->packed)
-		return virtq_packed_arm(vq);
 	if (vq->seen_avail != vq->next_avail || sv_virtq_agains(vq))
 		return true;
 	vq->armed = true;
@@ -344,6 +380,18 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 		sv_exchange_full(&used->flags, 0);
 	}
 	return sv_load_acquire(avail_idx(vq)) != vq->next_avail;
+}
+
+bool sv_virtq_arm(struct sv_virtq *vq)
+{
+	bool pending;
+
+	if (vq->broken)
+		return false;
+	pending = vq->packed ? virtq_packed_arm(vq) : split_arm(vq);
+	if (sv_unlikely(vq->log))
+		virtq_log_ring(vq);
+	return pending;
 }
 
 void sv_virtq_suppress(struct sv_virtq *vq)
@@ -362,5 +410,7 @@ void sv_virtq_suppress(struct sv_virtq *vq)
 	} else if (vq->armed) {
 		sv_store_relaxed(&used->flags, VRING_USED_F_NO_NOTIFY);
 	}
+	if (sv_unlikely(vq->log) && vq->armed)
+		virtq_log_ring(vq);
 	vq->armed = false;
 }

@@ -66,6 +66,18 @@ static uint16_t off_wrap(uint16_t position, bool wrap)
 	return (uint16_t)(position | (wrap ? WRAP_BIT : 0));
 }
 
+/*
+ * A front end that knows nothing of wrap counters begins at 0, which is also a position in a later
+ * turn: then whatever was used last has its USED bit set, while in the first turn nothing has.
+ */
+static bool is_new(const struct sv_virtq *vq)
+{
+	for (unsigned i = 0; i < vq->size; i++)
+		if (sv_load_relaxed(flags_at(vq, i)) & USED_BIT)
+			return false;
+	return true;
+}
+
 void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 {
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
@@ -74,9 +86,8 @@ void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 	vq->next_used = (uint16_t)(used & (WRAP_BIT - 1)) & (vq->size - 1);
 	vq->avail_wrap = avail & WRAP_BIT;
 	vq->used_wrap = used & WRAP_BIT;
-	/* A front end that knows nothing of wrap counters begins at 0: there the ring itself tells. */
-	if (!base)
-		vq->avail_wrap = vq->used_wrap = !(sv_load_relaxed(flags_at(vq, 0)) & USED_BIT);
+	if (!base && is_new(vq))
+		vq->avail_wrap = vq->used_wrap = true;
 	vq->positions = 0;
 	vq->batch = 0;
 	for (unsigned i = 0; i < SV_VIRTQ_MAX_SIZE; i++)

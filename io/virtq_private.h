@@ -42,4 +42,22 @@ void virtq_packed_publish(struct sv_virtq *vq);
 bool virtq_packed_arm(struct sv_virtq *vq);
 void virtq_packed_suppress(struct sv_virtq *vq);
 
+/*
+ * virtq_order.c: used in the order of taking. A head that is out already is a defect. What was put is
+ * passed on when all before it has been; a broken queue passes on everything.
+ */
+void virtq_order_start(struct sv_virtq *vq);
+enum sv_virtq_defect virtq_order_take(struct sv_virtq *vq, uint16_t head);
+void virtq_order_untake(struct sv_virtq *vq, uint16_t head);
+void virtq_order_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
+void virtq_order_void(struct sv_virtq *vq);
+/* Into the ring now. */
+void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
+
+/* virtq_log.c. Only while vq->log is set. */
+void virtq_log_taken(struct sv_virtq *vq, const struct sv_virtq_chain *c);
+void virtq_log_put(struct sv_virtq *vq, uint16_t head);
+/* The words of the ring that the device writes. */
+void virtq_log_ring(const struct sv_virtq *vq);
+
 #endif

@@ -1,10 +1,11 @@
 # Virtqueues, the vhost-user back end and its devices. The front end and the driver are the tests' own.
-add_library(test_vq_driver STATIC unit/vq_driver.c)
+add_library(test_vq_driver STATIC unit/vq_driver.c unit/vq_packed_driver.c)
 target_include_directories(test_vq_driver PUBLIC unit ${CMAKE_SOURCE_DIR}/io)
 target_link_libraries(test_vq_driver PUBLIC sv_io PkgConfig::CRITERION)
 sv_hosted(test_vq_driver)
 
 sv_test(virtq unit/test_virtq.c LIBS test_vq_driver LABELS unit)
+sv_test(virtq_packed unit/test_virtq_packed.c LIBS test_vq_driver LABELS unit)
 sv_test(inflight unit/test_inflight.c LIBS test_vq_driver LABELS unit)
 
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/unit/front_end.c)

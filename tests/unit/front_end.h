@@ -6,6 +6,8 @@
 #ifndef TESTS_FRONT_END_H
 #define TESTS_FRONT_END_H
 
+#include <linux/virtio_config.h>
+
 #include <channels/device_class.h>
 #include <sidecore/reactor.h>
 
@@ -17,7 +19,8 @@
 #define FE_RINGS 0x10000u  /* of queue q: at FE_RINGS * (q + 1) */
 #define FE_DATA 0x100000u
 #define FE_USER 0x7f0000000000ull /* front-end address of guest-physical 0 */
-#define FE_ALL UINT64_MAX
+/* All but what its driver does not do: other formats of queues, in-order use, logging. */
+#define FE_ALL (~(1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_F_IN_ORDER | VU_F_LOG_ALL))
 
 struct fe {
 	struct sv_poller_host host; /* first */

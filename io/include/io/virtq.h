@@ -55,6 +55,22 @@ struct sv_virtq_chain {
 	struct iovec iov[SV_VIRTQ_CHAIN_MAX];
 };
 
+/*
+ * Pages of guest memory that the device wrote, one bit each of 4 KiB, least significant first, from
+ * guest-physical 0 (vhost-user's dirty log). @bits is shared with whoever fetches and clears them: a
+ * bit is set, with a locked operation, after the write it stands for. Pages beyond @bytes are left out.
+ * @written: of the chains that are out, by head; vq->size elements.
+ */
+struct sv_virtq_written {
+	unsigned n;
+	struct iovec piece[SV_VIRTQ_CHAIN_MAX];
+};
+struct sv_virtq_log {
+	uint8_t *bits;
+	uint64_t bytes;
+	struct sv_virtq_written *written;
+};
+
 enum sv_virtq_take {
 	SV_VIRTQ_EMPTY = 0,
 	SV_VIRTQ_ONE = 1,
@@ -77,7 +93,8 @@ struct sv_virtq {
 	/* Split: the three rings. Packed: descriptor ring, driver event, device event. */
 	void *desc, *avail, *used;
 	uint16_t size; /* power of two */
-	bool event_idx, indirect, packed;
+	bool event_idx, indirect, packed, in_order;
+	struct sv_virtq_log *log; /* where writes to guest memory are recorded; NULL: nowhere */
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
 	struct sv_inflight *record; /* what is out, for a successor (inflight.h); NULL: not recorded */
@@ -97,6 +114,11 @@ struct sv_virtq {
 	uint16_t positions;	    /* of the ring, taken and not put */
 	uint16_t length_of[SV_VIRTQ_MAX_SIZE]; /* positions of the chain by buffer id; 0: not out */
 
+	/* IN_ORDER only: what is out, oldest first, and what became of it by head. */
+	uint16_t order[SV_VIRTQ_MAX_SIZE], order_first, order_n;
+	uint8_t order_state[SV_VIRTQ_MAX_SIZE];
+	uint32_t order_bytes[SV_VIRTQ_MAX_SIZE];
+
 	uint32_t broken;   /* enum sv_virtq_defect, 0: in order. Written by the polling thread. */
 	uint32_t inflight; /* taken and not yet returned; anyone may read it (acquire) */
 	struct sv_virtq_stats stats;
@@ -104,8 +126,9 @@ struct sv_virtq {
 
 /*
  * Begin at position @base with notifications off; nothing is in flight, but with a record what it
- * says was: then it says where the queue stands, and sv_virtq_take() gives those chains first. Split: avail and used alike.
- * Packed: as in vhost-user, position and wrap counter (bit 15) of avail, those of used above them.
+ * says was: then it says where the queue stands, and sv_virtq_take() gives those chains first.
+ * Split: avail and used alike. Packed: as in vhost-user, position and wrap counter (bit 15) of avail,
+ * those of used above them.
  * The caller filled the set-up fields and checked that the rings lie in guest memory for @size
  * entries. Context: control thread, queue not polled.
  */
@@ -135,8 +158,8 @@ void sv_virtq_untake(struct sv_virtq *vq, uint16_t head);
 void sv_virtq_reject(struct sv_virtq *vq);
 
 /*
- * Return a chain with @bytes written into it. Not seen by the driver before sv_virtq_publish().
- * Context: polling thread.
+ * Return a chain with @bytes written into it. Not seen by the driver before sv_virtq_publish(); with
+ * IN_ORDER not before all that were taken earlier have been put, too. Context: polling thread.
  */
 void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
 
