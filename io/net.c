@@ -222,7 +222,7 @@ static int check_request(const struct sv_device_request *req, struct sv_error *e
 static struct net *net_new(const struct sv_device_request *req)
 {
 	static const uint8_t none[6];
-	static const struct sv_vlan_set untagged;
+	static const struct sv_vlan_set untagged = {.bit = {1}};
 	const struct sv_control_device *d = req->device;
 	struct net *n = calloc(1, sizeof(*n));
 

@@ -32,20 +32,34 @@ static void host_detach(struct sv_poller_host *h, struct sv_poller *p)
 	sv_reactor_detach(fe_of(h)->reactor, p);
 }
 
+/* Which watch is for this descriptor; FE_WATCHES: none. */
+static unsigned find_watch(const struct fe *fe, int fd)
+{
+	unsigned i = 0;
+
+	while (i < FE_WATCHES && fe->watch[i].fd != fd)
+		i++;
+	return i;
+}
+
 static int host_add_fd(struct sv_poller_host *h, int fd, void (*ready)(void *ctx), void *ctx)
 {
 	struct fe *fe = fe_of(h);
+	unsigned i = find_watch(fe, -1);
 
-	fe->watch.fd = fd;
-	fe->watch.ready = ready;
-	fe->watch.ctx = ctx;
+	cr_assert_lt(i, FE_WATCHES);
+	fe->watch[i].fd = fd;
+	fe->watch[i].ready = ready;
+	fe->watch[i].ctx = ctx;
 	return 0;
 }
 
 static void host_del_fd(struct sv_poller_host *h, int fd)
 {
-	cr_assert_eq(fe_of(h)->watch.fd, fd);
-	fe_of(h)->watch.fd = -1;
+	unsigned i = find_watch(fe_of(h), fd);
+
+	cr_assert_lt(i, FE_WATCHES);
+	fe_of(h)->watch[i].fd = -1;
 }
 
 static void host_sync(struct sv_poller_host *h)
@@ -64,50 +78,83 @@ static int first_cpu(void)
 	return cpu;
 }
 
-int fe_open(struct fe *fe, const struct sv_device_class *class, const struct sv_control_device *dev,
-	const int *fds, unsigned nfds, bool threaded, uint64_t idle_us)
+static void make_host(struct fe *fe, bool threaded, uint64_t idle_us)
 {
 	struct sv_reactor_config rc = {.cpu = threaded ? first_cpu() : -1, .idle_spin_us = idle_us};
-	struct sv_device_request req = {.device = dev, .vm = "test", .host = &fe->host};
-	int pair[2], all[8];
 
-	memset(fe, 0, sizeof(*fe));
 	fe->host = (struct sv_poller_host){.attach = host_attach,
 		.detach = host_detach,
 		.add_fd = host_add_fd,
 		.del_fd = host_del_fd,
 		.sync = host_sync};
-	fe->watch.fd = -1;
-	fe->class = class;
+	for (unsigned i = 0; i < FE_WATCHES; i++)
+		fe->watch[i].fd = -1;
+	cr_assert_eq(sv_reactor_create(&fe->reactor, &rc, &fe->err), 0, "%s", fe->err.text);
+}
+
+static int attach_device(struct fe *fe, const struct sv_control_device *dev, const int *fds,
+	unsigned nfds)
+{
+	struct sv_device_request req = {.device = dev,
+		.vm = "test",
+		.host = fe->shared ? &fe->shared->host : &fe->host};
+	int pair[2], all[8], rc;
+
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	fe->sock = pair[0];
+	fe->served = pair[1];
 	fe->memfd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	cr_assert(fe->memfd >= 0 && ftruncate(fe->memfd, FE_MEM) == 0);
 	fcntl(fe->memfd, F_ADD_SEALS, F_SEAL_SHRINK);
 	fe->mem = mmap(NULL, FE_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, fe->memfd, 0);
 	cr_assert(fe->mem != MAP_FAILED);
-	cr_assert_eq(sv_reactor_create(&fe->reactor, &rc, &fe->err), 0, "%s", fe->err.text);
 	all[0] = pair[1];
-	memcpy(all + 1, fds, nfds * sizeof(int));
+	for (unsigned i = 0; i < nfds; i++)
+		all[1 + i] = fds[i];
 	req.fds = all;
 	req.nfds = nfds + 1;
 	for (unsigned i = 0; i < FE_QUEUES; i++)
 		fe->q[i].kick_fd = fe->q[i].call_fd = -1;
-	int rc2 = class->attach(&req, &fe->handle, &fe->err);
-
-	if (rc2 < 0) {
+	rc = fe->class->attach(&req, &fe->handle, &fe->err);
+	if (rc < 0) {
 		close(pair[1]);
 		fe->handle = NULL;
 	}
-	return rc2;
+	return rc;
+}
+
+int fe_open(struct fe *fe, const struct sv_device_class *class, const struct sv_control_device *dev,
+	const int *fds, unsigned nfds, bool threaded, uint64_t idle_us)
+{
+	memset(fe, 0, sizeof(*fe));
+	fe->class = class;
+	make_host(fe, threaded, idle_us);
+	return attach_device(fe, dev, fds, nfds);
+}
+
+int fe_open_with(struct fe *fe, struct fe *with, const struct sv_device_class *class,
+	const struct sv_control_device *dev, const int *fds, unsigned nfds)
+{
+	memset(fe, 0, sizeof(*fe));
+	fe->class = class;
+	fe->shared = with;
+	fe->reactor = with->reactor;
+	return attach_device(fe, dev, fds, nfds);
+}
+
+/* The watch of this device's connection; FE_WATCHES: it has none any more. */
+static unsigned own_watch(const struct fe *fe)
+{
+	return find_watch(fe->shared ? fe->shared : fe, fe->served);
 }
 
 void fe_close(struct fe *fe)
 {
 	if (fe->handle)
 		fe->class->detach(fe->handle);
-	cr_assert_eq(fe->watch.fd, -1, "its socket is no longer watched");
-	sv_reactor_destroy(fe->reactor);
+	cr_assert_eq(own_watch(fe), FE_WATCHES, "its socket is no longer watched");
+	if (!fe->shared)
+		sv_reactor_destroy(fe->reactor);
 	close(fe->sock);
 	close(fe->memfd);
 	munmap(fe->mem, FE_MEM);
@@ -121,18 +168,18 @@ void fe_close(struct fe *fe)
 
 void fe_pump(struct fe *fe)
 {
-	struct pollfd p = {.fd = fe->watch.fd, .events = POLLIN};
+	struct fe *host = fe->shared ? fe->shared : fe;
+	struct pollfd p = {.fd = fe->served, .events = POLLIN};
+	unsigned i;
 
-	while (fe->watch.fd >= 0 && poll(&p, 1, 0) > 0) {
-		fe->watch.ready(fe->watch.ctx);
-		p.fd = fe->watch.fd;
-	}
+	while ((i = own_watch(fe)) < FE_WATCHES && poll(&p, 1, 0) > 0)
+		host->watch[i].ready(host->watch[i].ctx);
 }
 
 bool fe_dropped(struct fe *fe)
 {
 	fe_pump(fe);
-	return fe->watch.fd < 0;
+	return own_watch(fe) == FE_WATCHES;
 }
 
 int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload, uint32_t size,

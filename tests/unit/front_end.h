@@ -15,7 +15,8 @@
 #include "vq_driver.h"
 
 #define FE_MEM (16u << 20)
-#define FE_QUEUES 4u
+#define FE_QUEUES 15u
+#define FE_WATCHES 8u
 #define FE_RINGS 0x10000u  /* of queue q: at FE_RINGS * (q + 1) */
 #define FE_DATA 0x100000u
 #define FE_USER 0x7f0000000000ull /* front-end address of guest-physical 0 */
@@ -25,11 +26,13 @@
 struct fe {
 	struct sv_poller_host host; /* first */
 	struct sv_reactor *reactor;
+	struct fe *shared; /* whose host and reactor are used; NULL: its own */
 	struct {
-		int fd;
+		int fd; /* -1: unused */
 		void (*ready)(void *ctx);
 		void *ctx;
-	} watch;
+	} watch[FE_WATCHES];
+	int served; /* the device's end of the connection */
 	const struct sv_device_class *class;
 	void *handle;
 	int sock, memfd;
@@ -46,6 +49,9 @@ struct fe {
  */
 int fe_open(struct fe *fe, const struct sv_device_class *class, const struct sv_control_device *dev,
 	const int *fds, unsigned nfds, bool threaded, uint64_t idle_us);
+/* The same on the reactor of @with, which is closed after it. */
+int fe_open_with(struct fe *fe, struct fe *with, const struct sv_device_class *class,
+	const struct sv_control_device *dev, const int *fds, unsigned nfds);
 void fe_close(struct fe *fe);
 
 /* One message; *reply (may be NULL) is what came back. Return: bytes of the reply, -1: none. */
