@@ -3,6 +3,7 @@
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
+#include <channels/control.h>
 #include <placement/plan.h>
 #include <profiles/profile.h>
 
@@ -22,6 +23,10 @@ struct sv_plan_policy profile_plan_policy(const struct sv_profile_node_policy *n
  * many there are.
  */
 int profile_load_one(const char *operand, int want, char path[PROFILE_PATH], struct sv_profile **p,
+	struct sv_error *err);
+
+/* A checked entry of `nets` as what a device is asked for. Return: 0, or -errno with a sentence. */
+int profile_take_net(const struct sv_profile_net *from, struct sv_control_net *net, unsigned *pairs,
 	struct sv_error *err);
 
 #endif

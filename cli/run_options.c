@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <host/record.h>
+#include <io/net_export.h>
 
 #include "enforce.h"
 
@@ -37,6 +38,9 @@ static const char help[] =
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
 	"                            [,sidecore=CPU]\n"
 	"                            a virtio-blk disk: raw image or block device; repeat for more\n"
+	"      --net switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
+	"                            a virtio-net interface on a switch of the sidecore process, which\n"
+	"                            is made when its first interface comes; repeat for more\n"
 	"      --console stdio|serial|none\n"
 	"                            what descriptors 0 and 1 are: virtio-console (hvc0) with the\n"
 	"                            serial port's output beside it, the serial port (ttyS0), or\n"
@@ -83,7 +87,7 @@ enum {
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
-	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP,
+	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET,
 };
 
 static const struct option options[] = {
@@ -96,6 +100,7 @@ static const struct option options[] = {
 	{"topology", required_argument, NULL, OPT_TOPOLOGY},
 	{"numa", required_argument, NULL, OPT_NUMA},
 	{"disk", required_argument, NULL, 'd'},
+	{"net", required_argument, NULL, OPT_NET},
 	{"console", required_argument, NULL, OPT_CONSOLE},
 	{"cpus", required_argument, NULL, OPT_CPUS},
 	{"sidecore", required_argument, NULL, OPT_SIDECORE},
@@ -187,6 +192,37 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 	o->vm.ndisks += rc == 0;
 	free(whole);
 	return rc;
+}
+
+static int parse_net(struct run_options *o, char *text, struct sv_error *err)
+{
+	enum { SPOOF, TRUNK };
+	static char *const keys[] = {"spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", NULL};
+	struct sv_net_config *n = &o->vm.net[o->vm.nnets];
+	char *value;
+
+	if (o->vm.nnets == SV_MAX_NETS)
+		return sv_fail(err, EINVAL, "--net: at most %u interfaces", SV_MAX_NETS);
+	*n = (struct sv_net_config){.queues = 0};
+	while (*text) {
+		int k = getsubopt(&text, keys, &value), rc = 0;
+
+		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
+			return sv_fail(err, EINVAL, "--net: '%s': switch=NAME, mac=ADDRESS, vlan=N, mtu=N, "
+				"queues=N, spoof, trunk are known", value ? value : keys[k]);
+		if (k == SPOOF)
+			n->spoof = true;
+		else if (k == TRUNK)
+			n->trunk = true;
+		else
+			rc = sv_net_key("--net", keys[k], value, &n->at, &n->queues, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (!n->at.sw[0])
+		return sv_fail(err, EINVAL, "--net: switch=NAME is missing");
+	o->vm.nnets++;
+	return 0;
 }
 
 static int parse_topology(struct run_options *o, const char *text, struct sv_error *err)
@@ -355,6 +391,9 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case 'd':
 		rc = parse_disk(o, arg, err);
+		break;
+	case OPT_NET:
+		rc = parse_net(o, arg, err);
 		break;
 	case OPT_TOPOLOGY:
 		rc = parse_topology(o, arg, err);
@@ -545,6 +584,10 @@ static void forget_profile(struct run_options *o, int c)
 		o->disks_given = true;
 		memset(o->vm.disk, 0, sizeof(o->vm.disk));
 		o->vm.ndisks = 0;
+	}
+	if (c == OPT_NET && !o->nets_given) {
+		o->nets_given = true;
+		o->vm.nnets = 0;
 	}
 	if (c == OPT_SIDECORE && !o->sidecores_given) {
 		o->sidecores_given = true;

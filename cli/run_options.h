@@ -47,7 +47,7 @@ struct run_options {
 	bool allow_bench;	/* the sidecore's measurement service */
 	const char *idle;	/* idle policy of a private sidecore */
 	char name[32];
-	bool disks_given, sidecores_given; /* on the command line, not by the profile */
+	bool disks_given, nets_given, sidecores_given; /* on the command line, not by the profile */
 	struct sv_profile *profile; /* what strings above may belong to; NULL: none */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A key of a guest profile is the long option of its name, with '_' for '-', but for the two below.
+/* A key of a guest profile is the long option of its name, with '_' for '-', but for those below.
  */
 #include "run_profile.h"
 
@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <io/net_export.h>
+
 #include "profile.h"
 
-_Static_assert(SV_PROFILE_VCPUS == SV_MAX_VCPUS && SV_PROFILE_GUEST_DISKS == SV_MAX_DISKS,
+_Static_assert(SV_PROFILE_VCPUS == SV_MAX_VCPUS && SV_PROFILE_GUEST_DISKS == SV_MAX_DISKS &&
+		       SV_PROFILE_GUEST_NETS == SV_MAX_NETS,
 	"profiles allow what the VM allows");
 
 const char *run_profile_option(const char *key, bool *inverted, char name[32])
@@ -19,6 +22,8 @@ const char *run_profile_option(const char *key, bool *inverted, char name[32])
 		key = "no_populate";
 	else if (!strcmp(key, "disks"))
 		key = "disk";
+	else if (!strcmp(key, "nets"))
+		key = "net";
 	snprintf(name, 32, "%s", key);
 	for (char *s = name; *s; s++)
 		if (*s == '_')
@@ -48,6 +53,34 @@ static void take_disks(struct run_options *o, const struct sv_profile_guest *g)
 			.sidecore_cpu = from->sidecore ? (int)*from->sidecore : 0};
 	}
 	o->vm.ndisks = g->disks_count;
+}
+
+int profile_take_net(const struct sv_profile_net *from, struct sv_control_net *net, unsigned *pairs,
+	struct sv_error *err)
+{
+	int rc = sv_net_key("nets", "switch", from->sw, net, pairs, err);
+
+	if (rc == 0 && from->mac)
+		rc = sv_net_key("nets", "mac", from->mac, net, pairs, err);
+	net->vlan = from->vlan ? (uint16_t)*from->vlan : 0;
+	net->mtu = from->mtu ? (uint16_t)*from->mtu : 0;
+	*pairs = from->queues ? *from->queues : 0;
+	return rc;
+}
+
+static int take_nets(struct run_options *o, const struct sv_profile_guest *g, struct sv_error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < g->nets_count && rc == 0; i++) {
+		const struct sv_profile_net *from = &g->nets[i];
+		struct sv_net_config *n = &o->vm.net[i];
+
+		*n = (struct sv_net_config){.spoof = is_on(from->spoof), .trunk = is_on(from->trunk)};
+		rc = profile_take_net(from, &n->at, &n->queues, err);
+	}
+	o->vm.nnets = g->nets_count;
+	return rc;
 }
 
 static int take_value(struct run_options *o, const struct sv_profile_value *v, struct sv_error *err)
@@ -101,5 +134,5 @@ int run_profile_apply(struct run_options *o, const char *operand, struct sv_erro
 		if (v[i].file && !v[i].list && !v[i].is_list)
 			rc = take_value(o, &v[i], err);
 	take_disks(o, sv_profile_guest(o->profile));
-	return rc;
+	return rc < 0 ? rc : take_nets(o, sv_profile_guest(o->profile), err);
 }

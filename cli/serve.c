@@ -11,6 +11,7 @@
 
 #include <io/blk_export.h>
 #include <io/devices.h>
+#include <io/net_export.h>
 #include <sidecore/node.h>
 
 #include "cli.h"
@@ -21,6 +22,7 @@
 
 #define DEFAULT_IDLE_US 2000
 #define DISKS 64u
+#define NETS 64u
 
 static const char help[] =
 	"usage: sidevisor serve [PROFILE] [OPTION...]\n"
@@ -38,6 +40,9 @@ static const char help[] =
 	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough]\n"
 	"                          [,queues=N][,serial=TEXT]: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
+	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
+	"                          a port of a switch for such a front end; the switch is made when its\n"
+	"                          first interface comes; may be given several times\n"
 	"      --isolate auto|require|none\n"
 	"                          keep interrupts and other threads off the sidecores: what this host\n"
 	"                          permits (default), all of it or an error, or nothing\n"
@@ -46,39 +51,58 @@ static const char help[] =
 	"  -h, --help\n";
 
 enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE,
-	OPT_COUNT };
+	OPT_COUNT, OPT_NET };
 
-/* The disks of --blk: filled from the command line, open while the node serves. */
-struct disks {
+/* What --blk and --net say: filled from the command line, open while the node serves. */
+struct exports {
 	unsigned n;
 	struct sv_blk_export_config config[DISKS];
 	struct sv_blk_export *open[DISKS];
 	bool given; /* on the command line: they replace the profile's */
+	unsigned nets;
+	struct sv_net_export_config net_config[NETS];
+	struct sv_net_export *net[NETS];
+	bool nets_given;
 };
 
-static int open_disks(struct sv_poller_host *host, void *ctx, struct sv_error *err)
+static int open_exports(struct sv_poller_host *host, void *ctx, struct sv_error *err)
 {
-	struct disks *d = ctx;
+	struct exports *d = ctx;
 	int rc = 0;
 
 	for (unsigned i = 0; i < d->n && rc == 0; i++)
 		rc = sv_blk_export_open(&d->open[i], &d->config[i], host, err);
+	for (unsigned i = 0; i < d->nets && rc == 0; i++)
+		rc = sv_net_export_open(&d->net[i], &d->net_config[i], host, err);
 	return rc;
 }
 
-static void close_disks(void *ctx)
+static void close_exports(void *ctx)
 {
-	struct disks *d = ctx;
+	struct exports *d = ctx;
 
 	for (unsigned i = 0; i < d->n; i++)
 		if (d->open[i])
 			sv_blk_export_close(d->open[i]);
+	for (unsigned i = 0; i < d->nets; i++)
+		if (d->net[i])
+			sv_net_export_close(d->net[i]);
 }
 
-static int parse_disk(struct disks *d, char *text, struct sv_error *err)
+static int parse_net(struct exports *d, char *text, struct sv_error *err)
+{
+	if (!d->nets_given)
+		d->nets = 0;
+	d->nets_given = true;
+	if (d->nets == NETS)
+		return sv_fail(err, EINVAL, "--net: at most %u interfaces", NETS);
+	return sv_net_export_parse(text, &d->net_config[d->nets++], err);
+}
+
+static int parse_disk(struct exports *d, char *text, struct sv_error *err)
 {
 	if (!d->given)
-		memset(d, 0, sizeof(*d));
+		d->n = 0;
 	d->given = true;
 	if (d->n == DISKS)
 		return sv_fail(err, EINVAL, "--blk: at most %u disks", DISKS);
@@ -93,6 +117,7 @@ static const struct option options[] = {
 	{"idle", required_argument, NULL, OPT_IDLE},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"blk", required_argument, NULL, OPT_BLK},
+	{"net", required_argument, NULL, OPT_NET},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
 	{"join-fd", required_argument, NULL, OPT_JOIN},
 	{"isolate", required_argument, NULL, OPT_ISOLATE},
@@ -162,6 +187,9 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		break;
 	case OPT_BLK:
 		rc = parse_disk(c->devices, optarg, err);
+		break;
+	case OPT_NET:
+		rc = parse_net(c->devices, optarg, err);
 		break;
 	case OPT_ISOLATE:
 		isolate_text = optarg;
@@ -261,11 +289,15 @@ static bool is_private(char **argv)
 	return false;
 }
 
-static int take_profile(struct sv_node_config *c, const char *path, struct disks *disks,
+static int take_profile(struct sv_node_config *c, const char *path, struct exports *exports,
 	struct sv_profile **profile, struct sv_error *err)
 {
-	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS, "a profile may list what --blk may");
-	int rc = serve_profile_apply(path, c, disks->config, &disks->n, profile, err);
+	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS && NETS == SV_PROFILE_NODE_NETS,
+		"a profile may list what options may");
+	int rc = serve_profile_apply(path, c, exports->config, &exports->n, profile, err);
+
+	if (rc == 0)
+		rc = serve_profile_nets(*profile, exports->net_config, &exports->nets, err);
 
 	if (rc == 0 && sv_profile_node_policy(*profile, &node_policy) < 0)
 		rc = sv_fail(err, ENOMEM, "out of memory");
@@ -281,12 +313,12 @@ int cli_serve(int argc, char **argv)
 {
 	struct sv_profile *profile = NULL;
 	const char *path = NULL;
-	static struct disks disks;
+	static struct exports exports;
 	struct sv_node_config c = {.socket = SV_CONTROL_SOCKET,
 		.private_fd = -1,
-		.open_devices = open_disks,
-		.close_devices = close_disks,
-		.devices = &disks,
+		.open_devices = open_exports,
+		.close_devices = close_exports,
+		.devices = &exports,
 		.control_cpu = -1,
 		.idle_spin_us = DEFAULT_IDLE_US};
 	static struct enforcement e;
@@ -297,7 +329,7 @@ int cli_serve(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	if (path || (!is_private(argv) && access(SV_PROFILE_NODE, F_OK) == 0)) {
-		rc = take_profile(&c, path ? path : SV_PROFILE_NODE, &disks, &profile, &err);
+		rc = take_profile(&c, path ? path : SV_PROFILE_NODE, &exports, &profile, &err);
 		if (rc < 0) {
 			fprintf(stderr, "sidevisor: %s\n", err.text);
 			sv_profile_free(profile);
@@ -326,6 +358,7 @@ int cli_serve(int argc, char **argv)
 		prctl(PR_SET_NAME, "sidevisor-serve"); /* it was started by way of /proc/self/exe */
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
+	c.class[c.classes++] = &sv_net_class;
 	c.service[c.services++] = &cli_paging_class;
 	if (c.private_fd < 0)
 		fprintf(stderr, "sidevisor serve: %u sidecore%s, the first on CPU %d; VMs attach at %s\n",

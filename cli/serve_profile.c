@@ -43,6 +43,24 @@ static void take_disks(const struct sv_profile_node *n, struct sv_blk_export_con
 	}
 }
 
+int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *net, unsigned *nets,
+	struct sv_error *err)
+{
+	const struct sv_profile_node *n = sv_profile_node(p);
+	int rc = 0;
+
+	for (unsigned i = 0; i < n->nets_count && rc == 0; i++) {
+		const struct sv_profile_net *from = &n->nets[i];
+
+		net[i] = (struct sv_net_export_config){.socket = from->socket,
+			.flags = flag_if(from->spoof, SV_DEVICE_F_SPOOF) |
+				 flag_if(from->trunk, SV_DEVICE_F_TRUNK)};
+		rc = profile_take_net(from, &net[i].net, &net[i].pairs, err);
+	}
+	*nets = n->nets_count;
+	return rc;
+}
+
 static int take_cpus(const struct sv_profile *p, struct sv_node_config *c, struct sv_error *err)
 {
 	struct sv_profile_node_policy policy;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 
 #include <io/blk_export.h>
+#include <io/net_export.h>
 #include <placement/plan.h>
 #include <profiles/profile.h>
 #include <sidecore/node.h>
@@ -30,5 +31,9 @@ const struct option *serve_options_table(void);
 
 /* The text of a key; NULL: it was not given and has no default. */
 const char *serve_profile_text(const struct sv_profile *p, const char *key);
+
+/* The interfaces of --net likewise (@net: of SV_PROFILE_NODE_NETS). */
+int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *net, unsigned *nets,
+	struct sv_error *err);
 
 #endif

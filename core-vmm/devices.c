@@ -18,9 +18,15 @@
 
 #define DEFAULT_QUEUES 8u
 #define CONSOLE_QUEUES 2u
+#define DEFAULT_PAIRS 4u
 
 struct disk {
 	int fd; /* keeps the lock for as long as the VM lives */
+	char name[SV_CONTROL_NAME];
+	struct sv_virtio_pci *virtio;
+};
+
+struct net {
 	char name[SV_CONTROL_NAME];
 	struct sv_virtio_pci *virtio;
 };
@@ -39,6 +45,8 @@ struct sv_devices {
 	struct sv_gmem ram; /* what devices may reach: guest memory without the channel window */
 	unsigned ndisks;
 	struct disk disk[SV_MAX_DISKS];
+	unsigned nnets;
+	struct net net[SV_MAX_NETS];
 	struct sv_virtio_pci *console;
 };
 
@@ -155,12 +163,16 @@ static int up_pci(void *ctx, struct sv_error *err)
 	const struct sv_gmem *all = &d->vm->gmem;
 	int rc;
 
+	if (d->vm->lwk && d->vm->config->ndisks)
+		return sv_fail(err, EINVAL,
+			"disk %s: this kernel has channels and no PCI; leave out --disk",
+			d->vm->config->disk[0].path);
+	if (d->vm->lwk && d->vm->config->nnets)
+		return sv_fail(err, EINVAL,
+			"switch %s: this kernel has channels and no PCI; leave out --net",
+			d->vm->config->net[0].at.sw);
 	if (d->vm->lwk)
-		return d->vm->config->ndisks
-			       ? sv_fail(err, EINVAL,
-					 "disk %s: this kernel has channels and no PCI; leave out --disk",
-					 d->vm->config->disk[0].path)
-			       : 0;
+		return 0;
 	for (unsigned i = 0; i < all->n; i++)
 		if (!d->vm->window_bytes || all->region[i].gpa != d->vm->window_gpa)
 			d->ram.region[d->ram.n++] = all->region[i];
@@ -259,6 +271,48 @@ static int up_disks(void *ctx, struct sv_error *err)
 	return 0;
 }
 
+static int open_net(struct sv_devices *d, unsigned i, struct sv_error *err)
+{
+	const struct sv_net_config *c = &d->vm->config->net[i];
+	struct sv_control_device ask = {.kind = SV_DEVICE_NET,
+		.flags = (c->spoof ? SV_DEVICE_F_SPOOF : 0) | (c->trunk ? SV_DEVICE_F_TRUNK : 0),
+		.queues = c->queues,
+		.sidecore = SV_CONTROL_ANY,
+		.net = c->at};
+	struct net *net = &d->net[i];
+	int rc = 0;
+
+	if (!ask.queues)
+		ask.queues = d->vm->nvcpus < DEFAULT_PAIRS ? d->vm->nvcpus : DEFAULT_PAIRS;
+	snprintf(net->name, sizeof(net->name), "net%u", i);
+	net->virtio = connect_device(d, net->name, &ask, NULL, 0, &rc, err);
+	return net->virtio ? 0 : rc;
+}
+
+static void down_nets(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	while (d->nnets)
+		sv_virtio_pci_destroy(d->net[--d->nnets].virtio);
+}
+
+static int up_nets(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+	unsigned n = d->has_pci ? d->vm->config->nnets : 0;
+
+	for (; d->nnets < n; d->nnets++) {
+		int rc = open_net(d, d->nnets, err);
+
+		if (rc < 0) {
+			down_nets(d);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int up_console(void *ctx, struct sv_error *err)
 {
 	struct sv_control_device ask = {.kind = SV_DEVICE_CONSOLE,
@@ -293,6 +347,7 @@ static const struct sv_step steps[] = {
 	{"rtc", up_rtc, down_rtc},
 	{"pci", up_pci, down_pci},
 	{"disks", up_disks, down_disks},
+	{"nets", up_nets, down_nets},
 	{"console", up_console, down_console},
 };
 
@@ -334,7 +389,7 @@ unsigned sv_serial_input(struct sv_vm *vm, const void *bytes, unsigned n)
 unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 {
 	const struct sv_devices *d = vm->devices;
-	int all[3 + SV_MAX_DISKS];
+	int all[3 + SV_MAX_DISKS + SV_MAX_NETS];
 	unsigned n = 0;
 
 	all[n++] = sv_output_poll_fd(d->out);
@@ -342,6 +397,8 @@ unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 		all[n++] = sv_rtc_poll_fd(d->rtc);
 	for (unsigned i = 0; i < d->ndisks; i++)
 		all[n++] = d->disk[i].virtio->front.sock;
+	for (unsigned i = 0; i < d->nnets; i++)
+		all[n++] = d->net[i].virtio->front.sock;
 	if (d->console)
 		all[n++] = d->console->front.sock;
 	if (n > max)
@@ -366,6 +423,9 @@ int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 	for (unsigned i = 0; i < d->ndisks; i++)
 		if (fd == d->disk[i].virtio->front.sock)
 			return sv_virtio_pci_poll(d->disk[i].virtio, err);
+	for (unsigned i = 0; i < d->nnets; i++)
+		if (fd == d->net[i].virtio->front.sock)
+			return sv_virtio_pci_poll(d->net[i].virtio, err);
 	if (d->console && fd == d->console->front.sock)
 		return sv_virtio_pci_poll(d->console, err);
 	return 0;

@@ -218,7 +218,8 @@ int sv_node_connect_device(void *ctx, const void *control_device, const int *fds
 		return sv_fail(err, errno, "socketpair: %s", strerror(errno));
 	memcpy(&req.u.device, control_device, sizeof(req.u.device));
 	all[0] = pair[1];
-	memcpy(all + 1, fds, nfds * sizeof(fds[0]));
+	for (unsigned i = 0; i < nfds; i++)
+		all[1 + i] = fds[i];
 	rc = exchange(sock, &req, all, nfds + 1, &reply, NULL, err);
 	close(pair[1]);
 	if (rc < 0) {

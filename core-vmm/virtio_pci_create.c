@@ -7,6 +7,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -19,11 +20,18 @@
 #define DEVICE_BASE 0x1040u
 #define SUBSYSTEM 0x0040u
 #define REVISION 1u
+#define CLASS_NETWORK 0x020000u
 #define CLASS_STORAGE 0x010000u
 #define CLASS_COMMUNICATION 0x078000u
 
 #define F(bit) (1ull << (bit))
 #define TRANSPORT (F(VIRTIO_F_VERSION_1) | F(VIRTIO_RING_F_EVENT_IDX) | F(VIRTIO_RING_F_INDIRECT_DESC))
+
+#define NET_CONFIG_BYTES 24u
+/* Newer than the headers of some systems. */
+#define NET_F_GUEST_USO4 54
+#define NET_F_GUEST_USO6 55
+#define NET_F_HOST_USO 56
 
 /* Features whose fields and effects this front end knows. */
 static const struct kind {
@@ -38,6 +46,19 @@ static const struct kind {
 			F(VIRTIO_BLK_F_TOPOLOGY) | F(VIRTIO_BLK_F_CONFIG_WCE) | F(VIRTIO_BLK_F_MQ) |
 			F(VIRTIO_BLK_F_DISCARD) | F(VIRTIO_BLK_F_WRITE_ZEROES),
 		60, true},
+	{VIRTIO_ID_NET, CLASS_NETWORK,
+		F(VIRTIO_NET_F_CSUM) | F(VIRTIO_NET_F_GUEST_CSUM) |
+			F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | F(VIRTIO_NET_F_MTU) |
+			F(VIRTIO_NET_F_MAC) | F(VIRTIO_NET_F_GUEST_TSO4) |
+			F(VIRTIO_NET_F_GUEST_TSO6) | F(VIRTIO_NET_F_GUEST_ECN) |
+			F(VIRTIO_NET_F_GUEST_UFO) | F(VIRTIO_NET_F_HOST_TSO4) |
+			F(VIRTIO_NET_F_HOST_TSO6) | F(VIRTIO_NET_F_HOST_ECN) |
+			F(VIRTIO_NET_F_HOST_UFO) | F(VIRTIO_NET_F_MRG_RXBUF) |
+			F(VIRTIO_NET_F_STATUS) | F(VIRTIO_NET_F_CTRL_VQ) | F(VIRTIO_NET_F_CTRL_RX) |
+			F(VIRTIO_NET_F_CTRL_VLAN) | F(VIRTIO_NET_F_CTRL_RX_EXTRA) |
+			F(VIRTIO_NET_F_MQ) | F(VIRTIO_NET_F_CTRL_MAC_ADDR) | F(NET_F_GUEST_USO4) |
+			F(NET_F_GUEST_USO6) | F(NET_F_HOST_USO) | F(VIRTIO_NET_F_RSS),
+		NET_CONFIG_BYTES, true},
 	{VIRTIO_ID_CONSOLE, CLASS_COMMUNICATION, F(VIRTIO_CONSOLE_F_SIZE), 12, false},
 };
 
@@ -47,6 +68,26 @@ static const struct kind *kind_of(uint32_t id)
 		if (kinds[i].id == id)
 			return &kinds[i];
 	return NULL;
+}
+
+/*
+ * Queues of a network device come in pairs, with one for control behind the last that the device has:
+ * the driver counts them by what the configuration says.
+ */
+static int net_queues(struct sv_virtio_pci *d, unsigned *queues, struct sv_error *err)
+{
+	uint8_t *max = d->config + offsetof(struct virtio_net_config, max_virtqueue_pairs);
+	unsigned pairs = d->offered & F(VIRTIO_NET_F_MQ) ? sv_get16(max) : 1;
+	bool control = d->offered & F(VIRTIO_NET_F_CTRL_VQ);
+
+	if (!pairs || 2 * pairs + control > VIRTIO_PCI_QUEUES)
+		return sv_fail(err, EPROTO, "the back end has %u pairs of queues; at most %u are possible",
+			pairs, (VIRTIO_PCI_QUEUES - 1) / 2);
+	if (d->front.queues && pairs > d->front.queues)
+		return sv_fail(err, EPROTO, "the back end speaks of %u pairs of queues and has %u", pairs,
+			d->front.queues);
+	*queues = 2 * pairs + control;
+	return 0;
 }
 
 static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind, unsigned queues,
@@ -67,8 +108,13 @@ static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind, unsig
 		return sv_fail(err, EPROTO, "the back end does not give the device's configuration");
 	if (rc < 0 && rc != -ENOTSUP)
 		return rc;
-	if (d->front.queues && queues > d->front.queues)
+	if (kind->id == VIRTIO_ID_NET) {
+		rc = net_queues(d, &queues, err);
+		if (rc < 0)
+			return rc;
+	} else if (d->front.queues && queues > d->front.queues) {
 		queues = d->front.queues;
+	}
 	if (kind->id == VIRTIO_ID_BLOCK) {
 		unsigned has = d->offered & F(VIRTIO_BLK_F_MQ) ? sv_get16(num) : 1;
 

@@ -126,8 +126,8 @@ static void check_list(struct checker *c, const struct cyaml_schema_field *f,
 	for (const struct tree_node *n = list->child; n && i < f->value.sequence.max;
 		n = n->next, i++) {
 		if (n->kind != TREE_MAP) {
-			AT(c, n, "%s[%u]: write an entry with keys, such as `- path: disk.img`",
-				f->key, i);
+			AT(c, n, "%s[%u]: write an entry with keys, such as `- %s`",
+				f->key, i, strcmp(f->key, "nets") ? "path: disk.img" : "switch: lan");
 			continue;
 		}
 		snprintf(c->in, sizeof(c->in), "%s[%u].", f->key, i);

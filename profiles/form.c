@@ -170,6 +170,15 @@ static bool is_device(const char *text)
 	return true;
 }
 
+/* aa:bb:cc:dd:ee:ff, and not of a group. */
+static bool is_mac(const char *text)
+{
+	for (unsigned i = 0; i < 17; i++)
+		if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+			return false;
+	return !text[17] && !strchr("13579bBdDfF", text[1]);
+}
+
 static bool has_form(const struct rule *rule, const char *text)
 {
 	unsigned part[4], n;
@@ -178,6 +187,10 @@ static bool has_form(const struct rule *rule, const char *text)
 	switch (rule->form) {
 	case FORM_NAME:
 		return is_name(text, 31);
+	case FORM_SWITCH:
+		return is_name(text, 15);
+	case FORM_MAC:
+		return is_mac(text);
 	case FORM_PATH:
 	case FORM_INHERITS:
 		return *text && strlen(text) < 4096;

@@ -243,7 +243,7 @@ static void take_nic(struct importer *i, const xmlNode *n)
 				(const char *)n->name);
 		free(text);
 	}
-	LEFT_OUT(i, n, "the network card <%.40s>%s%s%s%s is left out: guests have no network yet",
+	LEFT_OUT(i, n, "the network card <%.40s>%s%s%s%s is left out: name a switch in `nets` instead",
 		(const char *)n->name, *kind.text ? " of type " : "", kind.text,
 		*mac.text ? " with MAC " : "", mac.text);
 }

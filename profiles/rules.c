@@ -21,6 +21,17 @@
 		"min(vCPUs, 8)"), \
 	BOUND(TEXT, 0, 20, "serial", "one line of at most 20 characters", \
 		"the serial number that the guest sees", NULL)
+#define NET_RULES \
+	RULE(SWITCH, "switch", "1 to 15 letters, digits, '.', '_' or '-'", \
+		"the switch that it is on", NULL), \
+	RULE(MAC, "mac", "an address such as 52:54:00:12:34:56", \
+		"its address (default: one that follows from the names of VM and interface)", NULL), \
+	BOUND(NUMBER, 1, 4094, "vlan", "a whole number from 1 to 4094", \
+		"the VLAN that it is in (default: none)", NULL), \
+	BOUND(NUMBER, 68, 65535, "mtu", "a whole number from 68 to 65535", \
+		"the longest packet", "1500"), \
+	SWITCH("spoof", "the guest may send from any address", "off"), \
+	SWITCH("trunk", "the guest may send and receive tagged frames of all VLANs", "off")
 #define COMMON_RULES \
 	RULE(INHERITS, "inherits", "the name of a profile, or the path of its file", \
 		"the profile whose keys count where this one is silent", NULL), \
@@ -41,6 +52,21 @@ const struct rule rules_node_disk[] = {
 };
 const size_t n_rules_node_disk = sizeof(rules_node_disk) / sizeof(rules_node_disk[0]);
 
+const struct rule rules_guest_net[] = {
+	NET_RULES,
+	BOUND(NUMBER, 1, 7, "queues", "a whole number from 1 to 7", "pairs of virtqueues",
+		"min(vCPUs, 4)"),
+};
+const size_t n_rules_guest_net = sizeof(rules_guest_net) / sizeof(rules_guest_net[0]);
+
+const struct rule rules_node_net[] = {
+	NET_RULES,
+	BOUND(NUMBER, 1, 7, "queues", "a whole number from 1 to 7", "pairs of virtqueues", "1"),
+	RULE(PATH, "socket", "the path of a socket, 107 characters at most",
+		"where the front end connects", NULL),
+};
+const size_t n_rules_node_net = sizeof(rules_node_net) / sizeof(rules_node_net[0]);
+
 const struct rule rules_guest[] = {
 	RULE(CHOICE, "kind", "guest or node", "what the file describes", "guest"),
 	COMMON_RULES,
@@ -59,6 +85,8 @@ const struct rule rules_guest[] = {
 		"NUMA nodes of the guest (default: those of its CPUs)", NULL),
 	RULE(LIST, "disks", "a list of at most 16 disks",
 		"virtio-blk disks, in order; a list replaces the inherited one", NULL),
+	RULE(LIST, "nets", "a list of at most 8 interfaces",
+		"virtio-net interfaces, in order; a list replaces the inherited one", NULL),
 	RULE(CHOICE, "console", "stdio, serial or none", "what descriptors 0 and 1 are", "stdio"),
 	BOUND(CPUS, 0, 1024, "cpus", "a list of host CPUs such as 2,3,6-9",
 		"host CPUs of the vCPUs, in order (default: chosen)", NULL),
@@ -135,5 +163,7 @@ const struct rule rules_node[] = {
 	SWITCH("allow_bench", "guests may occupy a sidecore for measurements", "off"),
 	RULE(LIST, "disks", "a list of at most 64 disks",
 		"disks exported over vhost-user; a list replaces the inherited one", NULL),
+	RULE(LIST, "nets", "a list of at most 64 interfaces",
+		"ports of switches over vhost-user; a list replaces the inherited one", NULL),
 };
 const size_t n_rules_node = sizeof(rules_node) / sizeof(rules_node[0]);

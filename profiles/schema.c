@@ -7,6 +7,7 @@
 #define G struct sv_profile_guest
 #define N struct sv_profile_node
 #define D struct sv_profile_disk
+#define I struct sv_profile_net
 
 #define TEXT(s, m) CYAML_FIELD_STRING_PTR(#m, OPTIONAL, s, m, 0, 4095)
 #define NUMBER(s, m) CYAML_FIELD_UINT_PTR(#m, OPTIONAL, s, m)
@@ -39,11 +40,27 @@ static const cyaml_schema_field_t node_disk_fields[] = {
 static const cyaml_schema_value_t node_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, node_disk_fields)};
 
+static const cyaml_schema_field_t guest_net_fields[] = {
+	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	NUMBER(I, queues), CYAML_FIELD_END};
+static const cyaml_schema_value_t guest_net = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, guest_net_fields)};
+
+static const cyaml_schema_field_t node_net_fields[] = {
+	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	NUMBER(I, queues), CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, I, socket, 1, 107),
+	CYAML_FIELD_END};
+static const cyaml_schema_value_t node_net = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, node_net_fields)};
+
 static const cyaml_schema_field_t guest_fields[] = {
 	CHOICE(G, kind, kinds), TEXT(G, inherits), TEXT(G, description), TEXT(G, name),
 	TEXT(G, kernel), TEXT(G, initrd), TEXT(G, cmdline), TEXT(G, memory), NUMBER(G, vcpus),
 	TEXT(G, topology), NUMBER(G, numa),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, G, disks, &guest_disk, 0, SV_PROFILE_GUEST_DISKS),
+	CYAML_FIELD_SEQUENCE("nets", OPTIONAL, G, nets, &guest_net, 0, SV_PROFILE_GUEST_NETS),
 	CHOICE(G, console, consoles), TEXT(G, cpus), TEXT(G, sidecore), BOOL(G, smt_sibling),
 	BOOL(G, overcommit), CHOICE(G, isolate, isolates), TEXT(G, placement),
 	TEXT(G, keep_placement),
@@ -63,6 +80,7 @@ static const cyaml_schema_field_t node_fields[] = {
 	TEXT(N, socket), TEXT(N, idle), CHOICE(N, isolate, isolates), BOOL(N, share_cores),
 	BOOL(N, allow_bench),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, N, disks, &node_disk, 0, SV_PROFILE_NODE_DISKS),
+	CYAML_FIELD_SEQUENCE("nets", OPTIONAL, N, nets, &node_net, 0, SV_PROFILE_NODE_NETS),
 	CYAML_FIELD_END};
 static const cyaml_schema_value_t node_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, N, node_fields)};
@@ -81,6 +99,8 @@ const struct rule *schema_rules(const struct cyaml_schema_field *fields, size_t 
 	} all[] = {
 		{guest_fields, rules_guest, &n_rules_guest},
 		{node_fields, rules_node, &n_rules_node},
+		{guest_net_fields, rules_guest_net, &n_rules_guest_net},
+		{node_net_fields, rules_node_net, &n_rules_node_net},
 		{guest_disk_fields, rules_guest_disk, &n_rules_guest_disk},
 		{node_disk_fields, rules_node_disk, &n_rules_node_disk},
 	};
@@ -116,7 +136,7 @@ const struct cyaml_schema_field *schema_field(const struct cyaml_schema_field *f
 
 const struct sv_profile_key *sv_profile_keys(enum sv_profile_kind kind, const char *list, size_t *n)
 {
-	static struct sv_profile_key keys[4][RULES];
+	static struct sv_profile_key keys[6][RULES];
 	const struct cyaml_schema_field *fields = schema_of(kind)->mapping.fields, *f;
 	const struct rule *rules;
 	struct sv_profile_key *out = keys[kind];
@@ -128,7 +148,7 @@ const struct sv_profile_key *sv_profile_keys(enum sv_profile_kind kind, const ch
 			return NULL;
 		}
 		fields = f->value.sequence.entry->mapping.fields;
-		out = keys[2 + kind];
+		out = keys[(strcmp(list, "nets") ? 2 : 4) + kind];
 	}
 	rules = schema_rules(fields, n);
 	for (size_t i = 0; i < *n && i < RULES; i++)

@@ -20,6 +20,8 @@ enum form {
 	FORM_IDLE,	   /* microseconds or never */
 	FORM_AUTO_NUMBER,  /* auto or min to max */
 	FORM_HOUSEKEEPING, /* auto, a number, or CPUs */
+	FORM_SWITCH,	   /* the name of one */
+	FORM_MAC,	   /* of one interface */
 	FORM_DEVICE,	   /* PCI address or interface */
 	FORM_NUMBER,	   /* min to max */
 	FORM_POWER_OF_TWO, /* min to max */
@@ -35,7 +37,7 @@ struct rule {
 	bool own; /* not inherited */
 };
 
-#define RULES 48u
+#define RULES 64u
 
 /* The schema of a kind: a pointer to a mapping. */
 const struct cyaml_schema_value *schema_of(enum sv_profile_kind kind);

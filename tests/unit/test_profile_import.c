@@ -60,7 +60,7 @@ Test(profile_import, the_example)
 	cr_expect_str_eq(said[1],
 		"p.xml:6:1: <image size=\"50\"> is left out: a disk is as large as its file");
 	cr_expect_str_eq(said[2], "p.xml:7:1: the network card <nic1> of type TUN/TAP with MAC "
-				  "00:02:03:04:05:06 is left out: guests have no network yet");
+				  "00:02:03:04:05:06 is left out: name a switch in `nets` instead");
 	cr_assert_eq(sv_profile_parse(yaml, strlen(yaml), "out.yaml", -1, &p, &r), 0, "%s",
 		r.first.text);
 	cr_expect_str_eq(sv_profile_guest(p)->name, "test");

@@ -107,8 +107,8 @@ static void check_documented(const char *text, enum sv_profile_kind kind, const 
 	for (size_t i = 0; i < n; i++) {
 		const char *quote = k[i].default_text ? "`" : "";
 
-		snprintf(row, sizeof(row), "| `%s%s` | %s | %s | %s%s%s |\n",
-			list ? "disks[]." : "", k[i].name, k[i].expected, k[i].what, quote,
+		snprintf(row, sizeof(row), "| `%s%s%s` | %s | %s | %s%s%s |\n",
+			list ? list : "", list ? "[]." : "", k[i].name, k[i].expected, k[i].what, quote,
 			k[i].default_text ? k[i].default_text : "", quote);
 		cr_expect(strstr(text, row), "docs/profiles.md has no row\n%s", row);
 	}
@@ -127,9 +127,11 @@ Test(run_profile, every_key_is_documented)
 	cr_assert(nodes);
 	check_documented(nodes, SV_PROFILE_NODE_KIND, NULL);
 	check_documented(nodes, SV_PROFILE_NODE_KIND, "disks");
+	check_documented(nodes, SV_PROFILE_NODE_KIND, "nets");
 	*nodes = '\0';
 	check_documented(text, SV_PROFILE_GUEST, NULL);
 	check_documented(text, SV_PROFILE_GUEST, "disks");
+	check_documented(text, SV_PROFILE_GUEST, "nets");
 }
 
 /* --- one meaning ------------------------------------------------------------------------------ */
@@ -145,7 +147,9 @@ static const char full[] =
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
-	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n";
+	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n"
+	"nets:\n- switch: lan\n  mac: 52:54:00:00:00:01\n  vlan: 7\n  mtu: 9000\n  queues: 3\n"
+	"  spoof: on\n  trunk: on\n- switch: wan\n";
 
 static char path[64];
 
@@ -190,7 +194,9 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"
 			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
-		"--disk", (char[]){"path=/d2"}, NULL};
+		"--disk", (char[]){"path=/d2"}, "--net",
+		(char[]){"switch=lan,mac=52:54:00:00:00:01,vlan=7,mtu=9000,queues=3,spoof,trunk"},
+		"--net", (char[]){"switch=wan"}, NULL};
 
 	put(full);
 	cr_assert_eq(parse(&a, 1, path), -1);
@@ -221,7 +227,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	cr_expect(a.profile && !b.profile);
 	sv_profile_free(a.profile);
 	a.profile = NULL;
-	b.disks_given = b.sidecores_given = false;
+	b.disks_given = b.nets_given = b.sidecores_given = false;
 	cr_expect_arr_eq(&a, &b, sizeof(a));
 }
 

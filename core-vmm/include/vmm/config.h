@@ -6,8 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <channels/control.h>
+
 #define SV_MAX_VCPUS 1024u
 #define SV_MAX_DISKS 16u
+#define SV_MAX_NETS 8u
 #define SV_MAX_NODES 64u
 #define SV_MAX_CACHES 6u
 #define SV_MAX_CACHE_SETS 8u
@@ -25,6 +28,12 @@ struct sv_disk_config {
 	unsigned queues; /* 0: min(vCPUs, 8) */
 	bool sidecore_given;
 	int sidecore_cpu; /* given: the CPU of the sidecore that polls it; else vCPU 0's does */
+};
+
+struct sv_net_config {
+	struct sv_control_net at; /* switch, address, VLAN, MTU */
+	bool spoof, trunk;
+	unsigned queues; /* pairs; 0: min(vCPUs, 4) */
 };
 
 /* Where a vCPU is in the guest's machine: each number counts from 0 within the one before it. */
@@ -88,6 +97,8 @@ struct sv_vm_config {
 
 	struct sv_disk_config disk[SV_MAX_DISKS];
 	unsigned ndisks;
+	struct sv_net_config net[SV_MAX_NETS];
+	unsigned nnets;
 
 	enum sv_irqchip irqchip;
 	enum sv_console console;

@@ -23,6 +23,8 @@
 #define SV_PROFILE_VCPUS 1024u
 #define SV_PROFILE_GUEST_DISKS 16u
 #define SV_PROFILE_NODE_DISKS 64u
+#define SV_PROFILE_GUEST_NETS 8u
+#define SV_PROFILE_NODE_NETS 64u
 #define SV_PROFILE_NODE "/etc/sidevisor/node.yaml"
 #define SV_PROFILE_GUESTS "/etc/sidevisor/guests"
 
@@ -45,8 +47,8 @@ enum sv_profile_isolate {
 };
 
 /*
- * Every member but the paths of disks may be NULL: not given. Paths are relative to the caller's
- * directory or absolute, never to the file's.
+ * Every member but the paths of disks and the switches and sockets of nets may be NULL: not given.
+ * Paths are relative to the caller's directory or absolute, never to the file's.
  */
 struct sv_profile_disk {
 	char *path;
@@ -54,6 +56,14 @@ struct sv_profile_disk {
 	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
 	unsigned *queues, *sidecore;
 	char *serial;
+};
+
+struct sv_profile_net {
+	char *sw;     /* the name of a switch */
+	char *socket; /* node profiles: where a front end connects */
+	char *mac;
+	unsigned *vlan, *mtu, *queues;
+	bool *spoof, *trunk;
 };
 
 struct sv_profile_guest {
@@ -66,6 +76,8 @@ struct sv_profile_guest {
 	unsigned *numa;
 	struct sv_profile_disk *disks;
 	unsigned disks_count;
+	struct sv_profile_net *nets;
+	unsigned nets_count;
 	enum sv_profile_console *console;
 	enum sv_profile_irqchip *irqchip;
 	enum sv_profile_isolate *isolate;
@@ -94,6 +106,8 @@ struct sv_profile_node {
 	bool *share_cores, *allow_bench;
 	struct sv_profile_disk *disks;
 	unsigned disks_count;
+	struct sv_profile_net *nets;
+	unsigned nets_count;
 };
 
 /* One key of the schema, as documentation and completion see it. */
