@@ -21,10 +21,13 @@
 
 #include "paging_host.h"
 #include "paging_report.h"
+#include "stage2.h"
 
 static const char help[] =
 	"usage: sidevisor bench paging [--rounds N] [--count N] [--exits N] [--cpus CPU]\n"
 	"                              [--sidecore CPU] [--report DIR] [--json]\n"
+	"                              [--only updates|stage2] [--memory MIB] [--vcpus N]\n"
+	"                              [--touch-rounds N] [--backing WHAT]\n"
 	"\n"
 	"In one VM on one pair of cores, going round all methods so that drift hits all alike:\n"
 	"page-table updates by request through the ring (one at a time; 8, 64 and 512 in a request;\n"
@@ -32,16 +35,26 @@ static const char help[] =
 	"same validation serves all. Then, without a guest, validated updates against plain stores\n"
 	"into the same tables.\n"
 	"\n"
+	"Then what the first touch of a page of guest memory costs, in KVM's faults and in time: memory\n"
+	"that KVM maps on demand, before the start, and by a thread beside the guest while it runs.\n"
+	"\n"
 	"  --rounds N    rounds (default 20)\n"
 	"  --count N     requests of one update per round, an eighth of that of each batch\n"
 	"                (default 1000)\n"
 	"  --exits N     exits and settled unmaps of each kind per round (default 40)\n"
+	"  --only PART   updates: page-table updates; stage2: first touches\n"
+	"  --memory MIB  to be touched (default 256)\n"
+	"  --vcpus N     of the rows with several vCPUs (default 4; 1: no such rows)\n"
+	"  --touch-rounds N  VMs for each row of first touches (default 1)\n"
+	"  --backing WHAT    of guest memory for these, as for `sidevisor run`\n"
 	"  --report DIR  leaves paging.json and paging.svg there\n"
 	"\n"
 	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max),\n"
 	"updates_per_s (from the mean), exits (to the VM process, per update); map_over_ring: one\n"
 	"map against an empty request; ring_over_exit: against the better exit; settle_over_exit: an\n"
-	"unmap that nobody may use afterwards, against that of a page that nobody used, by exit.\n";
+	"unmap that nobody may use afterwards, against that of a page that nobody used, by exit;\n"
+	"stage2: per row faults and exits (KVM's counts, all vCPUs), ns per touch (mean, p50, p99,\n"
+	"max), and faults_running_over_demand by number of vCPUs.\n";
 
 struct item {
 	const char *key, *what;
@@ -186,8 +199,7 @@ static json_t *method_json(unsigned i)
 		s->max, "updates_per_s", per_second(s), "exits", s->exits);
 }
 
-/* Return: a text that the caller frees. */
-static char *make_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
+static json_t *make_json(const struct sv_bench_vm *vm, const struct bench_paging_host *h)
 {
 	const struct summary *of = run.of;
 	json_t *o = json_pack("{s:s, s:s, s:b, s:s, s:{s:i, s:i}}", "bench", "paging", "substrate",
@@ -195,7 +207,6 @@ static char *make_json(const struct sv_bench_vm *vm, const struct bench_paging_h
 		run.shadowed ? "shadowed" : "nested", "cpus", "guest", vm->guest_cpu(), "sidecore",
 		vm->sidecore_cpu());
 	json_t *methods = json_object();
-	char *text;
 
 	for (unsigned i = 0; i < LWK_PB_ITEMS; i++)
 		json_object_set_new(methods, items[i].key, method_json(i));
@@ -211,9 +222,7 @@ static char *make_json(const struct sv_bench_vm *vm, const struct bench_paging_h
 			"plain_store_ns", h->plain_ns, "ratio", ratio(h->validated_ns, h->plain_ns),
 			"plain_books_ns", h->books_ns, "ratio_books",
 			ratio(h->validated_ns, h->books_ns)));
-	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	json_decref(o);
-	return text;
+	return o;
 }
 
 static int write_report(const char *dir, const char *json)
@@ -267,22 +276,42 @@ static void print_text(const struct sv_bench_vm *vm, const struct bench_paging_h
 
 struct options {
 	unsigned rounds, count, exits;
-	const char *cpus, *sidecore, *report;
+	const char *cpus, *sidecore, *report, *only;
+	struct bench_stage2_options touch;
 	bool json;
 };
+
+static int check_stage2(const struct options *o)
+{
+	if (o->only && strcmp(o->only, "updates") != 0 && strcmp(o->only, "stage2") != 0) {
+		fprintf(stderr, "sidevisor bench paging: --only %s: give updates or stage2\n", o->only);
+		return 2;
+	}
+	if (o->touch.mib < 2 || o->touch.mib > 65536 || o->touch.mib % 2 || !o->touch.vcpus ||
+		o->touch.vcpus > 256 || !o->touch.rounds || o->touch.rounds > 32) {
+		fputs("sidevisor bench paging: --memory is an even number of MiB from 2 to 65536, "
+		      "--vcpus from 1 to 256, --touch-rounds from 1 to 32\n",
+			stderr);
+		return 2;
+	}
+	return -1;
+}
 
 static int parse(struct options *o, int argc, char **argv)
 {
 	static const struct option options[] = {{"rounds", required_argument, NULL, 'r'},
 		{"count", required_argument, NULL, 'n'}, {"exits", required_argument, NULL, 'e'},
 		{"cpus", required_argument, NULL, 'c'}, {"sidecore", required_argument, NULL, 's'},
-		{"report", required_argument, NULL, 'R'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
+		{"report", required_argument, NULL, 'R'}, 
+		{"only", required_argument, NULL, 'o'}, {"memory", required_argument, NULL, 'm'},
+		{"vcpus", required_argument, NULL, 'v'}, {"backing", required_argument, NULL, 'b'},
+		{"touch-rounds", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	int c;
 
-	*o = (struct options){.rounds = 20, .count = 1000, .exits = 40};
+	*o = (struct options){.rounds = 20, .count = 1000, .exits = 40, .touch = {.mib = 256, .vcpus = 4, .rounds = 1}};
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "r:n:e:c:s:R:jh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "r:n:e:c:s:R:o:m:v:b:t:jh", options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return 0;
@@ -301,6 +330,16 @@ static int parse(struct options *o, int argc, char **argv)
 			o->sidecore = optarg;
 		else if (c == 'R')
 			o->report = optarg;
+		else if (c == 'o')
+			o->only = optarg;
+		else if (c == 'm')
+			o->touch.mib = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'v')
+			o->touch.vcpus = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 't')
+			o->touch.rounds = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'b')
+			o->touch.backing = optarg;
 		else
 			o->json = true;
 	}
@@ -312,7 +351,9 @@ static int parse(struct options *o, int argc, char **argv)
 			stderr);
 		return 2;
 	}
-	return -1;
+	o->touch.cpus = o->cpus;
+	o->touch.sidecore = o->sidecore;
+	return check_stage2(o);
 }
 
 static int run_guest(const struct options *o, const struct sv_bench_vm *vm)
@@ -337,16 +378,12 @@ static int run_guest(const struct options *o, const struct sv_bench_vm *vm)
 	return vm->run(n, (char **)(uintptr_t)a);
 }
 
-int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
+/* The page-table updates. *out: a new reference. Return: 0 or the exit status. */
+static int measure_updates(const struct options *o, const struct sv_bench_vm *vm,
+	struct bench_paging_host *host, json_t **out)
 {
-	struct bench_paging_host host;
-	struct options o;
-	int rc = parse(&o, argc, argv);
-	char *json;
+	int rc = run_guest(o, vm);
 
-	if (rc >= 0)
-		return rc;
-	rc = run_guest(&o, vm);
 	if (rc != 0 || !run.done || run.error) {
 		fprintf(stderr,
 			"sidevisor bench paging: the measurement did not come to its end "
@@ -354,17 +391,64 @@ int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
 			(unsigned long long)run.error);
 		return rc ? rc : 1;
 	}
-	if (!bench_paging_host(&host)) {
+	if (!bench_paging_host(host)) {
 		fputs("sidevisor bench paging: no memory for the measurement without a guest\n",
 			stderr);
 		return 1;
 	}
-	json = make_json(vm, &host);
-	if (o.json)
-		puts(json);
-	else
-		print_text(vm, &host);
-	rc = o.report ? write_report(o.report, json) : 0;
-	free(json);
+	*out = make_json(vm, host);
+	return 0;
+}
+
+static json_t *head_json(void)
+{
+	return json_pack("{s:s, s:s, s:b}", "bench", "paging", "substrate", sv_vmm_substrate(),
+		"emulated", sv_vmm_emulated());
+}
+
+static int print_all(const struct options *o, const struct sv_bench_vm *vm,
+	const struct bench_paging_host *host, json_t *all)
+{
+	char *text = json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	const json_t *touches = json_object_get(all, "stage2");
+	int rc = 0;
+
+	if (o->json) {
+		puts(text);
+	} else {
+		if (json_object_get(all, "methods"))
+			print_text(vm, host);
+		if (touches)
+			bench_stage2_print(touches);
+	}
+	if (o->report)
+		rc = write_report(o->report, text);
+	free(text);
+	return rc;
+}
+
+int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
+{
+	struct bench_paging_host host = {0};
+	json_t *all = NULL, *touches = NULL;
+	struct options o;
+	int rc = parse(&o, argc, argv);
+
+	if (rc >= 0)
+		return rc;
+	rc = 0;
+	/* Touches first: a process that has run a VM is not the one to be copied. */
+	if (!o.only || !strcmp(o.only, "stage2"))
+		rc = bench_stage2(&o.touch, vm, &touches);
+	if (rc == 0 && (!o.only || !strcmp(o.only, "updates")))
+		rc = measure_updates(&o, vm, &host, &all);
+	if (rc == 0 && !all)
+		all = head_json();
+	if (rc == 0 && touches)
+		json_object_set(all, "stage2", touches);
+	if (rc == 0)
+		rc = print_all(&o, vm, &host, all);
+	json_decref(touches);
+	json_decref(all);
 	return rc;
 }

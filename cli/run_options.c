@@ -72,6 +72,13 @@ static const char help[] =
 	"      --fw-cfg              a minimal fw_cfg at 0x510\n"
 	"      --boot32              enter a bzImage by the 32-bit protocol\n"
 	"      --no-populate         do not populate guest memory before the start\n"
+	"      --backing auto|4k|thp|2m|1g\n"
+	"                            pages of guest memory: reserved ones of 2 MiB if there are\n"
+	"                            enough, else those that the kernel makes huge (default auto)\n"
+	"      --stage2 before|running|demand\n"
+	"                            when KVM maps guest memory: before the start, by a thread of\n"
+	"                            ours while the guest runs (default), or by the guest's faults\n"
+	"                            (default with --no-populate)\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
 	"      --direct-paging       page tables that belong to the sidecore (lightweight kernel)\n"
@@ -87,7 +94,7 @@ enum {
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
-	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET,
+	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2,
 };
 
 static const struct option options[] = {
@@ -119,6 +126,8 @@ static const struct option options[] = {
 	{"fw-cfg", optional_argument, NULL, OPT_FW_CFG},
 	{"boot32", optional_argument, NULL, OPT_BOOT32},
 	{"no-populate", optional_argument, NULL, OPT_NO_POPULATE},
+	{"backing", required_argument, NULL, OPT_BACKING},
+	{"stage2", required_argument, NULL, OPT_STAGE2},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
@@ -363,6 +372,8 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 	static const char *const policies[] = {"locality", "spread", "smt-sibling", NULL};
 	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
 	static const char *const irqchips[] = {"split", "full", NULL};
+	static const char *const backings[] = {"auto", "4k", "thp", "2m", "1g", NULL};
+	static const char *const whens[] = {"before", "running", "demand", NULL};
 	uint64_t n = 0;
 	unsigned choice = 0;
 	int rc = 0;
@@ -462,6 +473,14 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_NO_POPULATE:
 		rc = cli_parse_flag(arg, &o->vm.no_populate, err);
+		break;
+	case OPT_BACKING:
+		rc = parse_choice("--backing", arg, backings, &choice, err);
+		o->vm.backing = (enum sv_backing)choice;
+		break;
+	case OPT_STAGE2:
+		rc = parse_choice("--stage2", arg, whens, &choice, err);
+		o->vm.stage2 = (enum sv_stage2_when)(SV_STAGE2_BEFORE + choice);
 		break;
 	case OPT_RING:
 		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);

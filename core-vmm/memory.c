@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <channels/ring.h>
 
+#include "backing.h"
 #include "layout.h"
 #include "topology.h"
 #include "paging.h"
@@ -73,61 +73,28 @@ static int make_memfd(const char *name, uint64_t bytes, unsigned flags, struct s
 	return fd;
 }
 
-static void *map_fd(int fd, uint64_t bytes)
+static void *map_fd(int fd, uint64_t bytes, uint64_t align)
 {
-	/* Aligned to 2 MiB, so that huge pages of the file are huge in the mapping and in stage 2. */
-	uint8_t *area = mmap(NULL, bytes + HUGE_2M, PROT_NONE,
+	/* Aligned, so that huge pages of the file are huge in the mapping and in stage 2. */
+	uint8_t *area = mmap(NULL, bytes + align, PROT_NONE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *at, *p;
 
 	if (area == MAP_FAILED)
 		return NULL;
-	at = (uint8_t *)round_up((uintptr_t)area, HUGE_2M);
+	at = (uint8_t *)round_up((uintptr_t)area, align);
 	p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED) {
-		munmap(area, bytes + HUGE_2M);
+		munmap(area, bytes + align);
 		return NULL;
 	}
 	if (at > area)
 		munmap(area, (size_t)(at - area));
-	if (at < area + HUGE_2M)
-		munmap(at + bytes, (size_t)(area + HUGE_2M - at));
-	madvise(p, bytes, MADV_HUGEPAGE);
+	if (at < area + align)
+		munmap(at + bytes, (size_t)(area + align - at));
 	madvise(p, bytes, MADV_DONTFORK);
 	madvise(p, bytes, MADV_DONTDUMP);
 	return p;
-}
-
-static uint64_t huge_pages_free(void)
-{
-	unsigned long long n = 0;
-	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%llu", &n) != 1)
-		n = 0;
-	fclose(f);
-	return n;
-}
-
-static int check_size(struct sv_vm *vm, struct sv_error *err)
-{
-	uint64_t bytes = vm->config->memory_bytes, host;
-	struct sysinfo si;
-
-	if (bytes < 4 * MIB || bytes % 4096)
-		return sv_fail(err, EINVAL,
-			"--memory %llu: a guest needs at least 4 MiB, in whole pages of 4 KiB",
-			(unsigned long long)bytes);
-	if (sysinfo(&si) == 0) {
-		host = (uint64_t)si.totalram * si.mem_unit;
-		if (bytes > host)
-			return sv_fail(err, ENOMEM,
-				"--memory %lluM: this machine has only %lluM; ask for less",
-				(unsigned long long)(bytes / MIB), (unsigned long long)(host / MIB));
-	}
-	return 0;
 }
 
 static void add_region(struct sv_vm *vm, uint64_t gpa, uint64_t size, uint8_t *host, int fd,
@@ -239,13 +206,19 @@ static int make_ram(struct sv_vm *vm, struct sv_error *err)
 	int fd = -1, rc;
 	uint8_t *ram;
 
-	if (bytes % HUGE_2M == 0 && huge_pages_free() >= bytes / HUGE_2M)
-		fd = make_memfd("sidevisor-ram", bytes, MFD_HUGETLB | MFD_HUGE_2MB, NULL);
-	if (fd < 0)
+	fd = make_memfd("sidevisor-ram", bytes, sv_backing_memfd(vm), err);
+	if (fd < 0 && vm->config->backing == SV_BACKING_AUTO && vm->backing == SV_BACKING_2M) {
+		vm->backing = SV_BACKING_THP; /* somebody else took the pages meanwhile */
 		fd = make_memfd("sidevisor-ram", bytes, 0, err);
+	}
 	if (fd < 0)
 		return fd;
-	ram = map_fd(fd, bytes);
+	ram = map_fd(fd, bytes, sv_backing_align(vm));
+	if (!ram && vm->config->backing == SV_BACKING_AUTO && vm->backing == SV_BACKING_2M) {
+		close(fd);
+		vm->backing = SV_BACKING_THP;
+		return make_ram(vm, err);
+	}
 	if (!ram) {
 		rc = sv_fail(err, errno, "--memory: cannot map guest memory: %s", strerror(errno));
 		close(fd);
@@ -255,6 +228,7 @@ static int make_ram(struct sv_vm *vm, struct sv_error *err)
 	if (vm->ram_high_bytes)
 		add_region(vm, LAYOUT_HIGH, vm->ram_high_bytes, ram + vm->ram_low_bytes, fd,
 			vm->ram_low_bytes);
+	madvise(ram, bytes, vm->backing == SV_BACKING_4K ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	rc = bind_ram(vm, ram, err);
 	return rc < 0 ? rc : sv_memory_populate(vm, ram, err);
 }
@@ -266,7 +240,7 @@ static int make_window(struct sv_vm *vm, struct sv_error *err)
 
 	if (fd < 0)
 		return fd;
-	window = map_fd(fd, vm->window_bytes);
+	window = map_fd(fd, vm->window_bytes, HUGE_2M);
 	if (!window) {
 		close(fd);
 		return sv_fail(err, ENOMEM, "cannot map the channel window");
@@ -283,7 +257,7 @@ static int make_tables(struct sv_vm *vm, struct sv_error *err)
 
 	if (fd < 0)
 		return fd;
-	tables = map_fd(fd, vm->tables_bytes);
+	tables = map_fd(fd, vm->tables_bytes, HUGE_2M);
 	if (!tables) {
 		close(fd);
 		return sv_fail(err, ENOMEM, "cannot map the window of page tables");
@@ -294,12 +268,13 @@ static int make_tables(struct sv_vm *vm, struct sv_error *err)
 
 int sv_memory_create(struct sv_vm *vm, struct sv_error *err)
 {
-	int rc = check_size(vm, err);
+	int rc;
 
+	vm->gmem.n = 0;
+	decide_map(vm);
+	rc = sv_backing_decide(vm, err);
 	if (rc < 0)
 		return rc;
-	decide_map(vm);
-	vm->gmem.n = 0;
 	rc = make_ram(vm, err);
 	if (rc == 0)
 		rc = make_window(vm, err);

@@ -20,6 +20,12 @@ void sv_memory_destroy(struct sv_vm *vm);
  */
 int sv_memory_populate(const struct sv_vm *vm, uint8_t *ram, struct sv_error *err);
 
+/*
+ * The same for the part of guest memory at @at, by the calling thread, while the guest may run. Huge
+ * pages are made of small ones only where nobody tried before. Return: 0 or -errno.
+ */
+int sv_memory_make(const struct sv_vm *vm, uint8_t *at, uint64_t bytes);
+
 /* Bytes from one vCPU's channel to the next. */
 uint64_t sv_memory_channel_stride(const struct sv_vm *vm);
 

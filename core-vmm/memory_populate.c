@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pages of guest memory, before the guest runs: most of the time that a start takes. */
 #include "memory.h"
+#include "backing.h"
 
 #include <errno.h>
 #include <numa.h>
@@ -24,7 +25,8 @@ struct share {
 	pthread_t thread;
 	uint8_t *at;
 	uint64_t bytes;
-	int error; /* errno, 0: done */
+	bool small; /* no huge pages are to be made */
+	int error;  /* errno, 0: done */
 };
 
 /*
@@ -46,11 +48,22 @@ static void *populate(void *arg)
 {
 	struct share *s = arg;
 
-	make_huge(s);
+	if (!s->small)
+		make_huge(s);
 	/* EINVAL: before 5.14. Touched by the guest instead. */
 	if (madvise(s->at, s->bytes, MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
 		s->error = errno;
 	return NULL;
+}
+
+int sv_memory_make(const struct sv_vm *vm, uint8_t *at, uint64_t bytes)
+{
+	struct share s = {.at = at,
+		.bytes = bytes,
+		.small = !vm->config->no_populate || !sv_backing_collapse(vm)};
+
+	populate(&s);
+	return -s.error;
 }
 
 /* Memory that is not bound is to come from this thread's node: then it does the work alone. */
@@ -89,6 +102,7 @@ int sv_memory_populate(const struct sv_vm *vm, uint8_t *ram, struct sv_error *er
 	each = bytes / n / EXTENT * EXTENT;
 	for (unsigned i = 0; i < n; i++) {
 		share[i].at = ram + i * each;
+		share[i].small = !sv_backing_collapse(vm);
 		share[i].bytes = i == n - 1 ? bytes - i * each : each;
 	}
 	for (started = 1; started < n; started++)

@@ -12,24 +12,24 @@
 
 #include <channels/atomics.h>
 
+#include "backing.h"
+#include "stage2.h"
 #include "vcpu.h"
 
 #define KVM_STATS_DESCRIPTORS 512u
 
 /*
  * The binary statistics of a VM or vCPU (Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD): single
- * values only, histograms are left out.
+ * values only, histograms are left out. Of all, or of @only.
  */
-static json_t *kvm_stats(int sfd)
+static void kvm_values(int sfd, const char *only,
+	void (*take)(void *ctx, const char *name, uint64_t value), void *ctx)
 {
 	struct kvm_stats_header head;
-	json_t *out = json_object();
 
-	if (sfd < 0)
-		return out;
-	if (pread(sfd, &head, sizeof(head), 0) != sizeof(head) ||
+	if (sfd < 0 || pread(sfd, &head, sizeof(head), 0) != sizeof(head) ||
 		head.num_desc > KVM_STATS_DESCRIPTORS || head.name_size > 256)
-		return out;
+		return;
 	for (uint32_t i = 0; i < head.num_desc; i++) {
 		union {
 			struct kvm_stats_desc d;
@@ -41,14 +41,41 @@ static json_t *kvm_stats(int sfd)
 		memset(&u, 0, sizeof(u));
 		if (pread(sfd, &u, len, (off_t)(head.desc_offset + i * len)) != (ssize_t)len)
 			break;
-		if (u.d.size != 1)
+		if (u.d.size != 1 || (only && strcmp(u.d.name, only) != 0))
 			continue;
 		if (pread(sfd, &value, sizeof(value), (off_t)(head.data_offset + u.d.offset)) !=
 			sizeof(value))
 			break;
-		json_object_set_new(out, u.d.name, json_integer((json_int_t)value));
+		take(ctx, u.d.name, value);
 	}
+}
+
+static void into_json(void *ctx, const char *name, uint64_t value)
+{
+	json_object_set_new(ctx, name, json_integer((json_int_t)value));
+}
+
+static json_t *kvm_stats(int sfd)
+{
+	json_t *out = json_object();
+
+	kvm_values(sfd, NULL, into_json, out);
 	return out;
+}
+
+static void into_sum(void *ctx, const char *name, uint64_t value)
+{
+	(void)name;
+	*(uint64_t *)ctx += value;
+}
+
+uint64_t sv_stats_counter(const struct sv_vm *vm, const char *name)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		kvm_values(vm->vcpu[i].stats_fd, name, into_sum, &sum);
+	return sum;
 }
 
 static json_t *vcpu_json(const struct sv_vcpu *vcpu)
@@ -109,6 +136,8 @@ char *sv_stats_json(struct sv_vm *vm)
 	if (vm->tables_bytes)
 		json_object_set_new(o, "dropped_table_stores",
 			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));
+	json_object_set_new(o, "backing", json_string(sv_backing_name(vm->backing)));
+	json_object_set_new(o, "stage2", sv_stage2_json(vm));
 	json_object_set_new(o, "vcpus", vcpus);
 	if (vm->config->placement)
 		json_object_set_new(o, "placement", json_loads(vm->config->placement, 0, NULL));

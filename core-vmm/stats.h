@@ -11,4 +11,7 @@ char *sv_stats_json(struct sv_vm *vm);
 /* Sum over vCPUs of the exits to this process, all reasons. */
 uint64_t sv_stats_exits(const struct sv_vm *vm);
 
+/* Sum over vCPUs of one of KVM's counters; 0: there is none of that name. Context: any thread. */
+uint64_t sv_stats_counter(const struct sv_vm *vm, const char *name);
+
 #endif

@@ -18,6 +18,7 @@
 struct sv_vcpu;
 struct sv_irq;
 struct sv_devices;
+struct sv_stage2;
 
 /* Why a VM ended. The first reason recorded wins. */
 enum sv_end {
@@ -64,6 +65,8 @@ struct sv_vm {
 	struct sv_bus pio, mmio;
 	struct sv_irq *irq;
 	struct sv_devices *devices;
+	struct sv_stage2 *stage2;
+	enum sv_backing backing; /* that it has: never SV_BACKING_AUTO */
 
 	unsigned nvcpus;
 	struct sv_vcpu *vcpu;

@@ -29,6 +29,7 @@
 #include "memory.h"
 #include "node.h"
 #include "paging.h"
+#include "stage2.h"
 #include "stats.h"
 #include "steps.h"
 #include "vcpu.h"
@@ -89,6 +90,16 @@ void sv_vm_end(struct sv_vm *vm, enum sv_end why, int status, const struct sv_er
 	sv_store_release(&vm->end, (int)why);
 	if (write(vm->end_fd, &one, sizeof(one)) < 0)
 		sv_warn("the end of the VM cannot be signalled: %s", strerror(errno));
+}
+
+bool sv_vmm_stage2_done(const void *vm)
+{
+	return sv_stage2_done(vm);
+}
+
+uint64_t sv_vmm_kvm_counter(const void *vm, const char *name)
+{
+	return sv_stats_counter(vm, name);
 }
 
 uint64_t sv_vmm_exits(const void *vm)
@@ -236,6 +247,16 @@ static int up_kernel(void *ctx, struct sv_error *err)
 	return rc < 0 ? rc : sv_vcpus_set_up(&r->vm, &r->entry, err);
 }
 
+static int up_stage2(void *ctx, struct sv_error *err)
+{
+	return sv_stage2_create(&((struct run *)ctx)->vm, err);
+}
+
+static void down_stage2(void *ctx)
+{
+	sv_stage2_destroy(&((struct run *)ctx)->vm);
+}
+
 static int up_paging(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
@@ -295,10 +316,12 @@ static void pin_control(int cpu)
 static int up_run(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
+	int rc;
 
 	/* From here on nothing but vCPUs runs on guest cores. Setting up may use every core. */
 	pin_control(r->vm.config->control_cpu);
-	return sv_vcpus_start(&r->vm, err);
+	rc = sv_stage2_start(&r->vm, err);
+	return rc < 0 ? rc : sv_vcpus_start(&r->vm, err);
 }
 
 static void down_run(void *ctx)
@@ -318,6 +341,7 @@ static const struct sv_step steps[] = {
 	{"node", up_node, NULL},
 	{"devices", up_devices, down_devices},
 	{"kernel", up_kernel, NULL},
+	{"stage2", up_stage2, down_stage2},
 	{"paging", up_paging, down_paging},
 	{"channels", up_channels, down_channels},
 	{"start", up_start, NULL},

@@ -112,6 +112,12 @@ const struct rule rules_guest[] = {
 	SWITCH("fw_cfg", "a minimal fw_cfg at 0x510", "off"),
 	SWITCH("boot32", "enter a bzImage by the 32-bit protocol", "off"),
 	SWITCH("populate", "populate guest memory before the start", "on"),
+	RULE(CHOICE, "backing", "auto, 4k, thp, 2m or 1g",
+		"pages of guest memory; 2m and 1g: reserved ones, and no others will do", "auto"),
+	RULE(CHOICE, "stage2", "before, running or demand",
+		"when KVM maps guest memory (default: while the guest runs; on demand with populate "
+		"off)",
+		NULL),
 	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
 		"of each channel", "64"),
 	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),

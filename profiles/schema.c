@@ -23,6 +23,11 @@ static const cyaml_strval_t consoles[] = {
 	{"stdio", SV_PROFILE_STDIO}, {"serial", SV_PROFILE_SERIAL}, {"none", SV_PROFILE_NONE}};
 static const cyaml_strval_t isolates[] = {{"auto", SV_PROFILE_ISOLATE_AUTO},
 	{"require", SV_PROFILE_ISOLATE_REQUIRE}, {"none", SV_PROFILE_ISOLATE_NONE}};
+static const cyaml_strval_t backings[] = {{"auto", SV_PROFILE_BACKING_AUTO},
+	{"4k", SV_PROFILE_BACKING_4K}, {"thp", SV_PROFILE_BACKING_THP},
+	{"2m", SV_PROFILE_BACKING_2M}, {"1g", SV_PROFILE_BACKING_1G}};
+static const cyaml_strval_t stage2s[] = {{"before", SV_PROFILE_BEFORE},
+	{"running", SV_PROFILE_RUNNING}, {"demand", SV_PROFILE_DEMAND}};
 static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", SV_PROFILE_FULL}};
 
 static const cyaml_schema_field_t guest_disk_fields[] = {
@@ -66,6 +71,7 @@ static const cyaml_schema_field_t guest_fields[] = {
 	TEXT(G, keep_placement),
 	TEXT(G, node), BOOL(G, private), TEXT(G, idle), CHOICE(G, irqchip, irqchips),
 	BOOL(G, exit_port), BOOL(G, fw_cfg), BOOL(G, boot32), BOOL(G, populate),
+	CHOICE(G, backing, backings), CHOICE(G, stage2, stage2s),
 	NUMBER(G, ring_entries), BOOL(G, allow_bench),
 	BOOL(G, direct_paging), BOOL(G, quiet),
 	BOOL(G, json), BOOL(G, smt), TEXT(G, near), BOOL(G, share_cores), BOOL(G, untrusted),

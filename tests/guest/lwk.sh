@@ -187,7 +187,7 @@ bench() {
 
 # Every method is measured, the ring without an exit, the others with one per update.
 paging_bench() {
-	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench paging --rounds 2 --count 64 --exits 3 --json \
+	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench paging --only updates --rounds 2 --count 64 --exits 3 --json \
 		--report "$dir/report" >"$dir/out" 2>&1 || failed=1
 	for key in substrate tables ring_empty ring_map ring_batch_8 ring_batch_64 ring_batch_512 \
 		ring_stream_64 ring_settle port_map trap_map map_over_ring ring_over_exit in_process; do
@@ -202,13 +202,36 @@ paging_bench() {
 	[ "$failed" -eq 0 ] || cat "$dir/out"
 }
 
+# Memory that is mapped for the guest costs it next to no faults; by itself it has one for each page.
+stage2() {
+	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench paging --only stage2 --memory 32 --vcpus 2 --json \
+		--backing 4k >"$dir/out" 2>"$dir/err" || failed=1
+	for key in substrate stage2 rows faults exits mean_ns p50_ns p99_ns faults_running_over_demand; do
+		grep -q "\"$key\":" "$dir/out" || failed=1
+	done
+	grep -A 8 '"when": "demand"' "$dir/out" | grep -qE '"faults": (819[2-9]|8[2-9][0-9]{2}),' || failed=1
+	grep -A 8 '"when": "running"' "$dir/out" | grep -qE '"pages": 8192' || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/err"
+	check 0 "16384 pages touched, 0 errors" "app=touch mib=64" --no-populate --stage2 running --memory 128M
+	check 0 "16384 pages touched, 0 errors" "app=touch mib=64" --stage2 before --memory 128M
+	check 0 "16384 pages touched, 0 errors" "app=touch mib=64" --backing 4k --memory 128M
+}
+
 refuse() {
 	check 1 "too little memory below 3 GiB for the stacks" "app=threads" --memory 12M --vcpus 256 \
 		--overcommit --no-populate
+	# Pages that are not there, and more memory than there is: said before anything starts.
+	check 1 "2 ?m: 32 pages of 2 MiB are needed and 0 are free; reserve them|Hello" "app=hello" --backing 2m
+	check 2 "1g: --memory 64M is not a whole number of pages of 1024 MiB" "app=hello" --backing 1g
+	check 1 "(1 pages of 1024 MiB are needed and 0 are free|no pages of 1 GiB|Hello)" "app=hello" \
+		--backing 1g --memory 1G
+	check 1 "this machine has only [0-9]*M; ask for less" "app=hello" --memory 64T
+	check 2 "--backing 3k: give one of auto, 4k, thp, 2m, 1g" "app=hello" --backing 3k
+	check 2 "--stage2 never: give one of before, running, demand" "app=hello" --stage2 never
 }
 
 case $group in
-paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | refuse) $group ;;
+paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | stage2 | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2

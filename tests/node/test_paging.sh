@@ -41,7 +41,7 @@ echo "exits: $few for 1000 updates, $many for 1001000, $ours of them ours"
 lwk "paging n=500 via=port"
 lwk "paging n=500 via=trap"
 lwk "paging n=2000 batch=16" --vcpus 2
-SIDEVISOR_LWK=lwk.elf sidevisor bench paging --rounds 2 --count 64 --exits 5 --json >bench.json
+SIDEVISOR_LWK=lwk.elf sidevisor bench paging --only updates --rounds 2 --count 64 --exits 5 --json >bench.json
 echo "bench: status $?"
 cat bench.json
 EOF

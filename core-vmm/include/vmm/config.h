@@ -17,6 +17,23 @@
 
 enum sv_irqchip { SV_IRQCHIP_SPLIT = 0, SV_IRQCHIP_FULL = 1 };
 
+/* When the tables of KVM that map guest memory (stage 2) are filled. */
+enum sv_stage2_when {
+	SV_STAGE2_DEFAULT = 0, /* running; demand for memory that is not populated */
+	SV_STAGE2_BEFORE,      /* before the guest starts */
+	SV_STAGE2_RUNNING,     /* by a thread of the VM process, while the guest runs */
+	SV_STAGE2_DEMAND,      /* by the guest's own faults */
+};
+
+/* Of what pages guest memory is made. */
+enum sv_backing {
+	SV_BACKING_AUTO = 0, /* reserved huge pages if there are enough, else the kernel's, else small */
+	SV_BACKING_4K,
+	SV_BACKING_THP, /* huge ones that the kernel makes of small ones, where it can */
+	SV_BACKING_2M,	/* reserved by the administrator; no others will do */
+	SV_BACKING_1G,
+};
+
 /* What the console of the guest is connected to. */
 enum sv_console { SV_CONSOLE_STDIO = 0, SV_CONSOLE_SERIAL_ONLY = 1, SV_CONSOLE_NONE = 2 };
 
@@ -93,6 +110,8 @@ struct sv_vm_config {
 	const char *placement; /* a JSON object that `stats` shows; NULL: none */
 	int memory_node[SV_MAX_NODES]; /* host node of guest node i; -1: not bound */
 	bool no_populate;
+	enum sv_stage2_when stage2;
+	enum sv_backing backing;
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */
 
 	struct sv_disk_config disk[SV_MAX_DISKS];

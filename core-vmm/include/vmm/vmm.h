@@ -70,5 +70,9 @@ typedef void (*sv_bench_hook)(void *(*gpa_to_host)(void *vm, uint64_t gpa, uint6
 void sv_vmm_set_bench_hook(sv_bench_hook hook);
 /* Exits to this process so far, of all vCPUs. @vm: what the hook was given. */
 uint64_t sv_vmm_exits(const void *vm);
+/* Is all of the guest mapped that will be without its own doing? */
+bool sv_vmm_stage2_done(const void *vm);
+/* One of KVM's own counters, such as "exits" or "pf_taken", of all vCPUs together; 0: it has none. */
+uint64_t sv_vmm_kvm_counter(const void *vm, const char *name);
 
 #endif

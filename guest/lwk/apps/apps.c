@@ -20,6 +20,7 @@ static const struct {
 	{"paging", app_paging},
 	{"pagingbench", app_paging_bench},
 	{"bench", app_bench},
+	{"touch", app_touch},
 };
 
 int lwk_app_main(void);

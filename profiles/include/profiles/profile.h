@@ -46,6 +46,15 @@ enum sv_profile_isolate {
 	SV_PROFILE_ISOLATE_NONE,
 };
 
+enum sv_profile_backing {
+	SV_PROFILE_BACKING_AUTO,
+	SV_PROFILE_BACKING_4K,
+	SV_PROFILE_BACKING_THP,
+	SV_PROFILE_BACKING_2M,
+	SV_PROFILE_BACKING_1G,
+};
+enum sv_profile_stage2 { SV_PROFILE_BEFORE, SV_PROFILE_RUNNING, SV_PROFILE_DEMAND };
+
 /*
  * Every member but the paths of disks and the switches and sockets of nets may be NULL: not given.
  * Paths are relative to the caller's directory or absolute, never to the file's.
@@ -81,6 +90,8 @@ struct sv_profile_guest {
 	enum sv_profile_console *console;
 	enum sv_profile_irqchip *irqchip;
 	enum sv_profile_isolate *isolate;
+	enum sv_profile_backing *backing;
+	enum sv_profile_stage2 *stage2;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	unsigned *ring_entries;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
