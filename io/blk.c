@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,19 +45,41 @@ static void publish_all(struct blk *b)
 			sv_virtq_publish(&b->session.vhost.queue[q].vq);
 }
 
+/* The driver has something that could be taken. */
+static bool waiting(struct blk *b)
+{
+	for (unsigned q = 0; q < b->queues; q++)
+		if (sv_vhost_serving(&b->session.vhost.queue[q]) &&
+			sv_virtq_waiting(&b->session.vhost.queue[q].vq))
+			return true;
+	return false;
+}
+
+static void begin_visit(struct blk *b)
+{
+	qos_device_visit(&b->qos);
+	while (sv_unlikely(b->nlate))
+		sv_qos_done(b->qos.flow, &b->late[--b->nlate]);
+}
+
 static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 {
 	struct blk *b = blk_of(p);
 	struct blk_store *s = b->store;
 	unsigned n = 0;
 
+	if (!b->busy && !b->unsubmitted && !b->nlate && !sv_qos_left(b->qos.flow) && !waiting(b))
+		return SV_POLL_IDLE;
+	begin_visit(b);
 	if (b->busy)
 		n += s->ops->reap(s);
 	n += take_all(b, budget);
+	sv_qos_leave(b->qos.flow);
 	if (!n && !b->unsubmitted)
 		return SV_POLL_IDLE;
 	b->unsubmitted = s->ops->submit(s);
 	if (b->busy) {
+		qos_device_tick(&b->qos);
 		s->ops->reap(s); /* what the page cache had is there already */
 		b->unsubmitted = s->ops->submit(s);
 	}
@@ -68,9 +91,12 @@ static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 static bool blk_arm(struct sv_poller *p)
 {
 	struct blk *b = blk_of(p);
+	bool pending;
 
 	if (b->store->ops->pending(b->store))
 		return true;
+	if (qos_device_arm(&b->qos, &pending))
+		return pending;
 	/* With every slot in use, completions are the only thing to wait for. */
 	return b->free_head != BLK_NONE && sv_vhost_arm(&b->session.vhost);
 }
@@ -79,6 +105,7 @@ static void blk_disarm(struct sv_poller *p)
 {
 	struct blk *b = blk_of(p);
 
+	qos_device_disarm(&b->qos);
 	sv_vhost_drain_kicks(&b->session.vhost);
 	sv_vhost_suppress(&b->session.vhost);
 }
@@ -168,12 +195,14 @@ static int flush_now(struct blk *b, struct flush *f)
 	if (b->unsubmitted)
 		return -EBUSY;
 	s->ops->begin(s, &f->io);
+	b->stood_in = true;
 	for (unsigned i = 0; i < SV_VHOST_DRAIN_MS * 5 && !f->done; i++) {
 		b->unsubmitted = s->ops->submit(s);
 		s->ops->reap(s);
 		if (!f->done)
 			nanosleep(&nap, NULL);
 	}
+	b->stood_in = false;
 	publish_all(b);
 	return f->done ? f->result : -ETIMEDOUT;
 }
@@ -231,6 +260,7 @@ static const struct sv_vhost_device blk_type = {.name = "virtio-blk",
 
 static void blk_free(struct blk *b)
 {
+	qos_device_close(&b->qos);
 	if (b->store)
 		b->store->ops->close(b->store);
 	free(b->slot);
@@ -274,6 +304,17 @@ static int open_store(struct blk *b, const struct sv_device_request *req, struct
 	return rc < 0 ? sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc)) : 0;
 }
 
+/* Images on one file system, or on one device, share what is below them. */
+static int open_qos(struct blk *b, const struct sv_device_request *req, struct sv_error *err)
+{
+	struct stat st;
+	uint64_t place = (uintptr_t)b->store;
+
+	if (fstat(req->fds[1], &st) == 0)
+		place = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
+	return qos_device_open(&b->qos, req->host, place, &req->device->qos, err);
+}
+
 int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
 	struct sv_error *err)
 {
@@ -288,6 +329,8 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 		return sv_fail(err, ENOMEM, "the node is out of memory");
 	rc = open_store(b, req, err);
 	if (rc == 0)
+		rc = open_qos(b, req, err);
+	if (rc == 0)
 		rc = sv_session_open(&b->session, req, &blk_type, b, &blk_ops, b->queues, err);
 	if (rc < 0) {
 		blk_free(b);
@@ -297,6 +340,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	/* Not polled before the front end starts a queue. */
 	b->session.poller.wake_fds[1] = b->store->wake_fd[0];
 	b->session.poller.wake_fds[2] = b->store->wake_fd[1];
+	b->session.poller.wake_fds[3] = b->qos.timer;
 	close(req->fds[1]);
 	*out = b;
 	return 0;
@@ -305,8 +349,9 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 void blk_close(struct blk *b)
 {
 	if (sv_session_close(&b->session) < 0)
-		return;
-	blk_free(b);
+		qos_device_close(&b->qos);
+	else
+		blk_free(b);
 }
 
 static int blk_attach(const struct sv_device_request *req, void **handle, struct sv_error *err)
@@ -330,8 +375,8 @@ static char *blk_stats(void *handle)
 	const struct blk_counters *c = &b->counts;
 	const struct blk_store_counters *sc = &b->store->counts;
 	struct sv_virtq_stats q = sv_vhost_stats(&b->session.vhost);
+	char *text = NULL, *qos = qos_device_json(&b->qos);
 	uint64_t defects = 0;
-	char *text;
 
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
 		defects += q.defects[i];
@@ -342,19 +387,28 @@ static char *blk_stats(void *handle)
 		    "\"unsupported\": %llu, \"continued\": %llu, \"bounced\": %llu, "
 		    "\"submits\": %llu, \"interrupts\": %llu, \"interrupts_saved\": %llu, "
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
-		    "\"idle_ticks\": %llu}",
+		    "\"idle_ticks\": %llu, \"qos\": %s}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
 		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
 		    N(sc->bounced), N(sc->submits), N(q.calls), N(q.calls_saved),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
-		    N(b->session.poller.ticks.idle_ticks)) < 0)
-		return NULL;
+		    N(b->session.poller.ticks.idle_ticks), qos ? qos : "{}") < 0)
+		text = NULL;
 #undef N
+	free(qos);
 	return text;
+}
+
+static int blk_set(void *handle, const char *key, const char *value, struct sv_error *err)
+{
+	struct blk *b = handle;
+
+	return qos_device_set(&b->qos, key, value, err);
 }
 
 const struct sv_device_class sv_blk_class = {.kind = SV_DEVICE_BLK,
 	.name = "blk",
 	.attach = blk_attach,
 	.detach = blk_detach,
-	.stats = blk_stats};
+	.stats = blk_stats,
+	.set = blk_set};

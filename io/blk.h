@@ -14,6 +14,7 @@
 #include <linux/virtio_blk.h>
 
 #include "blk_store.h"
+#include "qos_device.h"
 #include "session.h"
 
 #define BLK_SLOTS BLK_STORE_DEPTH /* requests in flight, all queues together */
@@ -26,6 +27,7 @@ struct blk_slot {
 	struct blk_io io; /* first */
 	struct blk *blk;
 	struct sv_virtq_chain chain;
+	struct sv_qos_ticket ticket;
 	uint8_t *status;
 	uint32_t type;	  /* VIRTIO_BLK_T_* */
 	uint32_t written; /* bytes the driver finds written when it succeeds */
@@ -42,6 +44,7 @@ struct blk_counters {
 struct blk {
 	struct sv_session session; /* first */
 	struct blk_store *store;
+	struct qos_device qos;
 	bool wce, wce_wish; /* write cache on; what the driver wishes if it can flush */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	unsigned queues;
@@ -52,6 +55,10 @@ struct blk {
 	unsigned first_queue; /* where the next round begins */
 	unsigned busy;	    /* slots in use */
 	bool unsubmitted;	    /* the kernel did not take all that was begun */
+	/* What ended while the control thread stood in: the scheduler hears of it at the next poll. */
+	bool stood_in;
+	unsigned nlate;
+	struct sv_qos_ticket late[BLK_SLOTS];
 	struct blk_counters counts;
 };
 

@@ -119,6 +119,20 @@ static void answer_id(struct blk *b, struct blk_slot *s)
 	blk_complete(b, s, VIRTIO_BLK_S_OK);
 }
 
+/* The scheduler hears of it before anything can end it. */
+static void account(struct blk *b, struct blk_slot *s)
+{
+	static const uint8_t kind[] = {[VIRTIO_BLK_T_IN] = SV_QOS_READ,
+		[VIRTIO_BLK_T_OUT] = SV_QOS_WRITE,
+		[VIRTIO_BLK_T_FLUSH] = SV_QOS_FLUSH};
+	bool known = s->type == VIRTIO_BLK_T_IN || s->type == VIRTIO_BLK_T_OUT ||
+		     s->type == VIRTIO_BLK_T_FLUSH;
+
+	sv_qos_taken(b->qos.flow, &s->ticket, known ? kind[s->type] : SV_QOS_OTHER,
+		(uint64_t)s->chain.writable_bytes + s->chain.readable_bytes -
+			sizeof(struct virtio_blk_outhdr));
+}
+
 /* Decode one request and begin what it asks for; what ends at once is completed here. */
 static void begin(struct blk *b, struct blk_slot *s)
 {
@@ -127,6 +141,7 @@ static void begin(struct blk *b, struct blk_slot *s)
 
 	blk_pieces_move(&s->io.iov, &s->io.niov, &head, sizeof(head), BLK_FROM_PIECES);
 	s->type = head.type;
+	account(b, s);
 	switch (head.type) {
 	case VIRTIO_BLK_T_IN:
 	case VIRTIO_BLK_T_OUT:
@@ -172,8 +187,14 @@ unsigned blk_take(struct blk *b, unsigned queue, unsigned budget)
 	unsigned n = 0;
 
 	while (n < budget && sv_vhost_serving(q)) {
-		struct blk_slot *s = blk_slot_take(b);
+		struct blk_slot *s;
 
+		if (!sv_virtq_waiting(&q->vq))
+			break;
+		/* What a predecessor had taken is taken: a stop waits for it. */
+		if (!sv_virtq_agains(&q->vq) && !sv_qos_admit(b->qos.flow))
+			break;
+		s = blk_slot_take(b);
 		if (!s)
 			break;
 		if (!take_one(q, s)) {

@@ -41,6 +41,10 @@ void blk_complete(struct blk *b, struct blk_slot *s, uint8_t status)
 		blk_count(&b->counts.errors, 1);
 	else if (status == VIRTIO_BLK_S_UNSUPP)
 		blk_count(&b->counts.unsupported, 1);
+	if (sv_unlikely(b->stood_in))
+		b->late[b->nlate++] = s->ticket;
+	else
+		sv_qos_done(b->qos.flow, &s->ticket);
 	sv_virtq_put(&b->session.vhost.queue[s->queue].vq, s->chain.head,
 		status == VIRTIO_BLK_S_OK ? s->written + 1 : 1);
 	blk_slot_give(b, s);

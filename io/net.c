@@ -33,18 +33,36 @@ static void publish_sent(struct net *n)
 	}
 }
 
-/* One round over the pairs, each with an equal part of the budget, another one first each time. */
-static enum sv_poll net_poll(struct sv_poller *p, unsigned budget)
+/* A guest has a frame to send. */
+static bool waiting(struct net *n)
 {
-	struct net *n = net_of(p);
-	unsigned each = (budget + n->pairs - 1) / n->pairs, done = 0;
-	bool sent;
+	for (unsigned i = 0; i < n->pairs; i++)
+		if (sv_vhost_serving(net_tx(n, i)) && sv_virtq_waiting(&net_tx(n, i)->vq))
+			return true;
+	return false;
+}
 
+/* One round over the pairs, each with an equal part of the budget, another one first each time. */
+static unsigned send_all(struct net *n, unsigned budget)
+{
+	unsigned each = (budget + n->pairs - 1) / n->pairs, done = 0;
+
+	if (!sv_qos_left(n->qos.flow) && !waiting(n))
+		return 0;
+	qos_device_visit(&n->qos);
 	n->first_pair = n->first_pair + 1 < n->pairs ? n->first_pair + 1 : 0;
 	for (unsigned i = 0; i < n->pairs; i++)
 		done += net_transmit(n, (n->first_pair + i) % n->pairs, each);
-	sent = done;
-	if (sent) {
+	sv_qos_leave(n->qos.flow);
+	return done;
+}
+
+static enum sv_poll net_poll(struct sv_poller *p, unsigned budget)
+{
+	struct net *n = net_of(p);
+	unsigned done = send_all(n, budget);
+
+	if (done) {
 		sv_switch_flush(n->sw);
 		publish_sent(n);
 	}
@@ -62,8 +80,10 @@ static bool net_arm(struct sv_poller *p)
 {
 	struct net *n = net_of(p);
 	struct sv_vhost_queue *control = net_control(n);
-	bool pending = control && arm_one(control);
+	bool pending = control && arm_one(control), held;
 
+	if (qos_device_arm(&n->qos, &held))
+		return pending || held;
 	for (unsigned i = 0; i < n->pairs; i++)
 		pending |= arm_one(net_tx(n, i));
 	return pending;
@@ -73,6 +93,7 @@ static void net_disarm(struct sv_poller *p)
 {
 	struct net *n = net_of(p);
 
+	qos_device_disarm(&n->qos);
 	sv_vhost_drain_kicks(&n->session.vhost);
 	sv_vhost_suppress(&n->session.vhost);
 }
@@ -270,14 +291,18 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 		free(n);
 		return rc;
 	}
-	rc = sv_session_open(&n->session, &here, &net_type, n, &net_ops, 2 * n->pairs + 1, err);
+	rc = qos_device_open(&n->qos, here.host, (uintptr_t)n->sw, &req->device->qos, err);
+	if (rc == 0)
+		rc = sv_session_open(&n->session, &here, &net_type, n, &net_ops, 2 * n->pairs + 1, err);
 	if (rc < 0) {
+		qos_device_close(&n->qos);
 		sv_switch_detach(n->sw, &n->port);
 		sv_switch_put(n->sw);
 		free(n);
 		return rc;
 	}
 	n->session.vhost.sealed_only = !foreign;
+	n->session.poller.wake_fds[1] = n->qos.timer;
 	*out = n;
 	return 0;
 }
@@ -286,6 +311,7 @@ void net_close(struct net *n)
 {
 	int rc = sv_session_close(&n->session);
 
+	qos_device_close(&n->qos);
 	sv_switch_detach(n->sw, &n->port);
 	sv_switch_put(n->sw);
 	if (rc == 0)
@@ -307,8 +333,16 @@ static void net_detach(void *handle)
 	net_close(handle);
 }
 
+static int net_set(void *handle, const char *key, const char *value, struct sv_error *err)
+{
+	struct net *n = handle;
+
+	return qos_device_set(&n->qos, key, value, err);
+}
+
 const struct sv_device_class sv_net_class = {.kind = SV_DEVICE_NET,
 	.name = "net",
 	.attach = net_attach,
 	.detach = net_detach,
-	.stats = net_stats};
+	.stats = net_stats,
+	.set = net_set};

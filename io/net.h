@@ -17,6 +17,7 @@
 #include <io/switch.h>
 #include <linux/virtio_net.h>
 
+#include "qos_device.h"
 #include "session.h"
 
 #define NET_PAIRS 7u /* with the control queue within SV_VHOST_QUEUES */
@@ -52,6 +53,7 @@ struct net_counters {
 struct net {
 	struct sv_session session; /* first */
 	struct sv_port port;
+	struct qos_device qos; /* of what the guest sends */
 	struct sv_switch *sw;
 	struct sv_poller_host *host;
 	char name[SV_CONTROL_NAME];

@@ -30,12 +30,14 @@ char *net_stats(void *handle)
 	struct sv_virtq_stats q = sv_vhost_stats(&n->session.vhost);
 	const uint8_t *mac = n->port.mac;
 	uint64_t defects = 0;
-	char *text = NULL;
+	char *text = NULL, *qos = qos_device_json(&n->qos);
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
-	if (!f)
+	if (!f) {
+		free(qos);
 		return NULL;
+	}
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
 		defects += q.defects[i];
 	fprintf(f,
@@ -61,7 +63,8 @@ char *net_stats(void *handle)
 	N("idle_ticks", p->ticks.idle_ticks);
 #undef N
 	print_drops(f, &n->port.counters);
-	fputs("}", f);
+	fprintf(f, ", \"qos\": %s}", qos ? qos : "{}");
+	free(qos);
 	if (fclose(f) != 0) {
 		free(text);
 		return NULL;

@@ -49,14 +49,20 @@ unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
 	struct sv_virtq_chain *c = &n->tx_chain;
 	unsigned sent = 0;
 
-	while (sent < budget && sv_vhost_serving(q)) {
+	while (sent < budget && sv_vhost_serving(q) && sv_virtq_waiting(&q->vq)) {
+		struct sv_qos_ticket ticket;
+
+		if (!sv_virtq_agains(&q->vq) && !sv_qos_admit(n->qos.flow))
+			break;
 		if (sv_virtq_take(&q->vq, c) != SV_VIRTQ_ONE)
 			break;
 		if (c->writable || c->readable_bytes < n->hdr_bytes) {
 			sv_virtq_reject(&q->vq);
 			break;
 		}
+		sv_qos_taken(n->qos.flow, &ticket, SV_QOS_WRITE, c->readable_bytes - n->hdr_bytes);
 		send_one(n, pair);
+		sv_qos_done(n->qos.flow, &ticket);
 		sv_virtq_put(&q->vq, c->head, 0);
 		sent++;
 	}

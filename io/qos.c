@@ -370,6 +370,11 @@ void sv_qos_visit(struct sv_qos_flow *f, uint64_t now_ns)
 	f->refused = SV_QOS_NOTHING;
 }
 
+bool sv_qos_left(const struct sv_qos_flow *f)
+{
+	return f->refused != SV_QOS_NOTHING;
+}
+
 static bool refuse(struct sv_qos_flow *f, enum sv_qos_wait why)
 {
 	f->refused = why;

@@ -78,6 +78,54 @@ int sv_qos_param(struct sv_qos_params *p, const char *key, const char *value, st
 	return -ENOENT;
 }
 
+_Static_assert(sizeof(struct sv_qos_params) == sizeof(struct sv_control_qos), "the same, in order");
+
+int sv_qos_from_wish(struct sv_qos_params *p, const struct sv_control_qos *wish, struct sv_error *err)
+{
+	struct sv_qos_params ask;
+
+	memcpy(&ask, wish, sizeof(ask));
+	if (!ask.weight)
+		ask.weight = SV_QOS_WEIGHT;
+	if (!ask.burst_ms)
+		ask.burst_ms = SV_QOS_BURST_MS;
+	for (unsigned i = 0; sv_qos_keys[i]; i++) {
+		uint64_t v = sv_qos_value(&ask, i);
+
+		if (v < rule[i].min || v > rule[i].max)
+			return sv_fail(err, EINVAL, "%s=%llu: write %s", sv_qos_keys[i],
+				(unsigned long long)v, rule[i].what);
+	}
+	if (sv_qos_check(&ask, err) < 0)
+		return -EINVAL;
+	*p = ask;
+	return 0;
+}
+
+int sv_qos_wish(struct sv_control_qos *wish, const char *key, const char *value, struct sv_error *err)
+{
+	struct sv_qos_params p;
+	int rc;
+
+	memcpy(&p, wish, sizeof(p));
+	rc = sv_qos_param(&p, key, value, err);
+	if (rc == 0)
+		memcpy(wish, &p, sizeof(p));
+	return rc;
+}
+
+int sv_qos_wish_text(struct sv_control_qos *wish, const char *text, struct sv_error *err)
+{
+	char key[32];
+	size_t n = strcspn(text, "=");
+
+	if (!text[n] || n >= sizeof(key))
+		return -ENOENT;
+	memcpy(key, text, n);
+	key[n] = 0;
+	return sv_qos_wish(wish, key, text + n + 1, err);
+}
+
 int sv_qos_check(const struct sv_qos_params *p, struct sv_error *err)
 {
 	if (p->max_bps && p->min_bps > p->max_bps)

@@ -287,6 +287,16 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 	return SV_VIRTQ_ONE;
 }
 
+bool sv_virtq_waiting(const struct sv_virtq *vq)
+{
+	if (vq->broken)
+		return false;
+	if (vq->packed)
+		return virtq_packed_waiting(vq);
+	return vq->seen_avail != vq->next_avail || sv_virtq_agains(vq) ||
+	       sv_load_acquire(avail_idx(vq)) != vq->next_avail;
+}
+
 void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
 {
 	if (vq->in_order)

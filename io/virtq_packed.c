@@ -178,6 +178,11 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 	return SV_VIRTQ_ONE;
 }
 
+bool virtq_packed_waiting(const struct sv_virtq *vq)
+{
+	return is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
+}
+
 void virtq_packed_untake(struct sv_virtq *vq, uint16_t id)
 {
 	unsigned n = vq->length_of[id];

@@ -36,6 +36,7 @@ void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted);
 /* virtq_packed.c: the packed format's side of what io/virtq.h declares. */
 void virtq_packed_start(struct sv_virtq *vq, uint32_t base);
 enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
+bool virtq_packed_waiting(const struct sv_virtq *vq);
 void virtq_packed_untake(struct sv_virtq *vq, uint16_t id);
 void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes);
 void virtq_packed_publish(struct sv_virtq *vq);

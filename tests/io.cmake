@@ -8,6 +8,7 @@ sv_test(virtq unit/test_virtq.c LIBS test_vq_driver LABELS unit)
 sv_test(virtq_packed unit/test_virtq_packed.c LIBS test_vq_driver LABELS unit)
 sv_test(histogram unit/test_histogram.c LIBS sv_base LABELS unit)
 sv_test(qos unit/test_qos.c unit/qos_sim.c LIBS sv_io LABELS unit)
+sv_test(blk_qos unit/test_blk_qos.c LIBS test_front_end LABELS unit)
 sv_test(inflight unit/test_inflight.c LIBS test_vq_driver LABELS unit)
 
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/unit/front_end.c)

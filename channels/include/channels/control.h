@@ -18,6 +18,8 @@
  *              the arguments and descriptors are is the service's matter (channels/service_class.h).
  *   STATS      reply text: JSON. Works before HELLO too: the reply tells the node's sidecores.
  *   START      everything is attached: serve.
+ *   DEVICE_SET change one setting of a device while it runs, or none; reply text: the device, JSON.
+ *              After HELLO of a device of this VM; before it of any, for the node's own user and root.
  *
  * One VM may be served by several sidecores, named by their CPUs: each channel and each device is
  * polled by one. A CPU without a sidecore is refused.
@@ -45,6 +47,7 @@ enum sv_control_op {
 	SV_CONTROL_STATS = 6,
 	SV_CONTROL_START = 7,
 	SV_CONTROL_SERVICE = 8,
+	SV_CONTROL_DEVICE_SET = 9,
 };
 
 struct sv_control_region {
@@ -90,6 +93,13 @@ struct sv_control_net {
 	uint16_t reserved0;
 };
 
+/* What a device may take of its sidecore and store: docs/qos.md. All zero: the defaults. */
+struct sv_control_qos {
+	uint64_t weight, priority;
+	uint64_t min_bps, max_bps, min_iops, max_iops; /* 0: none */
+	uint64_t burst_ms, depth;
+};
+
 struct sv_control_device {
 	uint32_t kind;
 	uint32_t flags;
@@ -98,6 +108,13 @@ struct sv_control_device {
 	char serial[20]; /* virtio-blk serial, NUL-padded */
 	char name[SV_CONTROL_NAME]; /* for accounting and messages */
 	struct sv_control_net net;
+	struct sv_control_qos qos;
+};
+
+/* Names are as STATS tells them. The node's own devices are those of the VM "node". */
+struct sv_control_device_set {
+	char vm[SV_CONTROL_NAME], device[SV_CONTROL_NAME];
+	char key[32], value[96]; /* no key: nothing changes */
 };
 
 #define SV_CONTROL_SERVICE_ARGS 16u
@@ -123,6 +140,7 @@ struct sv_control_request {
 		struct sv_control_channel channel;
 		struct sv_control_device device;
 		struct sv_control_service service;
+		struct sv_control_device_set device_set;
 	} u;
 };
 

@@ -48,6 +48,12 @@ struct sv_device_class {
 	void (*detach)(void *handle);
 	/* Counters as a JSON object text the caller frees, or NULL. */
 	char *(*stats)(void *handle);
+	/*
+	 * Change one setting of a device that runs: what docs/qos.md lists, and what the class adds (size
+	 * of a disk, link of an interface). Context: control thread. Return: 0; -ENOENT: it has no such
+	 * key (no sentence); else -errno with a sentence, and nothing has changed. NULL: it has none.
+	 */
+	int (*set)(void *handle, const char *key, const char *value, struct sv_error *err);
 };
 
 #endif

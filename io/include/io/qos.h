@@ -24,6 +24,7 @@
 
 #include <base/error.h>
 #include <base/histogram.h>
+#include <channels/control.h>
 
 #define SV_QOS_FLOWS 1024u
 #define SV_QOS_PRIORITIES 8u
@@ -88,6 +89,8 @@ void sv_qos_set_params(struct sv_qos_flow *f, const struct sv_qos_params *params
  * sv_qos_leave(). Context: polling thread; none of them blocks.
  */
 void sv_qos_visit(struct sv_qos_flow *f, uint64_t now_ns);
+/* A request was left where it was: a visit is needed even if the driver has none now. */
+bool sv_qos_left(const struct sv_qos_flow *f);
 /* The time has moved on within a visit. */
 void sv_qos_tick(struct sv_qos_flow *f, uint64_t now_ns);
 /* A request waits: may it be taken? */
@@ -117,6 +120,12 @@ unsigned sv_qos_depth(const struct sv_qos_flow *f);
 /* --- parameters as text ---------------------------------------------------------------------- */
 
 void sv_qos_defaults(struct sv_qos_params *p);
+/* What a device request says, checked; zero is the default. Return: 0, or -EINVAL with a sentence. */
+int sv_qos_from_wish(struct sv_qos_params *p, const struct sv_control_qos *wish, struct sv_error *err);
+/* As sv_qos_param(), into a device request. */
+int sv_qos_wish(struct sv_control_qos *wish, const char *key, const char *value, struct sv_error *err);
+/* The same of a text "key=value" that a list of options has. -ENOENT: no key of ours. */
+int sv_qos_wish_text(struct sv_control_qos *wish, const char *text, struct sv_error *err);
 /*
  * One `key=value`: weight, priority, min-bandwidth, max-bandwidth (bytes per second, K M G T),
  * min-iops, max-iops, burst (milliseconds), depth. Return: 0, or -EINVAL with a sentence (*p

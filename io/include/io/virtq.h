@@ -145,6 +145,12 @@ uint32_t sv_virtq_position(const struct sv_virtq *vq);
 enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
 
 /*
+ * Is there something to take (or to find broken)? Looks without taking. Context: polling thread.
+ * Order: AVAIL, acquire side.
+ */
+bool sv_virtq_waiting(const struct sv_virtq *vq);
+
+/*
  * The chain taken last was not used and is available again: it comes first at the next take. To undo
  * several, the last first; none of them, and nothing taken after them, has been put.
  * Context: polling thread.
