@@ -66,19 +66,17 @@ static void child(int sock, int join_fd, char **argv, pid_t parent)
 	_exit(EXIT_FAILED);
 }
 
-int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
-	const char *idle, bool allow_bench, int join_fd, struct sv_error *err)
+static int spawn(struct node_process *np, struct sv_error *err)
 {
 	char cpus[SV_CONTROL_SIDECORES * 8] = "", control_cpu[16], fd[16], join[16];
 	char *argv[16];
 	int pair[2], n = 0, rc;
 	pid_t parent = getpid();
 
-	*np = (struct node_process){.sock = -1};
-	for (unsigned i = 0; i < sidecores && i < SV_CONTROL_SIDECORES; i++)
+	for (unsigned i = 0; i < np->sidecores; i++)
 		snprintf(cpus + strlen(cpus), sizeof(cpus) - strlen(cpus), "%s%d", i ? "," : "",
-			sidecore[i]);
-	snprintf(control_cpu, sizeof(control_cpu), "%d", control);
+			np->sidecore[i]);
+	snprintf(control_cpu, sizeof(control_cpu), "%d", np->control);
 	snprintf(fd, sizeof(fd), "%d", PRIVATE_FD);
 	argv[n++] = (char *)(uintptr_t) "sidevisor";
 	argv[n++] = (char *)(uintptr_t) "serve";
@@ -86,17 +84,17 @@ int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores,
 	argv[n++] = fd;
 	argv[n++] = (char *)(uintptr_t) "--cpus";
 	argv[n++] = cpus;
-	if (control >= 0) {
+	if (np->control >= 0) {
 		argv[n++] = (char *)(uintptr_t) "--control-cpu";
 		argv[n++] = control_cpu;
 	}
-	if (idle) {
+	if (np->idle) {
 		argv[n++] = (char *)(uintptr_t) "--idle";
-		argv[n++] = (char *)(uintptr_t)idle;
+		argv[n++] = (char *)(uintptr_t)np->idle;
 	}
-	if (allow_bench)
+	if (np->allow_bench)
 		argv[n++] = (char *)(uintptr_t) "--allow-bench";
-	if (join_fd > 0) {
+	if (np->join_fd > 0) {
 		snprintf(join, sizeof(join), "%d", JOIN_FD);
 		argv[n++] = (char *)(uintptr_t) "--join-fd";
 		argv[n++] = join;
@@ -104,9 +102,10 @@ int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores,
 	argv[n] = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return sv_fail(err, errno, "socketpair: %s", strerror(errno));
+	again_born(&np->again);
 	np->pid = fork();
 	if (np->pid == 0)
-		child(pair[1], join_fd, argv, parent);
+		child(pair[1], np->join_fd, argv, parent);
 	close(pair[1]);
 	if (np->pid < 0) {
 		rc = sv_fail(err, errno, "cannot start the private sidecore: %s", strerror(errno));
@@ -115,6 +114,58 @@ int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores,
 		return rc;
 	}
 	np->sock = pair[0];
+	return 0;
+}
+
+int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
+	const char *idle, bool allow_bench, int join_fd, struct sv_error *err)
+{
+	*np = (struct node_process){.sock = -1,
+		.private = true,
+		.sidecores = sidecores < SV_CONTROL_SIDECORES ? sidecores : SV_CONTROL_SIDECORES,
+		.control = control,
+		.idle = idle,
+		.allow_bench = allow_bench,
+		.join_fd = join_fd};
+	memcpy(np->sidecore, sidecore, np->sidecores * sizeof(sidecore[0]));
+	return spawn(np, err);
+}
+
+static int spawn_again(struct node_process *np, struct sv_error *err)
+{
+	if (np->pid) {
+		int status = 0, ms;
+
+		/* Its connection has ended: whatever it still does, it does not serve. */
+		kill(np->pid, SIGKILL);
+		if (waitpid(np->pid, &status, WNOHANG) == 0)
+			return sv_fail(err, EAGAIN, "the old private sidecore is not gone yet");
+		np->pid = 0;
+		ms = again_died(&np->again, status);
+		if (ms < 0)
+			return sv_fail(err, EIO, "the private sidecore dies again and again; see its "
+				"messages");
+		np->not_before_ms = again_now_ms() + ms;
+	}
+	if (again_now_ms() < np->not_before_ms)
+		return sv_fail(err, EAGAIN, "the private sidecore died at once");
+	return spawn(np, err);
+}
+
+int node_connect_again(struct node_process *np, const char *path, struct sv_error *err)
+{
+	struct node_process fresh;
+	int rc;
+
+	if (np->sock >= 0)
+		close(np->sock);
+	np->sock = -1;
+	if (np->private)
+		return spawn_again(np, err);
+	rc = node_connect(&fresh, path, err);
+	if (rc < 0)
+		return rc == -ENOENT || rc == -ECONNREFUSED ? -EAGAIN : rc;
+	np->sock = fresh.sock;
 	return 0;
 }
 

@@ -5,11 +5,22 @@
 
 #include <sys/types.h>
 
+#include <channels/control.h>
+
+#include "again.h"
 #include "cli.h"
 
 struct node_process {
 	int sock;  /* control connection (channels/control.h) */
-	pid_t pid; /* of the private process; 0: the node's service */
+	pid_t pid; /* of the private process; 0: the node's service, or it is between two lives */
+	/* A private one: what it is started with, and again. */
+	bool private;
+	int sidecore[SV_CONTROL_SIDECORES], control, join_fd;
+	unsigned sidecores;
+	const char *idle;
+	bool allow_bench;
+	struct again again;
+	int64_t not_before_ms;
 };
 
 /*
@@ -25,6 +36,12 @@ int node_connect(struct node_process *np, const char *path, struct sv_error *err
  */
 int node_spawn(struct node_process *np, const int *sidecore, unsigned n, int control,
 	const char *idle, bool allow_bench, int join_fd, struct sv_error *err);
+
+/*
+ * The node went away: connect to the one that took its place, or start another private one with the
+ * arguments that node_spawn() had. Return: 0; -EAGAIN with a sentence: not yet; else -errno.
+ */
+int node_connect_again(struct node_process *np, const char *path, struct sv_error *err);
 
 /* End the connection; a private process gets 2 s to go, then SIGKILL. */
 void node_leave(struct node_process *np);

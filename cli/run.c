@@ -71,6 +71,19 @@ static int join_node(struct run_options *o, struct node_process *np, struct enfo
 		enforce_join_fd(e, o->sidecore[0]), err);
 }
 
+struct rejoin {
+	struct node_process *np;
+	const struct run_options *o;
+};
+
+static int rejoin(void *ctx, struct sv_error *err)
+{
+	const struct rejoin *r = ctx;
+	int rc = node_connect_again(r->np, r->o->node, err);
+
+	return rc < 0 ? rc : r->np->sock;
+}
+
 static void print_json(const struct sv_vmm_result *res, const struct run_options *o)
 {
 	json_t *j = json_pack("{s:s, s:s, s:b, s:i, s:s, s:I, s:i, s:i}", "name", o->name, "end",
@@ -101,6 +114,7 @@ int cli_run(int argc, char **argv)
 	struct node_process np = {.sock = -1};
 	struct sv_vmm_result res = {0};
 	struct run_options *o = malloc(sizeof(*o));
+	struct rejoin again = {&np, o};
 	struct enforcement e;
 	struct sv_error err = {""};
 	int rc, sigfd;
@@ -113,6 +127,8 @@ int cli_run(int argc, char **argv)
 		free(o);
 		return rc;
 	}
+	o->vm.rejoin = rejoin;
+	o->vm.rejoin_ctx = &again;
 	sv_vmm_set_paging(&cli_paging_hooks);
 	sigfd = make_signalfd();
 	rc = enforce_open(&e, &err);

@@ -66,6 +66,8 @@ static const char help[] =
 	"      --keep-placement FILE record this run's there\n"
 	"      --node SOCKET         the node service to use\n"
 	"      --private             start a sidecore of our own even if a node service is there\n"
+	"      --rejoin SECONDS      how long the VM waits for a sidecore process that went away (default\n"
+	"                            60; 0: it ends with it)\n"
 	"      --idle MICROSECONDS   a private sidecore sleeps after so long without work; `never`\n"
 	"      --irqchip split|full  full: PIC, PIT and IOAPIC in the kernel (default split)\n"
 	"      --exit-port           port 0xf4 ends the VM, as bare-metal test kernels expect\n"
@@ -94,7 +96,7 @@ enum {
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
-	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2,
+	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
 };
 
 static const struct option options[] = {
@@ -120,6 +122,7 @@ static const struct option options[] = {
 	{"overcommit", optional_argument, NULL, OPT_OVERCOMMIT},
 	{"node", required_argument, NULL, OPT_NODE},
 	{"private", optional_argument, NULL, OPT_PRIVATE},
+	{"rejoin", required_argument, NULL, OPT_REJOIN},
 	{"idle", required_argument, NULL, OPT_IDLE},
 	{"irqchip", required_argument, NULL, OPT_IRQCHIP},
 	{"exit-port", optional_argument, NULL, OPT_EXIT_PORT},
@@ -458,6 +461,10 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 			rc = cli_parse_number("--idle", arg, 0, 1000000000, &n, err);
 		o->idle = arg;
 		break;
+	case OPT_REJOIN:
+		rc = cli_parse_number("--rejoin", arg, 0, 86400, &n, err);
+		o->vm.rejoin_s = (unsigned)n;
+		break;
 	case OPT_IRQCHIP:
 		rc = parse_choice("--irqchip", arg, irqchips, &choice, err);
 		o->vm.irqchip = (enum sv_irqchip)choice;
@@ -575,6 +582,7 @@ static void set_defaults(struct run_options *o)
 	o->vm.vcpus = 1;
 	o->vm.rtc = true;
 	o->vm.control_cpu = -1;
+	o->vm.rejoin_s = 60;
 	for (unsigned i = 0; i < SV_MAX_NODES; i++)
 		o->vm.memory_node[i] = -1;
 	for (unsigned i = 0; i < SV_MAX_VCPUS; i++)

@@ -14,6 +14,7 @@
 #include <io/net_export.h>
 #include <sidecore/node.h>
 
+#include "again.h"
 #include "cli.h"
 #include "enforce.h"
 #include "paging.h"
@@ -46,12 +47,13 @@ static const char help[] =
 	"      --isolate auto|require|none\n"
 	"                          keep interrupts and other threads off the sidecores: what this host\n"
 	"                          permits (default), all of it or an error, or nothing\n"
+	"      --supervise         start the sidecores again when they crash; guests go on where they were\n"
 	"      --share-cores       VMs that say so too may have these CPUs\n"
 	"      --allow-bench       let guests occupy a sidecore for measurements\n"
 	"  -h, --help\n";
 
 enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE,
-	OPT_COUNT, OPT_NET };
+	OPT_COUNT, OPT_NET, OPT_SUPERVISE };
 
 /* What --blk and --net say: filled from the command line, open while the node serves. */
 struct exports {
@@ -121,6 +123,7 @@ static const struct option options[] = {
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
 	{"join-fd", required_argument, NULL, OPT_JOIN},
 	{"isolate", required_argument, NULL, OPT_ISOLATE},
+	{"supervise", optional_argument, NULL, OPT_SUPERVISE},
 	{"share-cores", optional_argument, NULL, OPT_SHARE},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -147,6 +150,7 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 /* How the sidecores are kept to themselves. */
 static const char *isolate_text;
 static bool share_cores;
+static bool supervise;
 /* When no CPU is named. */
 static struct sv_plan_policy policy = {.sidecores = 1, .housekeeping = SV_PLAN_AUTO};
 static struct sv_profile_node_policy node_policy; /* its arrays */
@@ -196,6 +200,9 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		break;
 	case OPT_SHARE:
 		rc = cli_parse_flag(optarg, &share_cores, err);
+		break;
+	case OPT_SUPERVISE:
+		rc = cli_parse_flag(optarg, &supervise, err);
 		break;
 	case OPT_JOIN:
 		rc = cli_parse_number("--join-fd", optarg, 3, 1023, &n, err);
@@ -305,6 +312,7 @@ static int take_profile(struct sv_node_config *c, const char *path, struct expor
 		serve_profile_policy(*profile, &node_policy, &policy);
 		isolate_text = serve_profile_text(*profile, "isolate");
 		share_cores = !strcmp(serve_profile_text(*profile, "share_cores"), "true");
+		supervise = !strcmp(serve_profile_text(*profile, "supervise"), "true");
 	}
 	return rc;
 }
@@ -342,6 +350,14 @@ int cli_serve(int argc, char **argv)
 		if (rc < 0) {
 			sv_profile_free(profile);
 			return cli_fail(&err, rc);
+		}
+	}
+	if (supervise && c.private_fd < 0) {
+		rc = again_supervise();
+		if (rc >= 0) {
+			sv_profile_node_policy_free(&node_policy);
+			sv_profile_free(profile);
+			return rc;
 		}
 	}
 	if (c.private_fd < 0) {

@@ -11,6 +11,7 @@
 #include <base/disk.h>
 #include <channels/control.h>
 
+#include "links.h"
 #include "pci.h"
 #include "platform.h"
 #include "steps.h"
@@ -33,7 +34,7 @@ struct net {
 
 struct sv_devices {
 	struct sv_vm *vm;
-	const struct sv_device_link *link;
+	struct sv_links links;
 	struct sv_bus pio, mmio; /* as they were before */
 	struct sv_output *out;
 	struct sv_platform *platform;
@@ -194,20 +195,7 @@ static void down_pci(void *ctx)
 static struct sv_virtio_pci *connect_device(struct sv_devices *d, const char *name,
 	struct sv_control_device *ask, const int *fds, unsigned nfds, int *rc, struct sv_error *err)
 {
-	struct sv_virtio_pci_options options = {
-		.name = name, .kind = ask->kind, .queues = ask->queues, .ram = &d->ram};
-	struct sv_virtio_pci *v;
-
-	snprintf(ask->name, sizeof(ask->name), "%s", name);
-	options.sock = d->link->connect(d->link->ctx, ask, fds, nfds, err);
-	if (options.sock < 0) {
-		*rc = options.sock;
-		return NULL;
-	}
-	v = sv_virtio_pci_create(&d->pci, &options, rc, err);
-	if (!v)
-		close(options.sock);
-	return v;
+	return sv_links_connect(&d->links, &d->pci, &d->ram, name, ask, fds, nfds, rc, err);
 }
 
 static unsigned queues_of(const struct sv_devices *d, const struct sv_disk_config *c)
@@ -361,7 +349,7 @@ int sv_devices_create(struct sv_vm *vm, const struct sv_device_link *link, struc
 	if (!d)
 		return sv_fail(err, ENOMEM, "out of memory");
 	d->vm = vm;
-	d->link = link;
+	d->links.link = link;
 	rc = sv_steps_up(steps, STEPS, d, err);
 	if (rc < 0)
 		free(d);
@@ -389,22 +377,23 @@ unsigned sv_serial_input(struct sv_vm *vm, const void *bytes, unsigned n)
 unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 {
 	const struct sv_devices *d = vm->devices;
-	int all[3 + SV_MAX_DISKS + SV_MAX_NETS];
 	unsigned n = 0;
 
-	all[n++] = sv_output_poll_fd(d->out);
-	if (d->rtc)
-		all[n++] = sv_rtc_poll_fd(d->rtc);
-	for (unsigned i = 0; i < d->ndisks; i++)
-		all[n++] = d->disk[i].virtio->front.sock;
-	for (unsigned i = 0; i < d->nnets; i++)
-		all[n++] = d->net[i].virtio->front.sock;
-	if (d->console)
-		all[n++] = d->console->front.sock;
-	if (n > max)
-		n = max;
-	memcpy(fds, all, n * sizeof(all[0]));
-	return n;
+	if (n < max)
+		fds[n++] = sv_output_poll_fd(d->out);
+	if (d->rtc && n < max)
+		fds[n++] = sv_rtc_poll_fd(d->rtc);
+	return n + sv_links_poll_fds(&d->links, fds + n, max - n);
+}
+
+bool sv_devices_all_away(struct sv_vm *vm)
+{
+	return sv_links_away(&vm->devices->links) == vm->devices->links.n;
+}
+
+int sv_devices_return(struct sv_vm *vm, struct sv_error *err)
+{
+	return sv_links_return(&vm->devices->links, err);
 }
 
 int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
@@ -420,13 +409,5 @@ int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 		sv_rtc_tick(d->rtc);
 		return 0;
 	}
-	for (unsigned i = 0; i < d->ndisks; i++)
-		if (fd == d->disk[i].virtio->front.sock)
-			return sv_virtio_pci_poll(d->disk[i].virtio, err);
-	for (unsigned i = 0; i < d->nnets; i++)
-		if (fd == d->net[i].virtio->front.sock)
-			return sv_virtio_pci_poll(d->net[i].virtio, err);
-	if (d->console && fd == d->console->front.sock)
-		return sv_virtio_pci_poll(d->console, err);
-	return 0;
+	return sv_links_poll(&d->links, fd, err);
 }

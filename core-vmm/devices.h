@@ -43,6 +43,7 @@ struct sv_device_link {
 	int (*connect)(void *ctx, const void *control_device, const int *fds, unsigned nfds,
 		struct sv_error *err);
 	void *ctx;
+	bool returns; /* a connection that ended may be asked for again: sv_devices_return() */
 };
 
 /*
@@ -61,6 +62,9 @@ unsigned sv_serial_input(struct sv_vm *vm, const void *bytes, unsigned n);
  * sidecore process died). Fills at most @max; returns how many.
  */
 unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max);
+/* Is every virtio device without its back end? Then ask for all of them again. Context: control thread. */
+bool sv_devices_all_away(struct sv_vm *vm);
+int sv_devices_return(struct sv_vm *vm, struct sv_error *err);
 /* One of them became readable. Return: 0, or -errno with a sentence when the VM cannot go on. */
 int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err);
 

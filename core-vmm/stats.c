@@ -133,6 +133,10 @@ char *sv_stats_json(struct sv_vm *vm)
 	json_object_set_new(o, "unassigned_accesses",
 		json_integer((json_int_t)(sv_load_relaxed(&vm->pio.unassigned) +
 					  sv_load_relaxed(&vm->mmio.unassigned))));
+	json_object_set_new(o, "node_rejoins",
+		json_integer((json_int_t)sv_load_relaxed(&vm->rejoins)));
+	json_object_set_new(o, "node_outage_ms",
+		json_integer((json_int_t)sv_load_relaxed(&vm->outage_ms)));
 	if (vm->tables_bytes)
 		json_object_set_new(o, "dropped_table_stores",
 			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));

@@ -11,7 +11,8 @@
 
 #include "vhost_user_msg.h"
 
-#define PROTOCOL_WANTED (VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG)
+#define PROTOCOL_WANTED \
+	(VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG | VUF_PROTOCOL_INFLIGHT)
 #define MAX_QUEUES 256u
 
 int sv_vhost_front_hurry = 1;
@@ -67,16 +68,21 @@ static int64_t now_ms(void)
 	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
 }
 
-static int receive(struct sv_vhost_front *v, unsigned request, void *to, size_t want,
+/* @fd: where a descriptor that comes along goes; NULL: none may. */
+static int receive(struct sv_vhost_front *v, unsigned request, void *to, size_t want, int *fd,
 	int64_t deadline, struct sv_error *err)
 {
 	size_t have = 0;
+	unsigned room;
 
 	while (have < want) {
 		int64_t left = deadline - now_ms();
-		ssize_t n = left <= 0 ? -ETIMEDOUT
-				      : sv_fd_recv(v->sock, (char *)to + have, want - have, NULL, NULL,
-						(int)left);
+		ssize_t n;
+
+		room = fd && *fd < 0;
+		n = left <= 0 ? -ETIMEDOUT
+			      : sv_fd_recv(v->sock, (char *)to + have, want - have, room ? fd : NULL,
+					room ? &room : NULL, (int)left);
 
 		if (n == -ETIMEDOUT)
 			return silent(err, request);
@@ -87,13 +93,12 @@ static int receive(struct sv_vhost_front *v, unsigned request, void *to, size_t 
 	return 0;
 }
 
-/* The reply to @m takes its place. @least, @most: bytes that its payload may have. */
-static int receive_reply(struct sv_vhost_front *v, struct vuf_message *m, uint32_t least,
-	uint32_t most, int timeout_ms, struct sv_error *err)
+static int receive_reply_fd(struct sv_vhost_front *v, struct vuf_message *m, uint32_t least,
+	uint32_t most, int *fd, int timeout_ms, struct sv_error *err)
 {
 	int64_t deadline = now_ms() + timeout_ms / sv_vhost_front_hurry;
 	uint32_t request = m->request;
-	int rc = receive(v, request, m, VUF_HEADER, deadline, err);
+	int rc = receive(v, request, m, VUF_HEADER, fd, deadline, err);
 
 	if (rc < 0)
 		return rc;
@@ -101,7 +106,14 @@ static int receive_reply(struct sv_vhost_front *v, struct vuf_message *m, uint32
 		return nonsense(err, request, "header");
 	if (m->size < least || m->size > most)
 		return nonsense(err, request, "length");
-	return receive(v, request, &m->u, m->size, deadline, err);
+	return receive(v, request, &m->u, m->size, fd, deadline, err);
+}
+
+/* The reply to @m takes its place. @least, @most: bytes that its payload may have. */
+static int receive_reply(struct sv_vhost_front *v, struct vuf_message *m, uint32_t least,
+	uint32_t most, int timeout_ms, struct sv_error *err)
+{
+	return receive_reply_fd(v, m, least, most, NULL, timeout_ms, err);
 }
 
 /* A request without a reply of its own: asks for an acknowledgement where the back end gives one. */
@@ -265,6 +277,66 @@ int sv_vhost_front_set_config(struct sv_vhost_front *v, uint32_t offset, const v
 		return -ENOTSUP;
 	memcpy(m.u.config.bytes, bytes, n);
 	return tell(v, &m, NULL, 0, err);
+}
+
+/* --- what is in flight --------------------------------------------------------------------------- */
+
+static void describe(struct vuf_message *m, const struct sv_vhost_inflight *i)
+{
+	m->size = sizeof(m->u.inflight);
+	memset(&m->u.inflight, 0, sizeof(m->u.inflight));
+	m->u.inflight.bytes = i->bytes;
+	m->u.inflight.offset = i->offset;
+	m->u.inflight.queues = i->queues;
+	m->u.inflight.queue_size = i->queue_size;
+}
+
+static int get_inflight(struct sv_vhost_front *v, struct sv_vhost_inflight *i, struct sv_error *err)
+{
+	struct vuf_message m = {.request = VUF_GET_INFLIGHT_FD};
+	int rc;
+
+	describe(&m, i);
+	rc = send_message(v, &m, NULL, 0, err);
+	if (rc == 0)
+		rc = receive_reply_fd(v, &m, sizeof(m.u.inflight) - sizeof(m.u.inflight.padding),
+			sizeof(m.u.inflight), &i->fd, VHOST_FRONT_DEADLINE_MS, err);
+	if (rc == 0 && m.u.inflight.bytes && i->fd < 0)
+		rc = nonsense(err, VUF_GET_INFLIGHT_FD, "descriptor");
+	if (rc < 0 || !m.u.inflight.bytes) { /* an empty region: it has none to offer */
+		sv_vhost_inflight_close(i);
+		return rc;
+	}
+	i->bytes = m.u.inflight.bytes;
+	i->offset = m.u.inflight.offset;
+	i->queues = m.u.inflight.queues;
+	i->queue_size = m.u.inflight.queue_size;
+	return 0;
+}
+
+int sv_vhost_front_inflight(struct sv_vhost_front *v, struct sv_vhost_inflight *i, uint16_t queues,
+	uint16_t size, struct sv_error *err)
+{
+	struct vuf_message m = {.request = VUF_SET_INFLIGHT_FD};
+	int rc = 0;
+
+	if (!(v->protocol & VUF_PROTOCOL_INFLIGHT))
+		return 0;
+	if (i->fd < 0) {
+		*i = (struct sv_vhost_inflight){.fd = -1, .queues = queues, .queue_size = size};
+		rc = get_inflight(v, i, err);
+	}
+	if (rc < 0 || i->fd < 0)
+		return rc;
+	describe(&m, i);
+	return tell(v, &m, &i->fd, 1, err);
+}
+
+void sv_vhost_inflight_close(struct sv_vhost_inflight *i)
+{
+	if (i->fd >= 0)
+		close(i->fd);
+	i->fd = -1;
 }
 
 /* --- rings --------------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #ifndef CORE_VMM_VHOST_USER_FRONT_H
 #define CORE_VMM_VHOST_USER_FRONT_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +30,16 @@ struct sv_vhost_front {
 	uint64_t protocol; /* protocol features in use */
 	bool has_protocol; /* the back end knows protocol features */
 	unsigned queues;   /* the back end has; 0: it does not say */
+};
+
+/*
+ * Where a back end records what is in flight. It makes the file, we keep it, and give it to whoever
+ * serves the device after it. What is in it is the back ends' business.
+ */
+struct sv_vhost_inflight {
+	int fd; /* -1: none yet */
+	uint64_t bytes, offset;
+	uint16_t queues, queue_size;
 };
 
 struct sv_vhost_ring {
@@ -55,6 +66,20 @@ int sv_vhost_front_get_config(struct sv_vhost_front *v, void *bytes, uint32_t n,
 	struct sv_error *err);
 int sv_vhost_front_set_config(struct sv_vhost_front *v, uint32_t offset, const void *bytes,
 	uint32_t n, struct sv_error *err);
+
+/*
+ * Before a ring starts: have what is in flight recorded in *i, of at most @queues rings of @size. A
+ * back end that does not know how gets nothing, and i->fd stays -1.
+ */
+int sv_vhost_front_inflight(struct sv_vhost_front *v, struct sv_vhost_inflight *i, uint16_t queues,
+	uint16_t size, struct sv_error *err);
+void sv_vhost_inflight_close(struct sv_vhost_inflight *i);
+
+/* What all of these return when the back end is gone: it may come back. */
+static inline bool sv_vhost_front_gone(int rc)
+{
+	return rc == -ECONNRESET || rc == -EPIPE;
+}
 
 int sv_vhost_front_start(struct sv_vhost_front *v, unsigned queue,
 	const struct sv_vhost_ring *ring, struct sv_error *err);

@@ -26,12 +26,15 @@ enum vuf_request {
 	VUF_SET_VRING_ENABLE = 18,
 	VUF_GET_CONFIG = 24,
 	VUF_SET_CONFIG = 25,
+	VUF_GET_INFLIGHT_FD = 31,
+	VUF_SET_INFLIGHT_FD = 32,
 };
 
 #define VUF_F_PROTOCOL_FEATURES (1ull << 30)
 #define VUF_PROTOCOL_MQ (1ull << 0)
 #define VUF_PROTOCOL_REPLY_ACK (1ull << 3)
 #define VUF_PROTOCOL_CONFIG (1ull << 9)
+#define VUF_PROTOCOL_INFLIGHT (1ull << 12)
 
 #define VUF_VRING_NO_FD (1ull << 8)
 #define VUF_REGIONS 8u
@@ -60,6 +63,11 @@ struct vuf_message {
 			uint32_t offset, size, flags;
 			uint8_t bytes[VUF_CONFIG_BYTES];
 		} config;
+		struct {
+			uint64_t bytes, offset;
+			uint16_t queues, queue_size;
+			uint32_t padding; /* other front ends send it too */
+		} inflight;
 	} u;
 } __attribute__((packed, aligned(4)));
 

@@ -20,7 +20,8 @@
 struct sv_virtio_queue {
 	uint16_t size, vector;
 	bool enabled; /* by the guest, checked */
-	bool running; /* at the back end */
+	bool running; /* at the back end, or it will be once that is back */
+	bool served;  /* a back end has had it since the last reset: the used ring says how far it is */
 	uint16_t base;
 	uint64_t desc, driver, device; /* guest-physical */
 	int kick_fd;
@@ -38,6 +39,10 @@ struct sv_virtio_pci {
 	unsigned queues, config_bytes, cfg_capability;
 	uint64_t offered;
 	bool dead; /* the back end failed: it is asked nothing more */
+	bool returns, away; /* a back end that is gone may come back; it is gone */
+	bool recorded;	    /* this back end records what is in flight */
+	bool wce_written;   /* by the driver: a back end that comes back is told */
+	struct sv_vhost_inflight inflight;
 
 	/* The guest's side of the registers. */
 	uint64_t features;
@@ -54,6 +59,7 @@ struct sv_virtio_pci_options {
 	unsigned queues;	   /* at most; the back end may have fewer */
 	const struct sv_gmem *ram; /* memory for rings and buffers; outlives the device */
 	int sock;		   /* a back end */
+	bool returns;		   /* when it goes, wait for sv_virtio_pci_return() */
 };
 
 /*
@@ -66,6 +72,14 @@ void sv_virtio_pci_destroy(struct sv_virtio_pci *d);
 
 /* The socket is readable. Context: control thread. Return: 0, or -errno with a sentence. */
 int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err);
+/*
+ * A back end is there again at @sock, for a device that is away. It is told everything once more; rings
+ * go on where the last one left them. Meanwhile the guest's accesses were taken note of. Context:
+ * control thread. Return: 0, the socket is the device's; or -errno with a sentence, the socket is the
+ * caller's: sv_vhost_front_gone() says whether to try again.
+ */
+int sv_virtio_pci_return(struct sv_virtio_pci *d, int sock, struct sv_error *err);
+bool sv_virtio_pci_away(struct sv_virtio_pci *d);
 
 /* --- virtio_pci.c: the registers ------------------------------------------------------------------ */
 
@@ -84,6 +98,8 @@ void sv_virtio_pci_enable(struct sv_virtio_pci *d, struct sv_virtio_queue *q);
 void sv_virtio_pci_set_vector(struct sv_virtio_pci *d, struct sv_virtio_queue *q,
 	uint16_t vector);
 void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value);
+/* The back end is gone and may come back. Context: any thread. */
+void sv_virtio_pci_leave(struct sv_virtio_pci *d);
 /* Registers as after power on; rings must be stopped. */
 void sv_virtio_pci_clear(struct sv_virtio_pci *d);
 

@@ -199,6 +199,8 @@ struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
 	d->ram = o->ram;
 	d->name = o->name;
 	d->kind = o->kind;
+	d->returns = o->returns;
+	d->inflight.fd = -1;
 	*rc = set_up(d, pci, kind, o, &why);
 	if (*rc < 0) {
 		sv_fail(err, -*rc, "%s: %.400s", o->name, why.text);
@@ -215,6 +217,7 @@ void sv_virtio_pci_destroy(struct sv_virtio_pci *d)
 	sv_pci_unplug(d->pci.host, &d->pci);
 	sv_msix_destroy(&d->msix);
 	sv_vhost_front_close(&d->front);
+	sv_vhost_inflight_close(&d->inflight);
 	close_kicks(d);
 	free(d);
 }
@@ -229,7 +232,11 @@ int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err)
 	if (recv(d->front.sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
 		return 0;
 	pthread_mutex_lock(&d->pci.lock);
-	rc = d->dead ? 0 : sv_vhost_front_check(&d->front, &why);
+	rc = d->dead || d->away ? 0 : sv_vhost_front_check(&d->front, &why);
+	if (d->returns && sv_vhost_front_gone(rc)) {
+		sv_virtio_pci_leave(d);
+		rc = 0;
+	}
 	d->dead |= rc < 0;
 	pthread_mutex_unlock(&d->pci.lock);
 	return rc < 0 ? sv_fail(err, -rc, "%s: %.400s", d->name, why.text) : 0;

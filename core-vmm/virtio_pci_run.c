@@ -6,9 +6,12 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <channels/atomics.h>
 
 #include "devices.h"
 #include "irq.h"
@@ -26,13 +29,26 @@ static void signal_fd(int fd)
 		return;
 }
 
-/* The back end failed: nothing more is asked of it, and the VM cannot go on. */
-static void back_end_failed(struct sv_virtio_pci *d, const struct sv_error *why)
+void sv_virtio_pci_leave(struct sv_virtio_pci *d)
+{
+	d->away = true;
+	d->recorded = false;
+}
+
+/*
+ * The back end failed. One that is gone may come back, and is then told all that it missed; of any other
+ * nothing more is asked, and the VM cannot go on.
+ */
+static void back_end_failed(struct sv_virtio_pci *d, int rc, const struct sv_error *why)
 {
 	struct sv_error err;
 
 	if (d->dead)
 		return;
+	if (d->returns && sv_vhost_front_gone(rc)) {
+		sv_virtio_pci_leave(d);
+		return;
+	}
 	d->dead = true;
 	d->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	sv_fail(&err, EIO, "%s: %.400s", d->name, why->text);
@@ -87,6 +103,26 @@ void sv_virtio_pci_enable(struct sv_virtio_pci *d, struct sv_virtio_queue *q)
 		needs_reset(d);
 }
 
+/* Where a ring is that a back end left without a word. */
+static uint16_t used_idx(const struct sv_virtio_pci *d, const struct sv_virtio_queue *q)
+{
+	const struct vring_used *used = sv_gmem_ptr(d->ram, sv_gpa(q->device), used_bytes(q));
+
+	return used ? sv_load_acquire(&used->idx) : q->base;
+}
+
+/* Before the first ring. Packed rings are not recorded: what was in flight would be lost. */
+static int record(struct sv_virtio_pci *d, struct sv_error *err)
+{
+	int rc = 0;
+
+	if (!d->recorded && !(d->features & 1ull << VIRTIO_F_RING_PACKED))
+		rc = sv_vhost_front_inflight(&d->front, &d->inflight, (uint16_t)d->queues,
+			VIRTIO_PCI_QUEUE_SIZE, err);
+	d->recorded = rc == 0;
+	return rc;
+}
+
 static void start(struct sv_virtio_pci *d, unsigned i)
 {
 	struct sv_virtio_queue *q = &d->queue[i];
@@ -98,21 +134,34 @@ static void start(struct sv_virtio_pci *d, unsigned i)
 		.kick_fd = q->kick_fd,
 		.call_fd = sv_msix_fd(&d->msix, q->vector)};
 	struct sv_error err;
+	int rc;
 
-	if (sv_vhost_front_start(&d->front, i, &ring, &err) < 0)
-		back_end_failed(d, &err);
-	else
-		q->running = true;
+	q->running = true;
+	if (d->away)
+		return;
+	rc = record(d, &err);
+	q->served |= rc == 0; /* from here on it may have begun, whatever the answer is */
+	if (rc == 0)
+		rc = sv_vhost_front_start(&d->front, i, &ring, &err);
+	if (rc < 0)
+		back_end_failed(d, rc, &err);
 }
 
 static void stop(struct sv_virtio_pci *d, unsigned i)
 {
 	struct sv_virtio_queue *q = &d->queue[i];
 	struct sv_error err;
+	int rc = 0;
 
 	q->running = false;
-	if (sv_vhost_front_stop(&d->front, i, &q->base, &err) < 0)
-		back_end_failed(d, &err);
+	if (!d->away) {
+		rc = sv_vhost_front_stop(&d->front, i, &q->base, &err);
+		if (rc < 0)
+			back_end_failed(d, rc, &err);
+	}
+	/* What it had begun is recorded, and nothing of it reaches the guest while it is away. */
+	if (d->away && q->served)
+		q->base = used_idx(d, q);
 }
 
 static bool may_run(const struct sv_virtio_pci *d)
@@ -161,12 +210,15 @@ void sv_virtio_pci_set_vector(struct sv_virtio_pci *d, struct sv_virtio_queue *q
 	uint16_t vector)
 {
 	struct sv_error err;
+	int rc;
 
 	q->vector = vector < d->msix.n ? vector : VIRTIO_MSI_NO_VECTOR;
-	if (q->running && !d->dead &&
-		sv_vhost_front_set_call(&d->front, (unsigned)(q - d->queue),
-			sv_msix_fd(&d->msix, q->vector), &err) < 0)
-		back_end_failed(d, &err);
+	if (!q->running || d->dead || d->away)
+		return;
+	rc = sv_vhost_front_set_call(&d->front, (unsigned)(q - d->queue),
+		sv_msix_fd(&d->msix, q->vector), &err);
+	if (rc < 0)
+		back_end_failed(d, rc, &err);
 }
 
 /* --- status ---------------------------------------------------------------------------------------- */
@@ -175,6 +227,9 @@ void sv_virtio_pci_clear(struct sv_virtio_pci *d)
 {
 	uint64_t n;
 
+	/* Nothing that was in flight before is of interest any more. */
+	sv_vhost_inflight_close(&d->inflight);
+	d->recorded = d->wce_written = false;
 	d->features = 0;
 	d->offered_select = d->features_select = 0;
 	d->config_vector = VIRTIO_MSI_NO_VECTOR;
@@ -196,14 +251,16 @@ void sv_virtio_pci_clear(struct sv_virtio_pci *d)
 static bool confirm_features(struct sv_virtio_pci *d)
 {
 	struct sv_error err;
+	int rc;
 
 	if ((d->features & ~d->offered) || !(d->features & 1ull << VIRTIO_F_VERSION_1) || d->dead)
 		return false;
-	if (sv_vhost_front_set_features(&d->front, d->features, &err) < 0) {
-		back_end_failed(d, &err);
-		return false;
-	}
-	return true;
+	if (d->away)
+		return true;
+	rc = sv_vhost_front_set_features(&d->front, d->features, &err);
+	if (rc < 0)
+		back_end_failed(d, rc, &err);
+	return rc == 0 || d->away;
 }
 
 /* A driver adds bits; only a reset takes them away. */
@@ -231,15 +288,89 @@ void sv_virtio_pci_set_status(struct sv_virtio_pci *d, uint8_t status)
 void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value)
 {
 	struct sv_error err;
-	int rc;
+	int rc = 0;
 
 	if (d->kind != VIRTIO_ID_BLOCK || offset != offsetof(struct virtio_blk_config, wce) ||
 		!(d->features & 1ull << VIRTIO_BLK_F_CONFIG_WCE) || d->dead)
 		return;
 	value &= 1;
-	rc = sv_vhost_front_set_config(&d->front, offset, &value, 1, &err);
-	if (rc == 0)
+	if (!d->away)
+		rc = sv_vhost_front_set_config(&d->front, offset, &value, 1, &err);
+	if (rc == -ENOTSUP)
+		return;
+	if (rc < 0)
+		back_end_failed(d, rc, &err);
+	if (rc == 0 || d->away) {
 		d->config[offset] = value;
-	else if (rc != -ENOTSUP)
-		back_end_failed(d, &err);
+		d->wce_written = true;
+	}
+}
+
+/* --- a back end that comes back ------------------------------------------------------------------- */
+
+static int tell_again(struct sv_virtio_pci *d, struct sv_error *err)
+{
+	uint32_t wce = offsetof(struct virtio_blk_config, wce);
+	int rc = 0;
+
+	if (d->status & VIRTIO_CONFIG_S_FEATURES_OK)
+		rc = sv_vhost_front_set_features(&d->front, d->features, err);
+	if (rc == 0 && d->wce_written)
+		rc = sv_vhost_front_set_config(&d->front, wce, &d->config[wce], 1, err);
+	return rc == -ENOTSUP ? 0 : rc;
+}
+
+static void restart(struct sv_virtio_pci *d)
+{
+	for (unsigned i = 0; i < d->queues && !d->away && !d->dead; i++) {
+		struct sv_virtio_queue *q = &d->queue[i];
+
+		if (!q->running)
+			continue;
+		if (q->served)
+			q->base = used_idx(d, q);
+		start(d, i);
+	}
+}
+
+/* The lock is held. Nothing changes when the new one cannot be told. */
+static int come_back(struct sv_virtio_pci *d, int sock, struct sv_error *err)
+{
+	struct sv_vhost_front last = d->front;
+	int rc = sv_vhost_front_open(&d->front, sock, d->ram, err);
+
+	if (rc == 0 && (d->offered & ~d->front.features))
+		rc = sv_fail(err, EPROTO, "the back end came back as another one: features 0x%llx are "
+			"missing", (unsigned long long)(d->offered & ~d->front.features));
+	if (rc == 0)
+		rc = tell_again(d, err);
+	if (rc < 0) {
+		d->front = last;
+		return rc;
+	}
+	close(last.sock);
+	d->away = false;
+	restart(d);
+	return 0;
+}
+
+int sv_virtio_pci_return(struct sv_virtio_pci *d, int sock, struct sv_error *err)
+{
+	struct sv_error why;
+	int rc;
+
+	pthread_mutex_lock(&d->pci.lock);
+	rc = d->dead ? -EIO : come_back(d, sock, &why);
+	pthread_mutex_unlock(&d->pci.lock);
+	return rc < 0 ? sv_fail(err, -rc, "%s: %.400s", d->name, why.text) : 0;
+}
+
+bool sv_virtio_pci_away(struct sv_virtio_pci *d)
+{
+	bool away;
+
+	pthread_mutex_lock(&d->pci.lock);
+	away = d->away;
+	pthread_mutex_unlock(&d->pci.lock);
+	return away;
 }

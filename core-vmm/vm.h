@@ -71,6 +71,9 @@ struct sv_vm {
 	unsigned nvcpus;
 	struct sv_vcpu *vcpu;
 
+	/* How often the sidecore process came back, and how long that took last (relaxed). */
+	uint64_t rejoins, outage_ms;
+
 	int paused; /* 1: vCPU threads stay out of the guest after their next kick */
 
 	/* SV_PORT_BENCH: the bench's own work on the vCPU thread. NULL: the port does nothing. */

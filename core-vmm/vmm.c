@@ -29,6 +29,7 @@
 #include "memory.h"
 #include "node.h"
 #include "paging.h"
+#include "rejoin.h"
 #include "stage2.h"
 #include "stats.h"
 #include "steps.h"
@@ -42,6 +43,7 @@ struct run {
 	struct sv_console_relay console;
 	struct sv_device_link link;
 	struct sv_entry entry;
+	struct sv_rejoin rejoin;
 	int node_sock, sigfd, listener;
 	int *doorbells;
 	uint64_t rsdp;
@@ -221,9 +223,12 @@ static int up_devices(void *ctx, struct sv_error *err)
 	struct run *r = ctx;
 	int rc;
 
-	r->link = (struct sv_device_link){.connect = sv_node_connect_device, .ctx = &r->node_sock};
+	r->link = (struct sv_device_link){.connect = sv_node_connect_device,
+		.ctx = &r->node_sock,
+		.returns = r->vm.config->rejoin && r->vm.config->rejoin_s};
 	rc = sv_devices_create(&r->vm, &r->link, err);
-	if (rc == 0 && r->console.far_remote >= 0) {
+	/* A sidecore process that comes back needs it too. */
+	if (rc == 0 && r->console.far_remote >= 0 && !r->vm.config->rejoin) {
 		close(r->console.far_remote);
 		r->console.far_remote = r->vm.console_fd = -1;
 	}
@@ -377,15 +382,42 @@ static void take_signal(struct run *r)
 		sv_vm_end(&r->vm, SV_END_STOPPED, (int)si.ssi_signo, NULL);
 }
 
+/* Lightweight kernels talk to the node by channels, whose other end keeps its state for itself. */
+static void node_lost(struct run *r)
+{
+	if (r->vm.lwk || !sv_rejoin_lost(&r->rejoin))
+		end_with(&r->vm, ECONNRESET,
+			"the sidecore process went away; the VM cannot go on without it. See its "
+			"messages, and start the VM again");
+}
+
+static void try_rejoin(struct run *r)
+{
+	struct sv_error e;
+	int rc = sv_rejoin_try(&r->rejoin, &e);
+
+	if (rc < 0 && rc != -EAGAIN)
+		sv_vm_end(&r->vm, SV_END_ERROR, 0, &e);
+}
+
+static int turn_ms(const struct run *r)
+{
+	if (r->rejoin.lost)
+		return SV_REJOIN_PAUSE_MS;
+	return r->console.in_len ? 10 : 1000;
+}
+
 /* Until the VM ends: signals, commands, console, the node's and the devices' sockets. */
 static void control_loop(struct run *r)
 {
 	enum { END, SIGNAL, NODE, ASK, CONSOLE, DEVICES = CONSOLE + 3, MAX = DEVICES + DEVICE_FDS };
 	struct pollfd p[MAX];
 	int fds[DEVICE_FDS];
-	unsigned ndev = sv_devices_poll_fds(&r->vm, fds, DEVICE_FDS);
 
+	r->rejoin = (struct sv_rejoin){.vm = &r->vm, .node_sock = &r->node_sock};
 	while (!sv_load_acquire(&r->vm.end)) {
+		unsigned ndev = sv_devices_poll_fds(&r->vm, fds, DEVICE_FDS);
+
 		p[END] = (struct pollfd){.fd = r->vm.end_fd, .events = POLLIN};
 		p[SIGNAL] = (struct pollfd){.fd = r->sigfd, .events = POLLIN};
 		p[NODE] = (struct pollfd){.fd = r->node_sock, .events = POLLIN};
@@ -393,18 +425,18 @@ static void control_loop(struct run *r)
 		sv_console_poll_fds(&r->console, &p[CONSOLE]);
 		for (unsigned i = 0; i < ndev; i++)
 			p[DEVICES + i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-		if (poll(p, DEVICES + ndev, r->console.in_len ? 10 : 1000) < 0 && errno != EINTR)
+		if (poll(p, DEVICES + ndev, turn_ms(r)) < 0 && errno != EINTR)
 			return end_with(&r->vm, errno, strerror(errno));
 		if (p[SIGNAL].revents)
 			take_signal(r);
 		if (p[NODE].revents)
-			end_with(&r->vm, ECONNRESET,
-				"the sidecore process went away; the VM cannot go on without it. See "
-				"its messages, and start the VM again");
+			node_lost(r);
 		if (p[ASK].revents)
 			sv_ask_serve(r->listener, &r->vm);
 		sv_console_polled(&r->console, &p[CONSOLE], 3);
 		poll_devices(&r->vm, &p[DEVICES], ndev);
+		if (r->rejoin.lost)
+			try_rejoin(r);
 	}
 }
 

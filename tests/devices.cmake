@@ -5,7 +5,7 @@ target_include_directories(test_rig PUBLIC ${CMAKE_SOURCE_DIR}/core-vmm unit)
 target_link_libraries(test_rig PUBLIC sv_vmm PkgConfig::CRITERION)
 sv_hosted(test_rig)
 
-foreach(t devices disk ioapic irq_kvm output pci platform vhost_foreign virtio_pci)
+foreach(t devices disk ioapic irq_kvm output pci platform vhost_foreign virtio_pci virtio_return)
 	sv_test(${t} unit/test_${t}.c LIBS test_rig LABELS unit)
 endforeach()
 sv_test(device_accesses fuzz/test_device_accesses.c LIBS test_rig LABELS fuzz)

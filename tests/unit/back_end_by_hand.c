@@ -6,7 +6,9 @@
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/fdpass.h>
@@ -24,6 +26,7 @@ void back_end_init(struct back_end *b)
 		      1ull << VIRTIO_BLK_F_CONFIG_WCE | VUF_F_PROTOCOL_FEATURES | 1ull << 34 | 1ull << 26;
 	b->protocol = VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG | 1ull << 5;
 	b->queues = 2;
+	b->inflight = -1;
 	b->config_bytes = sizeof(c);
 	memcpy(b->config, &c, sizeof(c));
 }
@@ -68,6 +71,31 @@ static void take_fd(int *slot, const int *fds, unsigned nfds)
 	if (*slot >= 0)
 		close(*slot);
 	*slot = nfds ? fds[0] : -1;
+}
+
+#define INFLIGHT_BYTES 8192
+
+static void make_inflight(struct back_end *b, struct vuf_message *m)
+{
+	b->inflight = memfd_create("inflight", MFD_CLOEXEC);
+	cr_assert_eq(ftruncate(b->inflight, INFLIGHT_BYTES), 0);
+	m->u.inflight.bytes = INFLIGHT_BYTES;
+	m->u.inflight.offset = 0;
+	m->flags = VUF_VERSION | VUF_REPLY;
+	m->size = sizeof(m->u.inflight);
+	sv_fd_send(b->sock, m, VUF_HEADER + m->size, &b->inflight, 1, WAIT_MS);
+}
+
+static void take_inflight(struct back_end *b, const struct vuf_message *m, const int *fds,
+	unsigned nfds)
+{
+	struct stat st;
+
+	cr_assert_eq(nfds, 1);
+	cr_assert_eq(m->u.inflight.bytes, INFLIGHT_BYTES);
+	cr_assert_eq(fstat(fds[0], &st), 0);
+	b->inflight_got = st.st_ino;
+	close(fds[0]);
 }
 
 /* Return: does the request have a reply of its own? */
@@ -134,6 +162,12 @@ static bool handle(struct back_end *b, struct vuf_message *m, const int *fds, un
 		take_fd(&b->ring[i].call, fds, nfds);
 		b->ring[i].has_call = nfds;
 		return false;
+	case VUF_GET_INFLIGHT_FD:
+		make_inflight(b, m);
+		return true;
+	case VUF_SET_INFLIGHT_FD:
+		take_inflight(b, m, fds, nfds);
+		return false;
 	case VUF_SET_CONFIG:
 		memcpy(b->config_written + m->u.config.offset, m->u.config.bytes, m->u.config.size);
 		return false;
@@ -197,5 +231,8 @@ void back_end_stop(struct back_end *b)
 		take_fd(&b->ring[i].kick, NULL, 0);
 		take_fd(&b->ring[i].call, NULL, 0);
 	}
+	if (b->inflight >= 0)
+		close(b->inflight);
+	b->inflight = -1;
 	b->started = false;
 }

@@ -41,6 +41,8 @@ struct back_end {
 		int kick, call;
 	} ring[256];
 	unsigned requests[64];
+	int inflight; /* the region that it made, and keeps for the notes; -1: none */
+	uint64_t inflight_got; /* inode of the one that it was given; 0: none */
 
 	int sock, front;
 	pthread_t thread;

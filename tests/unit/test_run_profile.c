@@ -140,7 +140,7 @@ static const char full[] =
 	"kernel: k\ninitrd: i\ncmdline: a b\nname: n\nmemory: 1G\nvcpus: 4\ntopology: "
 	"1:2:2:1\nnuma: 2\n"
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
-	"node: /n.sock\nprivate: on\nidle: never\nirqchip: full\nexit_port: on\nfw_cfg: "
+	"node: /n.sock\nprivate: on\nidle: never\nrejoin: 5\nirqchip: full\nexit_port: on\nfw_cfg: "
 	"on\nboot32: on\n"
 	"populate: off\nbacking: 2m\nstage2: before\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
 	"on\n"
@@ -187,7 +187,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	char *argv[] = {"run", "--kernel", NULL, "--initrd", NULL, "--cmdline", "a b", "--name",
 		"n", "--memory", "1G", "--vcpus", "4", "--topology", "1:2:2:1", "--numa", "2",
 		"--console", "serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9",
-		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--idle",
+		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--rejoin", "5", "--idle",
 		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
 		"--no-populate", "--backing", "2m", "--stage2", "before", "--ring-entries", "128", "--allow-bench", "--direct-paging",
 		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",

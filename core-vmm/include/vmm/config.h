@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <base/error.h>
 #include <channels/control.h>
 
 #define SV_MAX_VCPUS 1024u
@@ -113,6 +114,15 @@ struct sv_vm_config {
 	enum sv_stage2_when stage2;
 	enum sv_backing backing;
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */
+
+	/*
+	 * The sidecore process went away: connect to one that took its place. The socket stays the
+	 * giver's, who closes it at the next call or after the VM. Context: control thread. Return: the
+	 * socket, -EAGAIN with a sentence: not there yet, or -errno: there will be none.
+	 */
+	int (*rejoin)(void *ctx, struct sv_error *err);
+	void *rejoin_ctx;
+	unsigned rejoin_s; /* for so long it is tried; 0: the VM ends with the process */
 
 	struct sv_disk_config disk[SV_MAX_DISKS];
 	unsigned ndisks;

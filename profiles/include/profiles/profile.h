@@ -93,7 +93,7 @@ struct sv_profile_guest {
 	enum sv_profile_backing *backing;
 	enum sv_profile_stage2 *stage2;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
-	unsigned *ring_entries;
+	unsigned *ring_entries, *rejoin;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
 		*allow_bench, *direct_paging, *quiet, *json;
 	/* placement */
@@ -114,7 +114,7 @@ struct sv_profile_node {
 	char *cpus, *socket, *idle;
 	unsigned *control_cpu;
 	enum sv_profile_isolate *isolate;
-	bool *share_cores, *allow_bench;
+	bool *share_cores, *supervise, *allow_bench;
 	struct sv_profile_disk *disks;
 	unsigned disks_count;
 	struct sv_profile_net *nets;
