@@ -50,6 +50,9 @@ add_test(NAME qemu_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_di
 set_tests_properties(qemu_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)
 add_library(uml_xstate MODULE stress/uml_xstate.c)
 target_link_libraries(uml_xstate PRIVATE ${CMAKE_DL_LIBS})
+add_test(NAME uml_net COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_net.sh
+	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
+set_tests_properties(uml_net PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 200 LABELS stress)
 add_test(NAME uml_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_disk.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)
