@@ -17,6 +17,14 @@
 
 /* --- the poller ------------------------------------------------------------------------------ */
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static struct blk *blk_of(struct sv_poller *p)
 {
 	return (struct blk *)(void *)sv_session_of(p);
@@ -33,6 +41,8 @@ static unsigned take_all(struct blk *b, unsigned budget)
 
 		if (taken && b->free_head == BLK_NONE)
 			b->first_queue = (q + 1) % b->queues;
+		if (taken)
+			sv_moderate_taken(&b->moderate[q], taken, now_ns());
 		n += taken;
 	}
 	return n;
@@ -62,21 +72,45 @@ static void begin_visit(struct blk *b)
 		sv_qos_done(b->qos.flow, &b->late[--b->nlate]);
 }
 
+/* Interrupt where it is time. Return: some wait for theirs. */
+static bool interrupt_all(struct blk *b)
+{
+	bool held = false;
+
+	for (unsigned i = 0; i < b->queues; i++) {
+		struct sv_vhost_queue *q = &b->session.vhost.queue[i];
+
+		if (!q->running || !q->vq.owed)
+			continue;
+		if (sv_moderate_due(&b->moderate[i], q->vq.inflight + q->vq.unseen, now_ns()))
+			sv_virtq_call_owed(&q->vq);
+		else
+			held = true;
+	}
+	return held;
+}
+
 static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 {
 	struct blk *b = blk_of(p);
 	struct blk_store *s = b->store;
 	unsigned n = 0;
 
-	if (!b->busy && !b->unsubmitted && !b->nlate && !sv_qos_left(b->qos.flow) && !waiting(b))
+	if (!b->busy && !b->held && !b->unsubmitted && !b->nlate && !sv_qos_left(b->qos.flow) &&
+		!waiting(b))
 		return SV_POLL_IDLE;
 	begin_visit(b);
 	if (b->busy)
 		n += s->ops->reap(s);
 	n += take_all(b, budget);
 	sv_qos_leave(b->qos.flow);
-	if (!n && !b->unsubmitted)
-		return SV_POLL_IDLE;
+	if (!n && !b->unsubmitted) {
+		if (!b->held)
+			return SV_POLL_IDLE;
+		b->held = interrupt_all(b);
+		p->waited_ticks = UINT64_MAX; /* waiting is no work */
+		return SV_POLL_BUSY;
+	}
 	b->unsubmitted = s->ops->submit(s);
 	if (b->busy) {
 		qos_device_tick(&b->qos);
@@ -84,6 +118,7 @@ static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 		b->unsubmitted = s->ops->submit(s);
 	}
 	publish_all(b);
+	b->held = interrupt_all(b);
 	sv_vhost_suppress(&b->session.vhost);
 	return SV_POLL_BUSY;
 }
@@ -93,7 +128,7 @@ static bool blk_arm(struct sv_poller *p)
 	struct blk *b = blk_of(p);
 	bool pending;
 
-	if (b->store->ops->pending(b->store))
+	if (b->held || b->store->ops->pending(b->store))
 		return true;
 	if (qos_device_arm(&b->qos, &pending))
 		return pending;
@@ -204,6 +239,7 @@ static int flush_now(struct blk *b, struct flush *f)
 	}
 	b->stood_in = false;
 	publish_all(b);
+	b->held = true; /* the next turn sees whether one is */
 	return f->done ? f->result : -ETIMEDOUT;
 }
 
@@ -337,6 +373,8 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 		return rc;
 	}
 	b->session.vhost.sealed_only = !foreign;
+	for (unsigned i = 0; i < b->queues; i++)
+		b->session.vhost.queue[i].vq.calls_held = true;
 	/* Not polled before the front end starts a queue. */
 	b->session.poller.wake_fds[1] = b->store->wake_fd[0];
 	b->session.poller.wake_fds[2] = b->store->wake_fd[1];

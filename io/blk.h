@@ -14,6 +14,7 @@
 #include <linux/virtio_blk.h>
 
 #include "blk_store.h"
+#include "moderate.h"
 #include "qos_device.h"
 #include "session.h"
 
@@ -54,6 +55,8 @@ struct blk {
 	uint16_t free_head;
 	unsigned first_queue; /* where the next round begins */
 	unsigned busy;	    /* slots in use */
+	bool held;	    /* an interrupt waits for its time */
+	struct sv_moderate moderate[SV_VHOST_QUEUES];
 	bool unsubmitted;	    /* the kernel did not take all that was begun */
 	/* What ended while the control thread stood in: the scheduler hears of it at the next poll. */
 	bool stood_in;

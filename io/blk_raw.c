@@ -34,6 +34,7 @@ struct raw {
 	int fd;
 	bool direct;
 	bool ring_open, placed;
+	bool crowded;	   /* the workers have no CPU but the sidecore's */
 	cpu_set_t workers; /* where the kernel's workers for this ring may run */
 
 	/* The polling thread's. */
@@ -182,6 +183,7 @@ static void place_workers(struct raw *r)
 	unsigned most[2] = {WORKERS, WORKERS};
 
 	r->placed = true;
+	r->crowded = CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
 	/* A kernel before 5.15 has neither: its workers run where they like. */
 	(void)io_uring_register_iowq_aff(&r->ring, sizeof(r->workers), &r->workers);
 	(void)io_uring_register_iowq_max_workers(&r->ring, most);
@@ -291,6 +293,8 @@ static unsigned raw_reap(struct blk_store *s)
 	}
 	if (n)
 		io_uring_cq_advance(&r->ring, n);
+	else if (sv_unlikely(r->crowded))
+		sched_yield(); /* else they would wait for the end of our time slice */
 	return n;
 }
 

@@ -69,9 +69,14 @@ int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *ty
 
 void sv_vhost_pause(struct sv_vhost *v)
 {
-	if (v->attached)
-		v->host.detach(v->host.ctx, v->poller);
+	if (!v->attached)
+		return;
+	v->host.detach(v->host.ctx, v->poller);
 	v->attached = false;
+	/* The polling thread may have meant to interrupt a little later. */
+	for (unsigned i = 0; i < v->queues; i++)
+		if (v->queue[i].running)
+			sv_virtq_call_owed(&v->queue[i].vq);
 }
 
 static bool complete(const struct sv_vhost *v, const struct sv_vhost_queue *q)

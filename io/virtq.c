@@ -110,10 +110,17 @@ void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted)
 {
 	if (sv_unlikely(vq->log))
 		virtq_log_ring(vq);
-	if (wanted)
+	vq->unseen += chains;
+	if (wanted && vq->calls_held) {
+		if (vq->owed)
+			virtq_count(&vq->stats.calls_saved);
+		vq->owed = true;
+	} else if (wanted) {
 		sv_virtq_signal(vq);
-	else
+	} else {
+		vq->unseen = vq->owed ? vq->unseen : 0; /* the driver looks by itself */
 		virtq_count(&vq->stats.calls_saved);
+	}
 	sv_store_release(&vq->inflight, vq->inflight - chains);
 }
 
@@ -339,8 +346,16 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 		virtq_put_now(vq, head, bytes);
 }
 
+void sv_virtq_call_owed(struct sv_virtq *vq)
+{
+	if (vq->owed)
+		sv_virtq_signal(vq);
+}
+
 void sv_virtq_signal(struct sv_virtq *vq)
 {
+	vq->owed = false;
+	vq->unseen = 0;
 	if (!vq->call)
 		return;
 	virtq_count(&vq->stats.calls);

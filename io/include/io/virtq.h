@@ -97,6 +97,7 @@ struct sv_virtq {
 	struct sv_virtq_log *log; /* where writes to guest memory are recorded; NULL: nowhere */
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
+	bool calls_held; /* the device interrupts by itself: sv_virtq_call_owed() */
 	struct sv_inflight *record; /* what is out, for a successor (inflight.h); NULL: not recorded */
 
 	/* Private to the polling thread. */
@@ -106,6 +107,8 @@ struct sv_virtq {
 	uint16_t published_used; /* used idx as published last */
 	uint16_t event_written;	 /* avail event as written last */
 	bool armed;		 /* the driver was asked to kick */
+	bool owed;		 /* an interrupt that the driver asked for is held */
+	uint32_t unseen;	 /* published since the last interrupt */
 	/* Packed only. */
 	bool avail_wrap, used_wrap; /* the turn that next_avail and next_used belong to */
 	bool batch_wrap;
@@ -175,6 +178,12 @@ void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
  * Order: USED, release side; CALL.
  */
 void sv_virtq_publish(struct sv_virtq *vq);
+
+/*
+ * Deliver the interrupt that is held, if one is: with calls_held publishing only notes that one is
+ * owed, so that several batches can share it. Context: polling thread, or queue not polled.
+ */
+void sv_virtq_call_owed(struct sv_virtq *vq);
 
 /* Interrupt the driver whatever it asked for. Context: polling thread, or queue not polled. */
 void sv_virtq_signal(struct sv_virtq *vq);
