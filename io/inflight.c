@@ -147,7 +147,6 @@ void inflight_put(struct sv_inflight *f, uint16_t head)
 	sv_store_relaxed(&f->split->desc[head].next, f->last);
 	sv_store_release(&f->split->last_batch_head, head);
 	f->last = head;
-	f->fresh = 0;
 	f->batch_head[f->batch++] = head;
 }
 

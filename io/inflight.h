@@ -51,7 +51,7 @@ struct sv_inflight {
 	uint64_t counter;	    /* of the next chain taken */
 	uint16_t last;		    /* last_batch_head as written last */
 	uint16_t batch;		    /* heads put since the last publish */
-	uint16_t fresh;		    /* taken from the ring since the last put */
+	uint64_t fresh;		    /* taken from the ring since the start: all after the predecessor's */
 	uint16_t again, agains;	    /* the next of those to be taken once more; how many there were */
 	uint16_t batch_head[SV_VIRTQ_MAX_SIZE];
 	uint16_t again_head[SV_VIRTQ_MAX_SIZE];
