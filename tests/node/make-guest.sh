@@ -8,7 +8,7 @@
 #   debian   a minimal Debian userland with a compiler, lscpu, lstopo, dpkg, e2fsprogs (debootstrap,
 #            needs root; made once and cached)
 #   KERNEL   6.1, 6.12, 6.1-full or 6.1-rt (fetch.sh)
-#   FILE:DST put into the root file system
+#   FILE:DST put into the root file system; FILE:+DST with the libraries that it needs here
 # Leaves vmlinuz, initrd and root.img in DIRECTORY. The kernel parameter sv.run=COMMAND makes the guest
 # run the command (blanks as %) instead of a login shell and power off with its status on the console.
 set -eu
@@ -130,7 +130,7 @@ make_tiny() {
 	echo 'root::0:0:root:/root:/bin/sh' >"$t/etc/passwd"
 	echo 'guest' >"$t/etc/hostname"
 	write_init "$t/sbin/init"
-	truncate -s 64M "$out/root.img"
+	room=64
 }
 
 make_debian() {
@@ -154,7 +154,7 @@ make_debian() {
 	mkdir -p "$1"
 	tar -C "$1" -xf "$base"
 	write_init "$1/sbin/init"
-	truncate -s 700M "$out/root.img"
+	room=700 used=0
 }
 
 case $kind in
@@ -166,9 +166,21 @@ debian) make_debian "$work/root" ;;
 	;;
 esac
 for f in "$@"; do
-	mkdir -p "$work/root/$(dirname "${f#*:}")"
-	cp "${f%%:*}" "$work/root/${f#*:}"
+	from=${f%%:*} to=${f#*:}
+	case $to in
+	+*)
+		to=${to#+}
+		for lib in $(ldd "$from" | grep -o '/[^ ]*'); do
+			mkdir -p "$work/root$(dirname "$lib")"
+			cp -L "$lib" "$work/root$lib"
+		done
+		;;
+	esac
+	mkdir -p "$work/root/$(dirname "$to")"
+	cp "$from" "$work/root/$to"
 done
+[ "$kind" = debian ] || used=$(du -sm "$work/root" | cut -f 1)
+truncate -s $((used + room))M "$out/root.img"
 mke2fs -q -F -t ext4 -d "$work/root" "$out/root.img"
 cp "$VMLINUZ" "$out/vmlinuz"
 echo "$out"
