@@ -38,7 +38,7 @@ static const char help[] =
 	"      --control-cpu CPU   of the control thread (default: chosen)\n"
 	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
 	"                          `never`: it polls for ever\n"
-	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough]\n"
+	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,in-order]\n"
 	"                          [,queues=N][,serial=TEXT]: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
 	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"

@@ -165,6 +165,8 @@ static uint64_t blk_features(void *dev)
 		f |= 1ull << VIRTIO_BLK_F_DISCARD;
 	if (b->store->geometry.zeroes)
 		f |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+	if (b->in_order)
+		f |= 1ull << VIRTIO_F_IN_ORDER;
 	return f;
 }
 
@@ -311,6 +313,7 @@ static struct blk *blk_new(const struct sv_device_request *req)
 	if (!b)
 		return NULL;
 	b->wce_wish = !(d->flags & SV_DEVICE_F_WRITETHROUGH);
+	b->in_order = d->flags & SV_DEVICE_F_IN_ORDER;
 	b->queues = d->queues;
 	memcpy(b->serial, d->serial, sizeof(b->serial));
 	b->slot = calloc(BLK_SLOTS, sizeof(b->slot[0]));

@@ -47,6 +47,7 @@ struct blk {
 	struct blk_store *store;
 	struct qos_device qos;
 	bool wce, wce_wish; /* write cache on; what the driver wishes if it can flush */
+	bool in_order;	    /* VIRTIO_F_IN_ORDER is offered */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	unsigned queues;
 

@@ -152,24 +152,25 @@ static int parse_queues(const char *text, unsigned *queues, struct sv_error *err
 
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err)
 {
-	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, QUEUES, SERIAL };
+	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, QUEUES, SERIAL };
 	static char *const key[] = {"path", "socket", "readonly", "direct", "discard", "writethrough",
-		"queues", "serial", NULL};
+		"in-order", "queues", "serial", NULL};
 	static const uint32_t flag[] = {[READONLY] = SV_DEVICE_F_READONLY,
 		[DIRECT] = SV_DEVICE_F_DIRECT,
 		[DISCARD] = SV_DEVICE_F_DISCARD,
-		[WRITETHROUGH] = SV_DEVICE_F_WRITETHROUGH};
+		[WRITETHROUGH] = SV_DEVICE_F_WRITETHROUGH,
+		[IN_ORDER] = SV_DEVICE_F_IN_ORDER};
 	char *value;
 
 	*config = (struct sv_blk_export_config){.queues = 1};
 	while (*text) {
 		int k = getsubopt(&text, key, &value), rc = 0;
-		bool is_flag = k >= READONLY && k <= WRITETHROUGH;
+		bool is_flag = k >= READONLY && k <= IN_ORDER;
 
 		if (k < 0 || is_flag != !value)
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
-				"queues=, serial= are known", value ? value : key[k]);
+				"in-order, queues=, serial= are known", value ? value : key[k]);
 		if (is_flag)
 			config->flags |= flag[k];
 		else if (k == QUEUES)

@@ -115,6 +115,7 @@ static uint64_t net_features(void *dev)
 		     F(VIRTIO_NET_F_CTRL_RX) | F(VIRTIO_NET_F_CTRL_RX_EXTRA) |
 		     F(VIRTIO_NET_F_CTRL_MAC_ADDR) | F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 
+	f |= F(VIRTIO_F_IN_ORDER); /* frames are used in the order of the buffers anyway */
 	if (n->pairs > 1)
 		f |= F(VIRTIO_NET_F_MQ) | F(VIRTIO_NET_F_RSS);
 	return f;

@@ -100,11 +100,17 @@ static int queue_start(struct sv_vhost *v, struct sv_vhost_queue *q, struct sv_e
 		return sv_fail(err, EINVAL,
 			"vhost-user: the rings of queue %u lie outside the shared memory or are "
 			"misaligned", (unsigned)(q - v->queue));
-	if (q->record && !vq->packed && size > q->record->room)
+	if (v->inflight.base && vq->packed != v->inflight.packed)
+		return sv_fail(err, EINVAL,
+			"vhost-user: the in-flight region is for the other format of queues");
+	if (v->inflight.base && size > v->inflight.room)
 		return sv_fail(err, EINVAL,
 			"vhost-user: queue %u has %u entries, its in-flight region %u",
-			(unsigned)(q - v->queue), size, q->record->room);
-	vq->record = vq->packed ? NULL : q->record;
+			(unsigned)(q - v->queue), size, v->inflight.room);
+	vq->record = q->record;
+	vq->packed_record = q->packed_record;
+	if (sv_vhost_log_start(v, q) < 0)
+		return sv_fail(err, ENOMEM, "out of memory");
 	sv_virtq_start(vq, q->base);
 	sv_store_relaxed(&q->stopping, 0);
 	q->running = true;
@@ -189,6 +195,7 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 		if (q->running)
 			q->base = sv_virtq_position(&q->vq);
 		q->running = false;
+		sv_vhost_log_stop(q);
 	}
 	return 0;
 }
@@ -227,6 +234,7 @@ int sv_vhost_close(struct sv_vhost *v)
 		q->err_fd = -1;
 	}
 	sv_vhost_inflight_clear(v);
+	sv_vhost_log_clear(v);
 	sv_vhost_mem_clear(v);
 	close(v->epoll_fd);
 	v->epoll_fd = -1;

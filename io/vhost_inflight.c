@@ -20,6 +20,7 @@
 #include <channels/atomics.h>
 
 #include "inflight.h"
+#include "inflight_packed.h"
 
 #define STATE_MAGIC 0x7473656469736976ull
 #define PAGE 4096ull
@@ -30,15 +31,24 @@ struct state {
 	uint8_t bytes[SV_VHOST_STATE];
 };
 
-static uint64_t records_bytes(const struct vu_inflight *i)
+/* The features are known before the region is. */
+static bool is_packed(const struct sv_vhost *v)
 {
-	return i->queues * inflight_bytes(i->queue_size);
+	return v->features & VU_F_RING_PACKED;
+}
+
+static uint64_t record_bytes(const struct sv_vhost *v, uint16_t size)
+{
+	return is_packed(v) ? inflight_packed_bytes(size) : inflight_bytes(size);
+}
+
+static uint64_t records_bytes(const struct sv_vhost *v, const struct vu_inflight *i)
+{
+	return i->queues * record_bytes(v, i->queue_size);
 }
 
 static int check(const struct sv_vhost *v, const struct vu_inflight *i, struct sv_error *err)
 {
-	if (v->features & VU_F_RING_PACKED)
-		return sv_fail(err, ENOTSUP, "vhost-user: requests of packed queues are not recorded");
 	if (!i->queues || i->queues > v->queues || !sv_virtq_size_valid(i->queue_size))
 		return sv_fail(err, EINVAL,
 			"vhost-user: in-flight region for %u queues of %u entries; the device has %u",
@@ -49,9 +59,14 @@ static int check(const struct sv_vhost *v, const struct vu_inflight *i, struct s
 static void forget(struct sv_vhost *v)
 {
 	for (unsigned i = 0; i < SV_VHOST_QUEUES; i++) {
-		v->queue[i].vq.record = NULL;
-		free(v->queue[i].record);
-		v->queue[i].record = NULL;
+		struct sv_vhost_queue *q = &v->queue[i];
+
+		q->vq.record = NULL;
+		q->vq.packed_record = NULL;
+		free(q->record);
+		free(q->packed_record);
+		q->record = NULL;
+		q->packed_record = NULL;
 	}
 	if (!v->inflight.base)
 		return;
@@ -95,7 +110,7 @@ int sv_vhost_get_inflight_fd(struct sv_vhost *v, union vu_payload *p, uint32_t *
 	if (rc < 0)
 		return rc;
 	i->mmap_offset = 0;
-	i->mmap_size = (records_bytes(i) + sizeof(struct state) + PAGE - 1) & ~(PAGE - 1);
+	i->mmap_size = (records_bytes(v, i) + sizeof(struct state) + PAGE - 1) & ~(PAGE - 1);
 	fd = make_file(i->mmap_size, err);
 	if (fd < 0)
 		return fd;
@@ -105,13 +120,15 @@ int sv_vhost_get_inflight_fd(struct sv_vhost *v, union vu_payload *p, uint32_t *
 
 /* --- SET_INFLIGHT_FD ------------------------------------------------------------------------- */
 
-static int file_check(const struct vu_inflight *i, int fd, struct sv_error *err)
+static int file_check(const struct sv_vhost *v, const struct vu_inflight *i, int fd,
+	struct sv_error *err)
 {
+	uint64_t least = records_bytes(v, i);
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 
-	if (i->mmap_offset % PAGE || i->mmap_size < records_bytes(i) ||
-		i->mmap_size > records_bytes(i) + (1u << 20) ||
+	if (i->mmap_offset % PAGE || i->mmap_size < least ||
+		i->mmap_size > least + (1u << 20) ||
 		i->mmap_offset > INT64_MAX - i->mmap_size)
 		return sv_fail(err, EINVAL,
 			"vhost-user: in-flight region of %" PRIu64 " bytes at %" PRIu64
@@ -125,6 +142,30 @@ static int file_check(const struct vu_inflight *i, int fd, struct sv_error *err)
 	return 0;
 }
 
+static int record_add(struct sv_vhost *v, unsigned q, const struct vu_inflight *i)
+{
+	void *at = (uint8_t *)v->inflight.base + q * record_bytes(v, i->queue_size);
+
+	if (is_packed(v)) {
+		struct sv_inflight_packed *f = calloc(1, sizeof(*f));
+
+		v->queue[q].packed_record = f;
+		if (!f)
+			return -ENOMEM;
+		f->region = at;
+		f->room = i->queue_size;
+	} else {
+		struct sv_inflight *f = calloc(1, sizeof(*f));
+
+		v->queue[q].record = f;
+		if (!f)
+			return -ENOMEM;
+		f->split = at;
+		f->room = i->queue_size;
+	}
+	return 0;
+}
+
 static int map(struct sv_vhost *v, const struct vu_inflight *i, int fd, struct sv_error *err)
 {
 	void *base = mmap(NULL, i->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
@@ -135,18 +176,15 @@ static int map(struct sv_vhost *v, const struct vu_inflight *i, int fd, struct s
 	v->inflight.base = base;
 	v->inflight.bytes = i->mmap_size;
 	v->inflight.trap = sv_memtrap_add(base, i->mmap_size);
-	if (i->mmap_size >= records_bytes(i) + sizeof(struct state))
-		v->inflight.state = (uint8_t *)base + records_bytes(i);
+	v->inflight.packed = is_packed(v);
+	v->inflight.room = i->queue_size;
+	if (i->mmap_size >= records_bytes(v, i) + sizeof(struct state))
+		v->inflight.state = (uint8_t *)base + records_bytes(v, i);
 	for (unsigned q = 0; q < i->queues; q++) {
-		struct sv_inflight *f = calloc(1, sizeof(*f));
-
-		if (!f) {
+		if (record_add(v, q, i) < 0) {
 			forget(v);
 			return sv_fail(err, ENOMEM, "out of memory");
 		}
-		f->split = (void *)((uint8_t *)base + q * inflight_bytes(i->queue_size));
-		f->room = i->queue_size;
-		v->queue[q].record = f;
 	}
 	return 0;
 }
@@ -162,7 +200,7 @@ int sv_vhost_set_inflight_fd(struct sv_vhost *v, union vu_payload *p, uint32_t *
 			v->nfds);
 	rc = check(v, &p->inflight, err);
 	if (rc == 0)
-		rc = file_check(&p->inflight, v->fds[0], err);
+		rc = file_check(v, &p->inflight, v->fds[0], err);
 	if (rc == 0)
 		rc = sv_vhost_stop(v, 0, v->queues, err);
 	if (rc < 0)

@@ -26,6 +26,14 @@ void sv_vhost_state_store(struct sv_vhost *v);
 void sv_vhost_state_load(struct sv_vhost *v);
 
 /*
+ * vhost_log.c: writes of this queue are logged from now on if that was asked for, or no longer. Queue
+ * not polled. Return: 0 or -ENOMEM.
+ */
+int sv_vhost_log_start(struct sv_vhost *v, struct sv_vhost_queue *q);
+void sv_vhost_log_stop(struct sv_vhost_queue *q);
+void sv_vhost_log_clear(struct sv_vhost *v);
+
+/*
  * Serve one complete request. On success *size bytes of *p are the reply when *reply is set.
  * Descriptors taken over are replaced by -1 in v->fds.
  */
@@ -41,6 +49,7 @@ sv_vhost_handler sv_vhost_set_mem_table, sv_vhost_get_max_mem_slots, sv_vhost_ad
 	sv_vhost_rem_mem_reg, sv_vhost_set_vring_num, sv_vhost_set_vring_addr,
 	sv_vhost_set_vring_base, sv_vhost_get_vring_base, sv_vhost_set_vring_enable,
 	sv_vhost_set_vring_kick, sv_vhost_set_vring_call, sv_vhost_set_vring_err,
-	sv_vhost_get_inflight_fd, sv_vhost_set_inflight_fd;
+	sv_vhost_get_inflight_fd, sv_vhost_set_inflight_fd, sv_vhost_set_log_base,
+	sv_vhost_set_log_fd;
 
 #endif

@@ -11,11 +11,12 @@
 
 #define TRANSPORT_FEATURES                                                        \
 	((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_INDIRECT_DESC) |   \
-		(1ull << VIRTIO_RING_F_EVENT_IDX) | VU_F_PROTOCOL_FEATURES)
+		(1ull << VIRTIO_RING_F_EVENT_IDX) | (1ull << VIRTIO_F_RING_PACKED) | \
+		VU_F_LOG_ALL | VU_F_PROTOCOL_FEATURES)
 #define PROTOCOL_FEATURES                                                         \
 	(VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_BACKEND_REQ |  \
 		VU_PROTOCOL_F_CONFIG | VU_PROTOCOL_F_RESET_DEVICE |                \
-		VU_PROTOCOL_F_INFLIGHT_SHMFD |                                     \
+		VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_LOG_SHMFD |           \
 		VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
 
 static uint64_t offered(const struct sv_vhost *v)
@@ -45,12 +46,15 @@ static int set_features(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 		return 0;
 	if (sv_vhost_stop(v, 0, v->queues, err))
 		return -ETIMEDOUT;
+	/* Logging begins and ends under a driver that has negotiated long ago. */
+	if ((p->u64 ^ v->features) & ~VU_F_LOG_ALL)
+		v->type->set_features(v->dev, p->u64 & ~VU_F_LOG_ALL);
 	v->features = p->u64;
-	v->type->set_features(v->dev, p->u64);
 	for (unsigned i = 0; i < v->queues; i++) {
 		v->queue[i].vq.event_idx = p->u64 & (1ull << VIRTIO_RING_F_EVENT_IDX);
 		v->queue[i].vq.indirect = p->u64 & (1ull << VIRTIO_RING_F_INDIRECT_DESC);
 		v->queue[i].vq.packed = p->u64 & (1ull << VIRTIO_F_RING_PACKED);
+		v->queue[i].vq.in_order = p->u64 & (1ull << VIRTIO_F_IN_ORDER);
 	}
 	return sv_vhost_resume(v, err);
 }
@@ -187,6 +191,7 @@ static int reset_device(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 		q->base = 0;
 	}
 	sv_vhost_inflight_clear(v);
+	sv_vhost_log_clear(v);
 	v->features = 0;
 	v->type->set_features(v->dev, 0);
 	return 0;
@@ -204,6 +209,8 @@ static const struct {
 	[VU_RESET_OWNER] = {reset_owner, 0, 0, 0, false},
 	[VU_SET_MEM_TABLE] = {sv_vhost_set_mem_table, VU_MEMORY_HEADER, sizeof(struct vu_memory),
 		VU_TABLE_REGIONS, false},
+	[VU_SET_LOG_BASE] = {sv_vhost_set_log_base, 16, 16, 1, true},
+	[VU_SET_LOG_FD] = {sv_vhost_set_log_fd, 0, 0, 1, false},
 	[VU_SET_VRING_NUM] = {sv_vhost_set_vring_num, 8, 8, 0, false},
 	[VU_SET_VRING_ADDR] = {sv_vhost_set_vring_addr, 40, 40, 0, false},
 	[VU_SET_VRING_BASE] = {sv_vhost_set_vring_base, 8, 8, 0, false},

@@ -4,6 +4,7 @@
 #include <linux/virtio_ring.h>
 
 #include "inflight.h"
+#include "inflight_packed.h"
 
 /*
  * How far from next_avail the avail event is kept while polling. The driver kicks when its index
@@ -62,6 +63,8 @@ static void split_start(struct sv_virtq *vq, uint16_t base)
 
 unsigned sv_virtq_agains(const struct sv_virtq *vq)
 {
+	if (vq->packed_record)
+		return inflight_packed_agains(vq->packed_record);
 	return vq->record ? inflight_agains(vq->record) : 0;
 }
 

@@ -20,6 +20,8 @@
 
 #include <linux/virtio_ring.h>
 
+#include "inflight_packed.h"
+
 #define AVAIL_BIT (1u << VRING_PACKED_DESC_F_AVAIL)
 #define USED_BIT (1u << VRING_PACKED_DESC_F_USED)
 #define WRAP_BIT (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
@@ -78,6 +80,48 @@ static bool is_new(const struct sv_virtq *vq)
 	return true;
 }
 
+static uint16_t load_flags(void *ctx, unsigned i)
+{
+	return sv_load_relaxed(flags_at(ctx, i));
+}
+
+/*
+ * A predecessor may have written used elements of a batch that it did not publish; the driver would
+ * take them as soon as it gets there. What is out is not used.
+ */
+static void unuse(struct sv_virtq *vq)
+{
+	uint16_t at = vq->next_used;
+	bool wrap = vq->used_wrap;
+
+	for (unsigned i = 0; i < vq->positions; i++, advance(vq, &at, &wrap, 1)) {
+		uint16_t flags = sv_load_relaxed(flags_at(vq, at));
+
+		if (!!(flags & AVAIL_BIT) == wrap && !!(flags & USED_BIT) == wrap)
+			sv_store_relaxed(flags_at(vq, at), wrap ? AVAIL_BIT : USED_BIT);
+	}
+}
+
+/* After a predecessor's end the front end cannot know where the queue stands: the record does. */
+static void record_start(struct sv_virtq *vq, uint32_t base)
+{
+	struct sv_inflight_packed *f = vq->packed_record;
+	bool known = (base && base != sv_virtq_first_base(true)) || is_new(vq);
+	struct inflight_position used = {vq->next_used, vq->used_wrap};
+
+	if (!inflight_packed_start(f, vq->size, used, known, load_flags, vq, &used)) {
+		virtq_break(vq, SV_VIRTQ_BAD_RECORD);
+		return;
+	}
+	if (!f->agains && known)
+		return;
+	vq->next_used = vq->next_avail = used.idx;
+	vq->used_wrap = vq->avail_wrap = used.wrap;
+	vq->positions = f->out;
+	unuse(vq);
+	advance(vq, &vq->next_avail, &vq->avail_wrap, f->out);
+}
+
 void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 {
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
@@ -92,6 +136,8 @@ void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 	vq->batch = 0;
 	for (unsigned i = 0; i < SV_VIRTQ_MAX_SIZE; i++)
 		vq->length_of[i] = 0;
+	if (vq->packed_record)
+		record_start(vq, base);
 }
 
 static struct virtq_desc desc_of(uint64_t addr, uint64_t rest)
@@ -125,57 +171,119 @@ static enum sv_virtq_defect table_walk(const struct sv_virtq *vq, struct sv_virt
 	return SV_VIRTQ_OK;
 }
 
+/* Add one descriptor of the ring, the @n-th of its chain. *last: no more follow. */
+static enum sv_virtq_defect desc_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *d, unsigned n, bool *last)
+{
+	*last = !(d->flags & VRING_DESC_F_NEXT);
+	if (!(d->flags & VRING_DESC_F_INDIRECT))
+		return virtq_chain_add(vq, c, d);
+	*last = true;
+	return n ? SV_VIRTQ_BAD_INDIRECT : table_walk(vq, c, d);
+}
+
+static void copy_keep(const struct sv_virtq *vq, unsigned n, uint64_t addr, uint64_t rest)
+{
+	if (vq->packed_record)
+		vq->packed_record->copy[n] = (struct inflight_copy){.addr = addr,
+			.len = (uint32_t)rest,
+			.id = (uint16_t)(rest >> 32),
+			.flags = (uint16_t)(rest >> 48)};
+}
+
 /*
  * Walk the chain that begins with @rest at next_avail. Its first descriptor was made available last,
  * so that the others are complete. *n: positions of the ring that it takes.
  */
-static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+static enum sv_virtq_defect ring_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c,
 	uint64_t rest, unsigned *n)
 {
 	unsigned room = vq->size - vq->positions;
 	uint16_t i = vq->next_avail;
-	bool wrap = false;
+	bool wrap = false, last = false;
 
 	for (*n = 0; *n < SV_VIRTQ_CHAIN_MAX && *n < room;) {
-		struct virtq_desc d = desc_of(sv_load_relaxed(&ring(vq)[i].addr), rest);
+		uint64_t addr = sv_load_relaxed(&ring(vq)[i].addr);
+		struct virtq_desc d = desc_of(addr, rest);
 		enum sv_virtq_defect defect;
 
-		++*n;
 		c->head = (uint16_t)(rest >> 32);
-		if (d.flags & VRING_DESC_F_INDIRECT)
-			return *n == 1 ? table_walk(vq, c, &d) : SV_VIRTQ_BAD_INDIRECT;
-		defect = virtq_chain_add(vq, c, &d);
-		if (defect)
+		copy_keep(vq, *n, addr, rest);
+		defect = desc_add(vq, c, &d, (*n)++, &last);
+		if (defect || last)
 			return defect;
-		if (!(d.flags & VRING_DESC_F_NEXT))
-			return SV_VIRTQ_OK;
 		advance(vq, &i, &wrap, 1);
 		rest = sv_load_relaxed(&ring(vq)[i].rest);
 	}
 	return SV_VIRTQ_TOO_LONG;
 }
 
+static bool id_free(const struct sv_virtq *vq, uint16_t id)
+{
+	return id < vq->size && !vq->length_of[id];
+}
+
+static enum sv_virtq_take taken(struct sv_virtq *vq, uint16_t id, unsigned n)
+{
+	vq->length_of[id] = (uint16_t)n;
+	virtq_taken(vq);
+	return SV_VIRTQ_ONE;
+}
+
+static enum sv_virtq_take broken(struct sv_virtq *vq, enum sv_virtq_defect defect)
+{
+	virtq_break(vq, defect);
+	return SV_VIRTQ_BROKEN;
+}
+
+/* A chain of a predecessor's: its descriptors are in the record, and believed as little as the ring's. */
+static enum sv_virtq_take take_again(struct sv_virtq *vq, struct sv_virtq_chain *chain)
+{
+	struct sv_inflight_packed *f = vq->packed_record;
+	unsigned n = inflight_packed_again(f, f->copy, SV_VIRTQ_CHAIN_MAX);
+	bool last = false;
+
+	virtq_chain_begin(chain);
+	for (unsigned i = 0; i < n && !last; i++) {
+		const struct inflight_copy *copy = &f->copy[i];
+		struct virtq_desc d = {.addr = copy->addr, .len = copy->len, .flags = copy->flags};
+		enum sv_virtq_defect defect = desc_add(vq, chain, &d, i, &last);
+
+		if (defect)
+			return broken(vq, defect);
+		chain->head = copy->id;
+		if (last && i + 1 < n)
+			return broken(vq, SV_VIRTQ_BAD_RECORD);
+	}
+	if (!last || !id_free(vq, chain->head))
+		return broken(vq, SV_VIRTQ_BAD_RECORD);
+	inflight_packed_again_taken(f, chain->head);
+	return taken(vq, chain->head, n);
+}
+
 enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
 {
-	uint64_t rest = sv_load_acquire(&ring(vq)[vq->next_avail].rest);
 	enum sv_virtq_defect defect;
+	uint64_t rest;
 	unsigned n;
 
+	if (vq->packed_record && sv_unlikely(inflight_packed_agains(vq->packed_record)))
+		return take_again(vq, chain);
+	rest = sv_load_acquire(&ring(vq)[vq->next_avail].rest);
 	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
 		return SV_VIRTQ_EMPTY;
 	virtq_chain_begin(chain);
-	defect = chain_walk(vq, chain, rest, &n);
-	if (!defect && (chain->head >= vq->size || vq->length_of[chain->head]))
+	defect = ring_walk(vq, chain, rest, &n);
+	if (!defect && !id_free(vq, chain->head))
 		defect = SV_VIRTQ_BAD_HEAD;
-	if (sv_unlikely(defect)) {
-		virtq_break(vq, defect);
-		return SV_VIRTQ_BROKEN;
-	}
-	vq->length_of[chain->head] = (uint16_t)n;
+	if (!defect && vq->packed_record &&
+		!inflight_packed_take(vq->packed_record, vq->packed_record->copy, n, chain->head))
+		defect = SV_VIRTQ_TOO_LONG;
+	if (sv_unlikely(defect))
+		return broken(vq, defect);
 	vq->positions = (uint16_t)(vq->positions + n);
 	advance(vq, &vq->next_avail, &vq->avail_wrap, n);
-	virtq_taken(vq);
-	return SV_VIRTQ_ONE;
+	return taken(vq, chain->head, n);
 }
 
 bool virtq_packed_waiting(const struct sv_virtq *vq)
@@ -187,11 +295,13 @@ void virtq_packed_untake(struct sv_virtq *vq, uint16_t id)
 {
 	unsigned n = vq->length_of[id];
 
+	vq->length_of[id] = 0;
+	if (vq->packed_record && !inflight_packed_untake(vq->packed_record, id))
+		return;
 	if (vq->next_avail < n)
 		vq->avail_wrap = !vq->avail_wrap;
 	vq->next_avail = (uint16_t)((vq->next_avail + vq->size - n) % vq->size);
 	vq->positions = (uint16_t)(vq->positions - n);
-	vq->length_of[id] = 0;
 }
 
 void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes)
@@ -215,6 +325,8 @@ void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes)
 	vq->length_of[id] = 0;
 	vq->positions = (uint16_t)(vq->positions - n);
 	advance(vq, &vq->next_used, &vq->used_wrap, n);
+	if (vq->packed_record)
+		inflight_packed_put(vq->packed_record, id);
 }
 
 /* Does the driver's event lie in what was published, [from, next_used)? */
@@ -242,7 +354,12 @@ void virtq_packed_publish(struct sv_virtq *vq)
 
 	if (!chains)
 		return;
+	if (vq->packed_record)
+		inflight_packed_publishing(vq->packed_record,
+			(struct inflight_position){vq->next_used, vq->used_wrap});
 	sv_exchange_full(flags_at(vq, vq->batch_at), vq->batch_flags);
+	if (vq->packed_record)
+		inflight_packed_published(vq->packed_record);
 	event = sv_load_relaxed((const uint32_t *)vq->avail);
 	switch (event >> 16 & 3) {
 	case VRING_PACKED_EVENT_FLAG_DISABLE:

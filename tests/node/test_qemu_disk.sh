@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Our disks under a front end that is not ours: a stock Debian kernel in QEMU boots from one, restarts,
-# writes to another and finds what it wrote, and cannot write to a third. usage: test_qemu_disk.sh BUILD
+# writes to another (packed virtqueues) and finds what it wrote, and cannot write to a third.
+# usage: test_qemu_disk.sh BUILD
 . "$(dirname "$0")/lib.sh"
 
 qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
@@ -18,6 +19,9 @@ if [ ! -e /was.here ]; then
 fi
 echo "second boot"
 echo "sectors $(cat /sys/block/vdb/size) serial $(cat /sys/block/vdb/serial) cache $(cat /sys/block/vdb/queue/write_cache)"
+for d in vda vdb vdc; do
+	echo "$d packed $(cut -c 35 /sys/block/$d/device/features)"
+done
 dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null
 dd if=/tmp/data of=/dev/vdb bs=64k seek=16 conv=fsync 2>/dev/null && echo "written"
 echo 3 >/proc/sys/vm/drop_caches
@@ -61,7 +65,7 @@ done
 
 disk() {
 	echo "-chardev socket,id=$1,path=$test_dir/$1.sock" \
-		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
+		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2,packed=$3"
 }
 status=0
 # shellcheck disable=SC2046 # the options are words
@@ -69,7 +73,7 @@ timeout 200 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-
 	-object memory-backend-memfd,id=mem,size=512M,share=on \
 	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
 	-append "console=ttyS0 panic=-1 quiet sv.run=sh%/script" \
-	$(disk root 1) $(disk data 2) $(disk ro 1) </dev/null >"$test_dir/out" 2>"$test_dir/err" ||
+	$(disk root 1 off) $(disk data 2 on) $(disk ro 1 on) </dev/null >"$test_dir/out" 2>"$test_dir/err" ||
 	status=$?
 tr -d '\r' <"$test_dir/out" >"$test_dir/out.clean"
 mv "$test_dir/out.clean" "$test_dir/out"
@@ -78,6 +82,9 @@ expect_status 0
 expect "first boot"
 expect "second boot"
 expect "sectors 32768 serial number-seven cache write back"
+expect "vda packed 0"
+expect "vdb packed 1"
+expect "vdc packed 1"
 expect "^written"
 expect "^read back"
 expect "^discarded"

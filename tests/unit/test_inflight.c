@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "inflight.h"
+#include "inflight_packed.h"
 #include "vq_driver.h"
+#include "vq_packed_driver.h"
 
 #define SIZE 8u
 #define TAGS 64u
@@ -28,13 +30,15 @@
 struct world {
 	_Alignas(4096) uint8_t mem[MEM];
 	_Alignas(64) uint8_t record[RECORD_ROOM];
+	bool is_packed; /* which of the two drives */
 	struct vqd driver;
+	struct vqp packed;
 	unsigned tags;			/* requests made so far */
 	unsigned tag_of[SIZE];		/* by head */
 	unsigned begun[TAGS], returned[TAGS];
 	unsigned order[4 * TAGS], orders; /* tags in the order in which they were begun */
 	int driver_busy;		/* the driver is at work: it does not end */
-	unsigned calls;
+	unsigned calls, strange; /* interrupts; used elements that no request is out for */
 };
 
 static struct world *w, *before;
@@ -43,6 +47,7 @@ static struct sv_gmem gmem;
 struct device {
 	struct sv_virtq vq;
 	struct sv_inflight record;
+	struct sv_inflight_packed packed_record;
 };
 
 static void call(void *ctx)
@@ -66,22 +71,53 @@ static void down(void)
 	free(before);
 }
 
+static void up_packed(void)
+{
+	up();
+	w->is_packed = true;
+	vqp_init(&w->packed, w->mem, RINGS, SIZE, false);
+}
+
 TestSuite(inflight, .init = up, .fini = down);
+TestSuite(inflight_packed, .init = up_packed, .fini = down);
 
 /* --- the driver ------------------------------------------------------------------------------ */
+
+static unsigned room(void)
+{
+	return w->is_packed ? w->packed.nfree : w->driver.nfree;
+}
+
+/* Packed: chains of one to three descriptors, where there is room. */
+static int add(unsigned tag)
+{
+	struct vqd_buf b[3] = {{BUFFERS + 8 * tag, 4, true}, {BUFFERS + 8 * tag, 4, true},
+		{BUFFERS + 8 * tag, 4, true}};
+	unsigned n = 1 + tag % 3;
+
+	if (!w->is_packed)
+		return vqd_add(&w->driver, b, 1, 0);
+	return vqp_add(&w->packed, b, n < room() ? n : room(), 0);
+}
 
 static void driver_adds(unsigned n)
 {
 	w->driver_busy = 1;
-	for (; n && w->driver.nfree; n--) {
+	for (; n && room(); n--) {
 		unsigned tag = w->tags++;
-		struct vqd_buf b = {BUFFERS + 8 * tag, 4, true};
-		int head = vqd_add(&w->driver, &b, 1, 0);
 
-		w->tag_of[head] = tag;
+		w->tag_of[add(tag)] = tag;
 	}
-	vqd_publish(&w->driver);
+	if (w->is_packed)
+		vqp_publish(&w->packed);
+	else
+		vqd_publish(&w->driver);
 	w->driver_busy = 0;
+}
+
+static int get(void)
+{
+	return w->is_packed ? vqp_get(&w->packed, NULL) : vqd_get(&w->driver, NULL);
 }
 
 static void driver_takes(void)
@@ -89,8 +125,9 @@ static void driver_takes(void)
 	int head;
 
 	w->driver_busy = 1;
-	while ((head = vqd_get(&w->driver, NULL)) >= 0)
+	while ((head = get()) >= 0)
 		w->returned[w->tag_of[head]]++;
+	w->strange += head != -1;
 	w->driver_busy = 0;
 }
 
@@ -111,6 +148,31 @@ static void device_starts(struct device *d, uint16_t base)
 	sv_virtq_start(&d->vq, base);
 }
 
+static void packed_device_starts(struct device *d, uint32_t base)
+{
+	memset(d, 0, sizeof(*d));
+	d->packed_record.region = (void *)w->record;
+	d->packed_record.room = SIZE;
+	d->vq = (struct sv_virtq){.gmem = &gmem,
+		.desc = w->packed.ring,
+		.avail = w->packed.driver,
+		.used = w->packed.device,
+		.size = SIZE,
+		.packed = true,
+		.call = call,
+		.packed_record = &d->packed_record};
+	sv_virtq_start(&d->vq, base);
+}
+
+/* As a front end would have it that knows no more than what is in guest memory. */
+static void starts(struct device *d)
+{
+	if (w->is_packed)
+		packed_device_starts(d, sv_virtq_first_base(true));
+	else
+		device_starts(d, w->driver.used->idx);
+}
+
 /* Take and begin one request. Return: its head, or -1: there is none. */
 static int device_begins(struct device *d)
 {
@@ -129,7 +191,7 @@ static void scenario(void)
 	static struct device d;
 	int a, b, c;
 
-	device_starts(&d, 0);
+	starts(&d);
 	a = device_begins(&d);
 	b = device_begins(&d);
 	c = device_begins(&d);
@@ -162,13 +224,14 @@ static void successor(void)
 	int head[SIZE];
 	unsigned n = 0;
 
-	device_starts(&d, w->driver.used->idx);
-	for (unsigned round = 0; round < 8; round++) {
-		while (n < 3 && (head[n] = device_begins(&d)) >= 0)
+	starts(&d);
+	for (unsigned round = 0; round < 10; round++) {
+		while (n < (round < 4 ? 1 : 3) && (head[n] = device_begins(&d)) >= 0)
 			n++;
 		while (n)
 			sv_virtq_put(&d.vq, (uint16_t)head[--n], 4);
 		sv_virtq_publish(&d.vq);
+		driver_takes();
 	}
 }
 
@@ -236,9 +299,10 @@ static void device_ended(void)
 		else
 			cr_assert_leq(w->begun[t], already[t] + 1);
 	}
+	cr_assert_eq(w->strange, 0);
 	check_order(first);
 	driver_adds(SIZE);
-	cr_assert_eq(w->driver.nfree, 0, "and the queue goes on");
+	cr_assert_eq(room(), 0, "and the queue goes on");
 }
 
 Test(inflight, end_at_any_instruction_loses_and_repeats_nothing)
@@ -251,21 +315,43 @@ Test(inflight, end_at_any_instruction_loses_and_repeats_nothing)
 }
 
 /*
- * Every 16th of those ends, and all in the middle of a publication, are followed by an end of the
+ * Some of those ends, and all in the middle of a publication, are followed by an end of the
  * successor at every instruction.
  */
+static bool publishing(void)
+{
+	const struct inflight_packed *p = (const void *)w->record;
+	const struct inflight_split *s = (const void *)w->record;
+
+	return w->is_packed ? p->used.idx != p->used.old_idx : s->used_idx != w->driver.used->idx;
+}
+
 static void device_ended_and_successor_too(void)
 {
-	const struct inflight_split *r = (const void *)w->record;
 	static unsigned n;
 
-	if (n++ % 16 && r->used_idx == w->driver.used->idx)
+	if (n++ % (w->is_packed ? 128 : 32) && !(publishing() && n % 4 == 0))
 		return;
 	driver_takes();
 	step(successor, device_ended);
 }
 
 Test(inflight, successor_that_ends_at_any_instruction_loses_nothing_either)
+{
+	driver_adds(6);
+	step(scenario, device_ended_and_successor_too);
+}
+
+Test(inflight_packed, end_at_any_instruction_loses_and_repeats_nothing)
+{
+	driver_adds(6);
+	unsigned n = step(scenario, device_ended);
+
+	cr_log_info("%u places where the device ended", n);
+	cr_assert_gt(n, 50);
+}
+
+Test(inflight_packed, successor_that_ends_at_any_instruction_loses_nothing_either)
 {
 	driver_adds(6);
 	step(scenario, device_ended_and_successor_too);
@@ -321,4 +407,133 @@ Test(inflight, chain_recorded_that_the_driver_never_made_breaks_the_queue_when_i
 	cr_assert_eq(sv_virtq_agains(&d.vq), 1);
 	cr_assert_eq(device_begins(&d), -1);
 	cr_assert_neq(d.vq.broken, SV_VIRTQ_OK);
+}
+
+/* --- packed ---------------------------------------------------------------------------------- */
+
+static struct inflight_packed *packed_region(void)
+{
+	return (void *)w->record;
+}
+
+/* One chain of two descriptors is out, and its device has ended. */
+static void one_is_out(void)
+{
+	static struct device d;
+
+	packed_device_starts(&d, sv_virtq_first_base(true));
+	w->tags = 1;
+	driver_adds(1);
+	cr_assert_geq(device_begins(&d), 0);
+}
+
+static struct device *packed_successor(void)
+{
+	static struct device d;
+
+	packed_device_starts(&d, sv_virtq_first_base(true));
+	return &d;
+}
+
+Test(inflight_packed, chain_is_taken_again_from_its_copy)
+{
+	struct device *d;
+
+	one_is_out();
+	/* The ring is no source any more: a used element may lie there. */
+	memset(w->packed.ring, 0, 2 * sizeof(w->packed.ring[0]));
+	d = packed_successor();
+	cr_assert_eq(d->vq.broken, SV_VIRTQ_OK);
+	cr_assert_eq(sv_virtq_agains(&d->vq), 1);
+	cr_assert_geq(device_begins(d), 0);
+	cr_assert_eq(d->vq.positions, 2);
+	cr_assert_eq(d->vq.next_avail, 2);
+	cr_assert_eq(device_begins(d), -1);
+	cr_assert_eq(d->vq.broken, SV_VIRTQ_OK);
+}
+
+Test(inflight_packed, what_is_taken_can_be_given_back_in_either_way)
+{
+	struct sv_virtq_chain c;
+	struct device *d;
+
+	one_is_out();
+	driver_adds(1);
+	d = packed_successor();
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(sv_virtq_take(&d->vq, &c), SV_VIRTQ_ONE);
+		sv_virtq_untake(&d->vq, c.head);
+	}
+	cr_assert_eq(sv_virtq_agains(&d->vq), 1);
+	cr_assert_geq(device_begins(d), 0);
+	cr_assert_eq(sv_virtq_take(&d->vq, &c), SV_VIRTQ_ONE);
+	sv_virtq_untake(&d->vq, c.head);
+	cr_assert_eq(sv_virtq_take(&d->vq, &c), SV_VIRTQ_ONE);
+	cr_assert_eq(sv_virtq_agains(&d->vq), 0);
+}
+
+static void forged(void (*forge)(struct inflight_packed *r))
+{
+	static struct inflight_packed keep;
+	struct device *d;
+
+	keep = *packed_region();
+	forge(packed_region());
+	d = packed_successor();
+	if (!d->vq.broken)
+		cr_assert_eq(device_begins(d), -1);
+	cr_assert_neq(d->vq.broken, SV_VIRTQ_OK);
+	*packed_region() = keep;
+}
+
+static void free_list_loops(struct inflight_packed *r)
+{
+	r->desc[r->free.head].next = r->free.head;
+}
+static void free_list_leaves(struct inflight_packed *r)
+{
+	r->free.old_head = SIZE;
+}
+static void chain_too_long(struct inflight_packed *r)
+{
+	r->desc[0].num = SIZE + 1;
+}
+static void chain_empty(struct inflight_packed *r)
+{
+	r->desc[0].num = 0;
+}
+static void chain_in_the_free_list(struct inflight_packed *r)
+{
+	r->desc[0].next = r->free.head;
+}
+static void id_beyond(struct inflight_packed *r)
+{
+	r->desc[1].id = SIZE;
+}
+static void endless(struct inflight_packed *r)
+{
+	r->desc[1].flags |= VRING_DESC_F_NEXT;
+}
+static void address_beyond(struct inflight_packed *r)
+{
+	r->desc[1].addr = 1ull << 40;
+}
+static void position_beyond(struct inflight_packed *r)
+{
+	r->used.old_idx = SIZE;
+}
+
+Test(inflight_packed, contradictions_break_the_queue)
+{
+	void (*const forge[])(struct inflight_packed *) = {free_list_loops, free_list_leaves,
+		chain_too_long, chain_empty, chain_in_the_free_list, id_beyond, endless, address_beyond,
+		position_beyond};
+
+	for (unsigned i = 0; i < sizeof(forge) / sizeof(forge[0]); i++) {
+		up_packed();
+		one_is_out();
+		forged(forge[i]);
+		down();
+	}
+	up_packed();
 }

@@ -81,6 +81,7 @@ struct sv_control_channel {
 #define SV_DEVICE_F_DIRECT (1u << 1)	 /* O_DIRECT: bypass the host's page cache */
 #define SV_DEVICE_F_DISCARD (1u << 2)	 /* offer discard and write-zeroes */
 #define SV_DEVICE_F_WRITETHROUGH (1u << 3)
+#define SV_DEVICE_F_IN_ORDER (1u << 8) /* offer VIRTIO_F_IN_ORDER: one slow request delays those behind it */
 #define SV_DEVICE_F_SPOOF (1u << 4) /* network: the guest may send from any address */
 #define SV_DEVICE_F_TRUNK (1u << 5) /* network: the guest may send and receive tagged frames */
 

@@ -8,8 +8,8 @@
  * the position reported to the front end has nothing outstanding behind it.
  *
  * The front end is not trusted either: every message is bounded and checked, its memory must be as
- * large as it says, its eventfds are never read and never written where that could block. What is wrong ends this connection with
- * one sentence and touches nobody else.
+ * large as it says, its eventfds are never read and never written where that could block. What is
+ * wrong ends this connection with one sentence and touches nobody else.
  */
 #ifndef IO_VHOST_H
 #define IO_VHOST_H
@@ -72,7 +72,10 @@ struct sv_vhost_queue {
 	uint32_t stopping;		  /* take nothing new (relaxed; control thread to poller) */
 	int kick_fd, err_fd;
 	struct sv_call *call; /* NULL: the driver polls */
-	struct sv_inflight *record; /* NULL: the front end keeps none */
+	/* What is out, in the format of v->inflight.packed; NULL: the front end keeps none. */
+	struct sv_inflight *record;
+	struct sv_inflight_packed *packed_record;
+	struct sv_virtq_log logged; /* vq.log, while writes are logged */
 };
 
 struct sv_vhost {
@@ -101,7 +104,14 @@ struct sv_vhost {
 		uint64_t bytes;
 		void *state; /* in it; NULL: no room for one */
 		int trap;
+		bool packed;
+		uint16_t room; /* entries of each record */
 	} inflight;
+	struct { /* dirty log of the front end (vhost_log.c) */
+		void *base; /* NULL: there is none */
+		uint64_t bytes;
+		int trap;
+	} log;
 	int reply_fd; /* goes with the next reply; -1: none */
 	unsigned have; /* bytes of the message received so far */
 	unsigned nfds;

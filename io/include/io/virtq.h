@@ -86,6 +86,7 @@ struct sv_virtq_stats {
 };
 
 struct sv_inflight;
+struct sv_inflight_packed;
 
 struct sv_virtq {
 	/* Set up by the control thread while nobody polls the queue. */
@@ -98,7 +99,9 @@ struct sv_virtq {
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
 	bool calls_held; /* the device interrupts by itself: sv_virtq_call_owed() */
-	struct sv_inflight *record; /* what is out, for a successor (inflight.h); NULL: not recorded */
+	/* What is out, for a successor (inflight.h, inflight_packed.h); NULL: not recorded. */
+	struct sv_inflight *record;		  /* split only */
+	struct sv_inflight_packed *packed_record; /* packed only */
 
 	/* Private to the polling thread. */
 	uint16_t next_avail;	 /* position of the next buffer to take */
