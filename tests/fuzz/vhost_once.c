@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vhost_once.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
+#include <io/vhost.h>
+
+#include "fuzz_input.h"
+#include "made_up_kernel.h"
+#include "vhost_msg.h"
+
+#define QUEUES 2u
+#define ENTRIES 8u
+#define GUEST MK_FILE_BYTES
+#define USER 0x7f0000000000ull
+#define QUEUE_AT(q) ((q) * 0x3000ull)
+#define AVAIL_AT 0x1000u
+#define USED_AT 0x2000u
+#define DATA_AT 0x6000u
+#define CONFIG 24u
+#define STEPS 120u
+#define HELD 16u
+
+static struct vhost_fuzz {
+	struct fuzz_input in;
+	struct sv_vhost v;
+	struct sv_poller poller;
+	bool polled, open;
+	struct {
+		unsigned n;
+		uint16_t head[HELD];
+		uint32_t bytes[HELD];
+	} held[QUEUES];
+	uint8_t config[CONFIG];
+} fuzz;
+
+/* --- a device that answers late ---------------------------------------------------------------- */
+
+static void take_some(struct vhost_fuzz *f, unsigned q, unsigned budget)
+{
+	static struct sv_virtq_chain c;
+	struct sv_virtq *vq = &f->v.queue[q].vq;
+
+	while (budget-- && f->held[q].n < HELD && sv_vhost_serving(&f->v.queue[q]) &&
+		sv_virtq_take(vq, &c) == SV_VIRTQ_ONE) {
+		for (unsigned i = 0; i < c.readable + c.writable; i++)
+			CHECK(mk_mapped(c.iov[i].iov_base, c.iov[i].iov_len));
+		for (unsigned i = c.readable; i < c.readable + c.writable; i++)
+			((uint8_t *)c.iov[i].iov_base)[c.iov[i].iov_len - 1] = 1;
+		f->held[q].head[f->held[q].n] = c.head;
+		f->held[q].bytes[f->held[q].n++] = c.writable_bytes;
+	}
+}
+
+static void answer(struct vhost_fuzz *f, unsigned q, unsigned keep)
+{
+	struct sv_virtq *vq = &f->v.queue[q].vq;
+
+	if (!f->v.queue[q].running)
+		return;
+	while (f->held[q].n > keep) {
+		f->held[q].n--;
+		sv_virtq_put(vq, f->held[q].head[f->held[q].n], f->held[q].bytes[f->held[q].n]);
+	}
+	sv_virtq_publish(vq);
+}
+
+static enum sv_poll poll_all(struct sv_poller *p, unsigned budget)
+{
+	(void)p;
+	for (unsigned q = 0; q < QUEUES; q++) {
+		take_some(&fuzz, q, budget);
+		answer(&fuzz, q, budget & 1);
+	}
+	return SV_POLL_IDLE;
+}
+
+static void finish(void)
+{
+	CHECK(fuzz.polled);
+	poll_all(&fuzz.poller, 8);
+}
+
+static const struct sv_poller_ops poller_ops = {.service = "fuzz", .poll = poll_all};
+
+static int attach(void *ctx, struct sv_poller *p)
+{
+	struct vhost_fuzz *f = ctx;
+
+	CHECK(p == &f->poller && !f->polled);
+	f->polled = true;
+	return 0;
+}
+
+static void detach(void *ctx, struct sv_poller *p)
+{
+	struct vhost_fuzz *f = ctx;
+
+	CHECK(p == &f->poller && f->polled);
+	f->polled = false;
+}
+
+static uint64_t features(void *dev)
+{
+	(void)dev;
+	return 1 | 1ull << VIRTIO_F_RING_PACKED;
+}
+
+/* What changes a device comes when nobody polls it. */
+static void set_features(void *dev, uint64_t bits)
+{
+	(void)dev;
+	(void)bits;
+	CHECK(!fuzz.polled);
+}
+
+static void get_config(void *dev, uint8_t *config)
+{
+	(void)dev;
+	memcpy(config, fuzz.config, CONFIG);
+}
+
+static int set_config(void *dev, uint32_t offset, const uint8_t *bytes, uint32_t n)
+{
+	(void)dev;
+	CHECK(!fuzz.polled && offset <= CONFIG);
+	if (n > CONFIG - offset)
+		return -EINVAL;
+	memcpy(fuzz.config + offset, bytes, n);
+	return 0;
+}
+
+static void get_state(void *dev, uint8_t state[SV_VHOST_STATE])
+{
+	(void)dev;
+	memcpy(state, fuzz.config, CONFIG);
+}
+
+static void set_state(void *dev, const uint8_t state[SV_VHOST_STATE])
+{
+	(void)dev;
+	CHECK(!fuzz.polled);
+	memcpy(fuzz.config, state, CONFIG);
+}
+
+static const struct sv_vhost_device type = {.name = "fuzz",
+	.features = features,
+	.set_features = set_features,
+	.config_bytes = CONFIG,
+	.get_config = get_config,
+	.set_config = set_config,
+	.get_state = get_state,
+	.set_state = set_state,
+	.takes_all = true};
+
+/* --- messages ---------------------------------------------------------------------------------- */
+
+static void say(struct vhost_fuzz *f, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
+	const int *fds, unsigned nfds)
+{
+	uint8_t out[sizeof(struct vu_header) + sizeof(union vu_payload)];
+	struct vu_header head = {.request = request, .flags = VU_VERSION | flags, .size = size};
+	struct sv_error err;
+
+	if (!f->open) {
+		while (nfds)
+			mk_close(fds[--nfds]);
+		return;
+	}
+	memcpy(out, &head, sizeof(head));
+	memcpy(out + sizeof(head), payload, size);
+	mk_say(out, sizeof(head) + size, fds, nfds);
+	if (sv_vhost_input(&f->v, &err) < 0) {
+		f->open = false;
+		CHECK(sv_vhost_close(&f->v) == 0);
+		CHECK(!f->polled);
+	}
+}
+
+static void say_u64(struct vhost_fuzz *f, uint32_t request, uint64_t v, int fd)
+{
+	say(f, request, 0, &v, sizeof(v), &fd, fd >= 0);
+}
+
+static void say_state(struct vhost_fuzz *f, uint32_t request, uint32_t index, uint32_t num)
+{
+	struct vu_state s = {.index = index, .num = num};
+
+	say(f, request, 0, &s, sizeof(s), NULL, 0);
+}
+
+static void say_memory(struct vhost_fuzz *f)
+{
+	struct vu_memory m = {.n = 2};
+	int fds[2] = {mk_open(MK_SEALED), mk_open(MK_SEALED)};
+
+	m.region[0] = (struct vu_region){.size = GUEST / 2, .user_addr = USER};
+	m.region[1] = (struct vu_region){.gpa = GUEST / 2,
+		.size = GUEST / 2,
+		.user_addr = USER + GUEST / 2,
+		.fd_offset = GUEST / 2};
+	say(f, VU_SET_MEM_TABLE, 0, &m, VU_MEMORY_HEADER + 2 * sizeof(m.region[0]), fds, 2);
+}
+
+static void say_queue(struct vhost_fuzz *f, uint32_t q, bool packed)
+{
+	struct vu_addr a = {.index = q,
+		.desc = USER + QUEUE_AT(q),
+		.avail = USER + QUEUE_AT(q) + AVAIL_AT,
+		.used = USER + QUEUE_AT(q) + USED_AT};
+
+	memset(mk_file() + QUEUE_AT(q) + AVAIL_AT, 0, 64);
+	memset(mk_file() + QUEUE_AT(q) + USED_AT, 0, 4);
+	say_state(f, VU_SET_VRING_NUM, q, ENTRIES);
+	say_state(f, VU_SET_VRING_BASE, q, packed ? 0x8000 : 0);
+	say(f, VU_SET_VRING_ADDR, 0, &a, sizeof(a), NULL, 0);
+	say_u64(f, VU_SET_VRING_CALL, q, mk_open(MK_EVENT));
+	say_u64(f, VU_SET_VRING_KICK, q, mk_open(MK_EVENT));
+	say_state(f, VU_SET_VRING_ENABLE, q, 1);
+}
+
+static void say_features(struct vhost_fuzz *f, uint64_t how)
+{
+	uint64_t bits = 1ull << VIRTIO_F_VERSION_1 | VU_F_PROTOCOL_FEATURES;
+
+	bits |= how & 1 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0;
+	bits |= how & 2 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
+	bits |= how & 4 ? 1ull << VIRTIO_F_RING_PACKED : 0;
+	say_u64(f, VU_SET_PROTOCOL_FEATURES,
+		VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG |
+			VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS, -1);
+	say_u64(f, VU_SET_FEATURES, bits, -1);
+}
+
+static void say_inflight(struct vhost_fuzz *f, uint64_t how)
+{
+	struct vu_inflight i = {.queues = QUEUES, .queue_size = (uint16_t)(how & 1 ? ENTRIES : 16)};
+	int fd;
+
+	say(f, VU_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	fd = mk_memfd_create();
+	CHECK(fd >= 0);
+	if (how & 2)
+		mk_ftruncate(fd, 0x2000);
+	else
+		mk_ftruncate(fd, 0x1000);
+	mk_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
+	i.mmap_size = how & 2 ? 0x2000 : 0x1000;
+	say(f, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
+}
+
+/* --- anything ---------------------------------------------------------------------------------- */
+
+static uint64_t any_gpa(struct fuzz_input *in)
+{
+	uint64_t kind = fuzz_take(in, 1);
+
+	switch (kind & 7) {
+	case 0:
+		return GUEST - (kind >> 3);
+	case 1:
+		return GUEST / 2 - (kind >> 3);
+	case 2:
+		return fuzz_take(in, 8);
+	case 3:
+		return UINT64_MAX - (kind >> 3);
+	default:
+		return fuzz_take(in, 2) % GUEST;
+	}
+}
+
+static void any_region(struct fuzz_input *in, struct vu_region *r)
+{
+	uint64_t kind = fuzz_take(in, 1);
+
+	r->gpa = kind & 3 ? (kind >> 2) * 4096 : fuzz_take(in, 8);
+	r->size = kind & 12 ? 1 + (kind >> 4) * 1024 : fuzz_take(in, 8);
+	r->user_addr = kind & 16 ? r->gpa + USER : fuzz_take(in, 8);
+	r->fd_offset = kind & 32 ? (kind >> 6) * 4096 : fuzz_take(in, 8);
+}
+
+static uint32_t any_payload(struct fuzz_input *in, uint32_t request, union vu_payload *p)
+{
+	switch (request) {
+	case VU_SET_MEM_TABLE:
+		p->memory.n = (uint32_t)fuzz_take(in, 1) % 10;
+		for (unsigned i = 0; i < VU_TABLE_REGIONS && i < p->memory.n; i++)
+			any_region(in, &p->memory.region[i]);
+		return VU_MEMORY_HEADER + p->memory.n * (uint32_t)sizeof(p->memory.region[0]);
+	case VU_ADD_MEM_REG:
+	case VU_REM_MEM_REG:
+		any_region(in, &p->slot.region);
+		return sizeof(p->slot);
+	case VU_SET_VRING_ADDR:
+		p->addr = (struct vu_addr){.index = (uint32_t)fuzz_take(in, 1) & 3,
+			.flags = (uint32_t)fuzz_take(in, 1) & 1,
+			.desc = USER + any_gpa(in),
+			.avail = USER + any_gpa(in),
+			.used = USER + any_gpa(in),
+			.log = any_gpa(in)};
+		return sizeof(p->addr);
+	case VU_SET_LOG_BASE:
+		p->log = (struct vu_log){.size = fuzz_take(in, 3), .offset = fuzz_take(in, 2) & ~0xfffull};
+		return sizeof(p->log);
+	case VU_GET_CONFIG:
+	case VU_SET_CONFIG:
+		p->config.offset = (uint32_t)fuzz_take(in, 1);
+		p->config.size = (uint32_t)fuzz_take(in, 1) * 2;
+		p->config.bytes[0] = (uint8_t)fuzz_take(in, 1);
+		return VU_CONFIG_HEADER +
+		       (p->config.size < VU_CONFIG_BYTES ? p->config.size : VU_CONFIG_BYTES);
+	case VU_GET_INFLIGHT_FD:
+	case VU_SET_INFLIGHT_FD:
+		p->inflight = (struct vu_inflight){.mmap_size = fuzz_take(in, 3),
+			.mmap_offset = fuzz_take(in, 1) << 12,
+			.queues = (uint16_t)fuzz_take(in, 1),
+			.queue_size = (uint16_t)(1u << (fuzz_take(in, 1) & 15))};
+		return fuzz_take(in, 1) & 1 ? sizeof(p->inflight) : VU_INFLIGHT_LEAST;
+	case VU_SET_VRING_KICK:
+	case VU_SET_VRING_CALL:
+	case VU_SET_VRING_ERR:
+		p->u64 = fuzz_take(in, 2) & 0x303;
+		return sizeof(p->u64);
+	case VU_SET_FEATURES:
+	case VU_SET_PROTOCOL_FEATURES:
+		p->u64 = fuzz_take(in, 8);
+		return sizeof(p->u64);
+	case VU_SET_VRING_NUM:
+	case VU_SET_VRING_BASE:
+	case VU_GET_VRING_BASE:
+	case VU_SET_VRING_ENABLE:
+		p->state.index = (uint32_t)fuzz_take(in, 1) & 3;
+		p->state.num = (uint32_t)fuzz_take(in, 2);
+		if (p->state.num & 1)
+			p->state.num = 1u << (p->state.num >> 8 & 15);
+		return sizeof(p->state);
+	default:
+		return 0;
+	}
+}
+
+static void any_message(struct vhost_fuzz *f)
+{
+	uint32_t request = (uint32_t)fuzz_take(&f->in, 1) % (VU_REQUESTS + 2), size;
+	uint64_t odd = fuzz_take(&f->in, 1);
+	unsigned nfds = odd & 3;
+	union vu_payload p;
+	int fds[10];
+
+	memset(&p, 0, sizeof(p));
+	size = any_payload(&f->in, request, &p);
+	if (size > sizeof(p))
+		size = sizeof(p);
+	if (request == VU_SET_MEM_TABLE && odd & 4)
+		nfds = p.memory.n;
+	if (odd >> 4 == 15) /* a wrong size */
+		size = (uint32_t)fuzz_take(&f->in, 1);
+	for (unsigned i = 0; i < nfds; i++) {
+		fds[i] = mk_open((enum mk_kind)(1 + fuzz_take(&f->in, 1) % 6));
+		CHECK(fds[i] >= 0);
+	}
+	say(f, request, odd & 8 ? VU_FLAG_NEED_REPLY : 0, &p, size, fds, nfds);
+}
+
+/* Not even a message: bytes that may end in the middle of one. */
+static void any_bytes(struct vhost_fuzz *f)
+{
+	uint8_t bytes[40];
+	unsigned n = 1 + (unsigned)(fuzz_take(&f->in, 1) % sizeof(bytes));
+	struct sv_error err;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes[i] = (uint8_t)fuzz_take(&f->in, 1);
+	mk_say(bytes, n, NULL, 0);
+	if (sv_vhost_input(&f->v, &err) < 0) {
+		f->open = false;
+		CHECK(sv_vhost_close(&f->v) == 0);
+	}
+}
+
+static void driver(struct vhost_fuzz *f, uint64_t how)
+{
+	uint64_t q = how & 1;
+	uint8_t *ring = mk_file() + QUEUE_AT(q);
+	struct sv_virtq *vq = &f->v.queue[q].vq;
+	struct vring_avail *avail = (void *)(ring + AVAIL_AT);
+
+	if (vq->packed) {
+		struct vring_packed_desc d = {.addr = how & 8 ? any_gpa(&f->in) : DATA_AT,
+			.len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : 64,
+			.id = (uint16_t)(how & 2 ? fuzz_take(&f->in, 1) : vq->next_avail),
+			.flags = (uint16_t)(VRING_DESC_F_WRITE | (vq->avail_wrap ? 1u << 7 : 1u << 15))};
+
+		memcpy(ring + 16 * (vq->next_avail % ENTRIES), &d, sizeof(d));
+	} else {
+		struct vring_desc d = {.addr = how & 8 ? any_gpa(&f->in) : DATA_AT,
+			.len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : 64,
+			.flags = VRING_DESC_F_WRITE};
+		unsigned i = (unsigned)(how & 2 ? fuzz_take(&f->in, 1) : avail->idx) % ENTRIES;
+
+		memcpy(ring + 16 * i, &d, sizeof(d));
+		avail->ring[avail->idx++ % ENTRIES] = (uint16_t)i;
+	}
+}
+
+static void step(struct vhost_fuzz *f)
+{
+	uint64_t what = fuzz_take(&f->in, 1), arg = what >> 4;
+
+	switch (what & 15) {
+	case 0:
+		say_memory(f);
+		break;
+	case 1:
+		say_queue(f, arg & 1, arg & 2);
+		break;
+	case 2:
+		say_state(f, VU_GET_VRING_BASE, arg & 1, 0);
+		break;
+	case 3:
+		say_features(f, arg);
+		break;
+	case 4:
+		say_inflight(f, arg);
+		break;
+	case 5:
+		say(f, arg & 1 ? VU_RESET_DEVICE : VU_RESET_OWNER, 0, "", 0, NULL, 0);
+		break;
+	case 6:
+		mk_file()[fuzz_take(&f->in, 2) % GUEST] = (uint8_t)fuzz_take(&f->in, 1);
+		break;
+	case 7:
+		mk_record()[fuzz_take(&f->in, 2) % 1024] = (uint8_t)fuzz_take(&f->in, 1);
+		break;
+	case 8:
+	case 9:
+	case 10:
+		any_message(f);
+		break;
+	case 11:
+		if (arg == 7)
+			any_bytes(f);
+		else if (arg == 8)
+			mk_deaf(true);
+		else if (f->polled && !sv_vhost_arm(&f->v))
+			sv_vhost_suppress(&f->v);
+		break;
+	case 12:
+	case 13:
+		if (f->open)
+			driver(f, arg);
+		break;
+	default:
+		if (f->polled)
+			poll_all(&f->poller, (unsigned)arg);
+	}
+}
+
+static void set_up(struct vhost_fuzz *f, const uint8_t *bytes, size_t n)
+{
+	struct sv_vhost_host host = {.attach = attach, .detach = detach, .ctx = f};
+	struct sv_error err;
+	uint64_t kind;
+
+	mk_boot();
+	mk_meanwhile = finish;
+	f->in = (struct fuzz_input){bytes, bytes + n};
+	f->polled = false;
+	memset(f->held, 0, sizeof(f->held));
+	memset(&f->poller, 0, sizeof(f->poller));
+	f->poller.ops = &poller_ops;
+	kind = fuzz_take(&f->in, 1);
+	CHECK(sv_vhost_open(&f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
+	f->v.sealed_only = !(kind & 1);
+	f->open = true;
+	if (kind & 2) {
+		say_features(f, kind >> 4);
+		say_memory(f);
+		for (uint32_t q = 0; q < QUEUES; q++)
+			say_queue(f, q, kind & 64);
+	}
+}
+
+void vhost_once(const uint8_t *bytes, size_t n)
+{
+	struct vhost_fuzz *f = &fuzz;
+
+	set_up(f, bytes, n);
+	for (unsigned i = 0; i < STEPS && f->open && fuzz_left(&f->in); i++)
+		step(f);
+	if (f->open)
+		CHECK(sv_vhost_close(&f->v) == 0);
+	CHECK(!f->polled && !f->held[0].n && !f->held[1].n);
+	mk_say("", 0, NULL, 0);
+	mk_check_empty(0);
+}
