@@ -50,6 +50,20 @@ sv_hosted(blk_server)
 add_test(NAME qemu_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_disk.sh
 	${CMAKE_BINARY_DIR})
 set_tests_properties(qemu_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)
+foreach(run qemu_killed:8:node qemu_killed_200:200:matrix qemu_killed_direct_50:50:matrix)
+	string(REPLACE ":" ";" run ${run})
+	list(GET run 0 name)
+	list(GET run 1 kills)
+	list(GET run 2 label)
+	set(option)
+	if(name MATCHES direct)
+		set(option direct)
+	endif()
+	add_test(NAME ${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_killed.sh
+		${CMAKE_BINARY_DIR} ${kills} ${option})
+	set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 1200
+		LABELS ${label})
+endforeach()
 add_library(uml_xstate MODULE stress/uml_xstate.c)
 target_link_libraries(uml_xstate PRIVATE ${CMAKE_DL_LIBS})
 add_test(NAME uml_net COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_net.sh
