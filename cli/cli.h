@@ -17,6 +17,7 @@ int cli_run_sidecore_cpu(void);
 int cli_serve(int argc, char **argv);
 int cli_stats(int argc, char **argv);
 int cli_ps(int argc, char **argv);
+int cli_device(int argc, char **argv);
 int cli_control(int argc, char **argv); /* stop, pause, resume */
 int cli_profile(int argc, char **argv);
 int cli_plan(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct {
 	{"bench", cli_bench, "measure: exit against ring, channel against its peers"},
 	{"stats", cli_stats, "what a running VM counts"},
 	{"ps", cli_ps, "the running VMs"},
+	{"device", cli_device, "what virtual devices count and may take, and changing it"},
 	{"restore-host", cli_restore, "undo what a crash left changed on this host"},
 	{"stop", cli_control, "stop a VM"},
 	{"pause", cli_control, "keep a VM's vCPUs out of the guest"},

@@ -25,6 +25,9 @@ struct sv_plan_policy profile_plan_policy(const struct sv_profile_node_policy *n
 int profile_load_one(const char *operand, int want, char path[PROFILE_PATH], struct sv_profile **p,
 	struct sv_error *err);
 
+/* Keys of quality of service, in the order of sv_qos_keys. Return: 0, or -EINVAL with a sentence. */
+int profile_take_qos(const char *what, char *const qos[SV_PROFILE_QOS], struct sv_control_qos *wish,
+	struct sv_error *err);
 /* A checked entry of `nets` as what a device is asked for. Return: 0, or -errno with a sentence. */
 int profile_take_net(const struct sv_profile_net *from, struct sv_control_net *net, unsigned *pairs,
 	struct sv_error *err);

@@ -11,6 +11,7 @@
 
 #include <host/record.h>
 #include <io/net_export.h>
+#include <io/qos.h>
 
 #include "enforce.h"
 
@@ -36,8 +37,10 @@ static const char help[] =
 	"                            flat when vCPUs share CPUs)\n"
 	"      --numa N              NUMA nodes of the guest, with memory and vCPUs split evenly\n"
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
-	"                            [,sidecore=CPU]\n"
-	"                            a virtio-blk disk: raw image or block device; repeat for more\n"
+	"                            [,sidecore=CPU][,weight=N][,max-iops=N]...\n"
+	"                            a virtio-blk disk: raw image or block device; repeat for more.\n"
+	"                            Shares and bounds: weight, priority, min-bandwidth, max-bandwidth,\n"
+	"                            min-iops, max-iops, burst, depth; for --net, too\n"
 	"      --net switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
 	"                            a virtio-net interface on a switch of the sidecore process, which\n"
 	"                            is made when its first interface comes; repeat for more\n"
@@ -194,13 +197,19 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 			d->sidecore_cpu = (int)n;
 			break;
 		default:
+			rc = value ? sv_qos_wish_text(&d->qos, value, err) : -ENOENT;
+			if (rc != -ENOENT)
+				break;
 			rc = sv_fail(err, EINVAL,
 				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
-				"nodiscard, queues=N, serial=TEXT or sidecore=CPU, with commas", whole);
+				"nodiscard, queues=N, serial=TEXT, sidecore=CPU or what docs/qos.md "
+				"lists, with commas", whole);
 		}
 	}
 	if (rc == 0 && (!d->path || !*d->path))
 		rc = sv_fail(err, EINVAL, "--disk %s: path=FILE is missing", whole);
+	if (rc == 0)
+		rc = sv_qos_check_wish(&d->qos, err);
 	o->vm.ndisks += rc == 0;
 	free(whole);
 	return rc;
@@ -219,9 +228,16 @@ static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 	while (*text) {
 		int k = getsubopt(&text, keys, &value), rc = 0;
 
+		if (k < 0) {
+			rc = sv_qos_wish_text(&n->qos, value, err);
+			if (rc == 0)
+				continue;
+			if (rc != -ENOENT)
+				return rc;
+		}
 		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
 			return sv_fail(err, EINVAL, "--net: '%s': switch=NAME, mac=ADDRESS, vlan=N, mtu=N, "
-				"queues=N, spoof, trunk are known", value ? value : keys[k]);
+				"queues=N, spoof, trunk and what docs/qos.md lists are known", value ? value : keys[k]);
 		if (k == SPOOF)
 			n->spoof = true;
 		else if (k == TRUNK)
@@ -233,6 +249,8 @@ static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 	}
 	if (!n->at.sw[0])
 		return sv_fail(err, EINVAL, "--net: switch=NAME is missing");
+	if (sv_qos_check_wish(&n->qos, err) < 0)
+		return -EINVAL;
 	o->vm.nnets++;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <io/net_export.h>
+#include <io/qos.h>
 
 #include "profile.h"
 
@@ -37,9 +38,11 @@ static bool is_on(const bool *value)
 }
 
 /* Not through --disk: a path may have commas. */
-static void take_disks(struct run_options *o, const struct sv_profile_guest *g)
+static int take_disks(struct run_options *o, const struct sv_profile_guest *g, struct sv_error *err)
 {
-	for (unsigned i = 0; i < g->disks_count; i++) {
+	int rc = 0;
+
+	for (unsigned i = 0; i < g->disks_count && rc == 0; i++) {
 		const struct sv_profile_disk *from = &g->disks[i];
 
 		o->vm.disk[i] = (struct sv_disk_config){.path = from->path,
@@ -51,8 +54,24 @@ static void take_disks(struct run_options *o, const struct sv_profile_guest *g)
 			.queues = from->queues ? *from->queues : 0,
 			.sidecore_given = from->sidecore != NULL,
 			.sidecore_cpu = from->sidecore ? (int)*from->sidecore : 0};
+		rc = profile_take_qos("disks", from->qos, &o->vm.disk[i].qos, err);
 	}
 	o->vm.ndisks = g->disks_count;
+	return rc;
+}
+
+int profile_take_qos(const char *what, char *const qos[SV_PROFILE_QOS], struct sv_control_qos *wish,
+	struct sv_error *err)
+{
+	struct sv_error why = {""};
+	int rc = 0;
+
+	for (unsigned i = 0; i < SV_PROFILE_QOS && rc == 0; i++)
+		if (qos[i])
+			rc = sv_qos_wish(wish, sv_qos_keys[i], qos[i], &why);
+	if (rc == 0)
+		rc = sv_qos_check_wish(wish, &why);
+	return rc < 0 ? sv_fail(err, -rc, "%s: %.400s", what, why.text) : 0;
 }
 
 int profile_take_net(const struct sv_profile_net *from, struct sv_control_net *net, unsigned *pairs,
@@ -78,6 +97,8 @@ static int take_nets(struct run_options *o, const struct sv_profile_guest *g, st
 
 		*n = (struct sv_net_config){.spoof = is_on(from->spoof), .trunk = is_on(from->trunk)};
 		rc = profile_take_net(from, &n->at, &n->queues, err);
+		if (rc == 0)
+			rc = profile_take_qos("nets", from->qos, &n->qos, err);
 	}
 	o->vm.nnets = g->nets_count;
 	return rc;
@@ -133,6 +154,7 @@ int run_profile_apply(struct run_options *o, const char *operand, struct sv_erro
 	for (size_t i = 0; i < n && rc == 0; i++)
 		if (v[i].file && !v[i].list && !v[i].is_list)
 			rc = take_value(o, &v[i], err);
-	take_disks(o, sv_profile_guest(o->profile));
+	if (rc == 0)
+		rc = take_disks(o, sv_profile_guest(o->profile), err);
 	return rc < 0 ? rc : take_nets(o, sv_profile_guest(o->profile), err);
 }

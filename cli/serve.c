@@ -44,6 +44,8 @@ static const char help[] =
 	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
 	"                          a port of a switch for such a front end; the switch is made when its\n"
 	"                          first interface comes; may be given several times\n"
+	"                          Both take what docs/qos.md lists: weight, priority, min-bandwidth,\n"
+	"                          max-bandwidth, min-iops, max-iops, burst, depth\n"
 	"      --isolate auto|require|none\n"
 	"                          keep interrupts and other threads off the sidecores: what this host\n"
 	"                          permits (default), all of it or an error, or nothing\n"
@@ -89,6 +91,23 @@ static void close_exports(void *ctx)
 	for (unsigned i = 0; i < d->nets; i++)
 		if (d->net[i])
 			sv_net_export_close(d->net[i]);
+}
+
+static const struct sv_device_class *own_device(void *ctx, unsigned i, const char **name, void **handle)
+{
+	struct exports *d = ctx;
+
+	if (i < d->n) {
+		*handle = d->open[i];
+		*name = sv_blk_export_name(d->open[i]);
+		return &sv_blk_export_class;
+	}
+	i -= d->n;
+	if (i >= d->nets)
+		return NULL;
+	*handle = d->net[i];
+	*name = sv_net_export_name(d->net[i]);
+	return &sv_net_export_class;
 }
 
 static int parse_net(struct exports *d, char *text, struct sv_error *err)
@@ -326,6 +345,7 @@ int cli_serve(int argc, char **argv)
 		.private_fd = -1,
 		.open_devices = open_exports,
 		.close_devices = close_exports,
+		.own_device = own_device,
 		.devices = &exports,
 		.control_cpu = -1,
 		.idle_spin_us = DEFAULT_IDLE_US};

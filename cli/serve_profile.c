@@ -27,9 +27,12 @@ static uint32_t flag_if(const bool *value, uint32_t flag)
 	return value && *value ? flag : 0;
 }
 
-static void take_disks(const struct sv_profile_node *n, struct sv_blk_export_config *disk)
+static int take_disks(const struct sv_profile_node *n, struct sv_blk_export_config *disk,
+	struct sv_error *err)
 {
-	for (unsigned i = 0; i < n->disks_count; i++) {
+	int rc = 0;
+
+	for (unsigned i = 0; i < n->disks_count && rc == 0; i++) {
 		const struct sv_profile_disk *from = &n->disks[i];
 
 		disk[i] = (struct sv_blk_export_config){.image = from->path,
@@ -40,7 +43,9 @@ static void take_disks(const struct sv_profile_node *n, struct sv_blk_export_con
 				 flag_if(from->writethrough, SV_DEVICE_F_WRITETHROUGH),
 			.queues = from->queues ? *from->queues : 0,
 			.serial = from->serial};
+		rc = profile_take_qos("disks", from->qos, &disk[i].qos, err);
 	}
+	return rc;
 }
 
 int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *net, unsigned *nets,
@@ -56,6 +61,8 @@ int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *
 			.flags = flag_if(from->spoof, SV_DEVICE_F_SPOOF) |
 				 flag_if(from->trunk, SV_DEVICE_F_TRUNK)};
 		rc = profile_take_net(from, &net[i].net, &net[i].pairs, err);
+		if (rc == 0)
+			rc = profile_take_qos("nets", from->qos, &net[i].qos, err);
 	}
 	*nets = n->nets_count;
 	return rc;
@@ -96,7 +103,9 @@ int serve_profile_apply(const char *path, struct sv_node_config *c,
 	c->allow_bench = *n->allow_bench;
 	if (n->control_cpu)
 		c->control_cpu = (int)*n->control_cpu;
-	take_disks(n, disk);
+	rc = take_disks(n, disk, err);
+	if (rc < 0)
+		return rc;
 	*disks = n->disks_count;
 	return take_cpus(*p, c, err);
 }

@@ -14,6 +14,7 @@
 #include <channels/atomics.h>
 #include <vmm/vmm.h>
 
+#include "node.h"
 #include "stats.h"
 #include "vcpu.h"
 
@@ -65,7 +66,42 @@ static void set_deadline(int fd, int seconds)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 }
 
-static char *answer(struct sv_vm *vm, const char *command)
+static char *refusal(const struct sv_error *err)
+{
+	json_t *o = json_pack("{s:s}", "error", err->text);
+	char *text = json_dumps(o, 0);
+
+	json_decref(o);
+	return text;
+}
+
+/* "NAME" or "NAME KEY=VALUE". */
+static char *answer_device(struct sv_vm *vm, char *what)
+{
+	struct sv_error err = {""};
+	char *key = strchr(what, ' '), *value = key ? strchr(key, '=') : NULL, *text = NULL;
+	int rc;
+
+	if (key)
+		*key++ = 0;
+	if (value)
+		*value++ = 0;
+	if (key && !value)
+		rc = sv_fail(&err, EINVAL, "%s: write key=value", key);
+	else
+		rc = sv_node_set_device(*vm->node_sock, vm->config->name, what, key, value, &text, &err);
+	return rc < 0 ? refusal(&err) : text;
+}
+
+static char *answer_devices(struct sv_vm *vm)
+{
+	struct sv_error err = {""};
+	char *text = NULL;
+
+	return sv_node_stats(*vm->node_sock, &text, &err) < 0 ? refusal(&err) : text;
+}
+
+static char *answer(struct sv_vm *vm, char *command)
 {
 	if (!strcmp(command, "stats"))
 		return sv_stats_json(vm);
@@ -78,13 +114,17 @@ static char *answer(struct sv_vm *vm, const char *command)
 		sv_vcpus_kick(vm);
 		return strdup("{\"ok\": true}");
 	}
+	if (!strcmp(command, "devices"))
+		return answer_devices(vm);
+	if (!strncmp(command, "device ", 7))
+		return answer_device(vm, command + 7);
 	return strdup("{\"error\": \"unknown command\"}");
 }
 
 void sv_ask_serve(int listener, struct sv_vm *vm)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	char command[32] = "", *text;
+	char command[256] = "", *text;
 	ssize_t n;
 
 	if (fd < 0)

@@ -212,7 +212,8 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 	const struct sv_disk_config *c = &d->vm->config->disk[i];
 	struct sv_control_device ask = {.kind = SV_DEVICE_BLK,
 		.queues = queues_of(d, c),
-		.sidecore = c->sidecore_given ? (uint32_t)c->sidecore_cpu : SV_CONTROL_ANY};
+		.sidecore = c->sidecore_given ? (uint32_t)c->sidecore_cpu : SV_CONTROL_ANY,
+		.qos = c->qos};
 	struct disk *disk = &d->disk[i];
 	uint64_t bytes;
 	int rc = sv_disk_open(c->path, c->readonly, c->direct, &disk->fd, &bytes, err);
@@ -266,7 +267,8 @@ static int open_net(struct sv_devices *d, unsigned i, struct sv_error *err)
 		.flags = (c->spoof ? SV_DEVICE_F_SPOOF : 0) | (c->trunk ? SV_DEVICE_F_TRUNK : 0),
 		.queues = c->queues,
 		.sidecore = SV_CONTROL_ANY,
-		.net = c->at};
+		.net = c->at,
+		.qos = c->qos};
 	struct net *net = &d->net[i];
 	int rc = 0;
 

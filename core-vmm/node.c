@@ -97,6 +97,26 @@ int sv_node_stats(int sock, char **text, struct sv_error *err)
 	return exchange(sock, &req, NULL, 0, &reply, text, err);
 }
 
+int sv_node_set_device(int sock, const char *vm, const char *device, const char *key,
+	const char *value, char **text, struct sv_error *err)
+{
+	struct sv_control_request req = request(SV_CONTROL_DEVICE_SET);
+	struct sv_control_device_set *s = &req.u.device_set;
+	struct sv_control_reply reply;
+
+	if (strlen(vm) >= sizeof(s->vm) || strlen(device) >= sizeof(s->device))
+		return sv_fail(err, ENOENT, "%s/%s: there is no such device", vm, device);
+	if (key && (strlen(key) >= sizeof(s->key) || strlen(value) >= sizeof(s->value)))
+		return sv_fail(err, EINVAL, "%s=%s: too long", key, value);
+	strcpy(s->vm, vm);
+	strcpy(s->device, device);
+	if (key) {
+		strcpy(s->key, key);
+		strcpy(s->value, value);
+	}
+	return exchange(sock, &req, NULL, 0, &reply, text, err);
+}
+
 int sv_node_sidecores(int sock, struct sv_node_sidecore *out, unsigned max, struct sv_error *err)
 {
 	struct sv_control_request req = request(SV_CONTROL_STATS);

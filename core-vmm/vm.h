@@ -60,6 +60,7 @@ struct sv_vm {
 	uint64_t tsc_hz;
 
 	bool lwk;	/* the kernel carries the sidevisor note: it gets channels and no PCI */
+	const int *node_sock; /* where the control connection is kept; NULL: none yet */
 	int console_fd; /* sent to the sidecore with the virtio-console; -1: no such console */
 
 	struct sv_bus pio, mmio;

@@ -533,6 +533,7 @@ int sv_vmm_run(const struct sv_vm_config *config, int node_sock, int sigfd,
 	r->vm.kvm_fd = r->vm.vm_fd = r->vm.console_fd = -1;
 	r->vm.bench_hook = bench_hook ? call_bench_hook : NULL;
 	r->node_sock = node_sock;
+	r->vm.node_sock = &r->node_sock;
 	r->sigfd = sigfd;
 	rc = sv_steps_up(steps, STEPS, r, err);
 	if (rc == 0) {

@@ -410,7 +410,7 @@ static void blk_detach(void *handle)
 	blk_close(handle);
 }
 
-static char *blk_stats(void *handle)
+char *blk_stats(void *handle)
 {
 	const struct blk *b = handle;
 	const struct blk_counters *c = &b->counts;
@@ -440,7 +440,7 @@ static char *blk_stats(void *handle)
 	return text;
 }
 
-static int blk_set(void *handle, const char *key, const char *value, struct sv_error *err)
+int blk_set(void *handle, const char *key, const char *value, struct sv_error *err)
 {
 	struct blk *b = handle;
 

@@ -70,6 +70,8 @@ struct blk {
 int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
 	struct sv_error *err);
 void blk_close(struct blk *b);
+char *blk_stats(void *handle);
+int blk_set(void *handle, const char *key, const char *value, struct sv_error *err);
 
 /* blk_slot.c. Context: polling thread, but for init. */
 void blk_slots_init(struct blk *b);

@@ -10,6 +10,8 @@
 
 #include <base/disk.h>
 
+#include <io/qos.h>
+
 #include "blk.h"
 #include "listen.h"
 
@@ -71,7 +73,10 @@ static void name_device(struct sv_blk_export *e, const struct sv_blk_export_conf
 	const char *slash = strrchr(c->socket, '/');
 
 	e->device = (struct sv_control_device){
-		.kind = SV_DEVICE_BLK, .flags = c->flags, .queues = c->queues ? c->queues : 1};
+		.kind = SV_DEVICE_BLK,
+		.flags = c->flags,
+		.queues = c->queues ? c->queues : 1,
+		.qos = c->qos};
 	strncpy(e->device.name, slash ? slash + 1 : c->socket, sizeof(e->device.name) - 1);
 	if (c->serial)
 		memcpy(e->device.serial, c->serial,
@@ -138,6 +143,36 @@ void sv_blk_export_close(struct sv_blk_export *e)
 	free(e);
 }
 
+const char *sv_blk_export_name(const struct sv_blk_export *e)
+{
+	return e->device.name;
+}
+
+static char *export_stats(void *handle)
+{
+	struct sv_blk_export *e = handle;
+
+	return e->blk && e->blk->session.open ? blk_stats(e->blk) : qos_wish_json(&e->device.qos);
+}
+
+/* For the front end that is there, and for those that come. */
+static int export_set(void *handle, const char *key, const char *value, struct sv_error *err)
+{
+	struct sv_blk_export *e = handle;
+	int rc = sv_qos_wish(&e->device.qos, key, value, err);
+
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (rc == 0 && !(e->blk && e->blk->session.open))
+		return 0;
+	if (!e->blk)
+		return sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
+	return blk_set(e->blk, key, value, err);
+}
+
+const struct sv_device_class sv_blk_export_class = {
+	.kind = SV_DEVICE_BLK, .name = "blk", .stats = export_stats, .set = export_set};
+
 static int parse_queues(const char *text, unsigned *queues, struct sv_error *err)
 {
 	char *end;
@@ -167,10 +202,18 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 		int k = getsubopt(&text, key, &value), rc = 0;
 		bool is_flag = k >= READONLY && k <= IN_ORDER;
 
+		if (k < 0) {
+			rc = sv_qos_wish_text(&config->qos, value, err);
+			if (rc == 0)
+				continue;
+			if (rc != -ENOENT)
+				return rc;
+		}
 		if (k < 0 || is_flag != !value)
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
-				"in-order, queues=, serial= are known", value ? value : key[k]);
+				"in-order, queues=, serial= and those of quality of service are known",
+				value ? value : key[k]);
 		if (is_flag)
 			config->flags |= flag[k];
 		else if (k == QUEUES)
@@ -183,5 +226,5 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 	}
 	if (!config->image || !config->socket)
 		return sv_fail(err, EINVAL, "--blk: path= and socket= are needed");
-	return 0;
+	return sv_qos_check_wish(&config->qos, err);
 }

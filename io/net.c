@@ -334,7 +334,7 @@ static void net_detach(void *handle)
 	net_close(handle);
 }
 
-static int net_set(void *handle, const char *key, const char *value, struct sv_error *err)
+int net_set(void *handle, const char *key, const char *value, struct sv_error *err)
 {
 	struct net *n = handle;
 

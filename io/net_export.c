@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <io/qos.h>
+
 #include "listen.h"
 #include "net.h"
 
@@ -51,7 +53,8 @@ static void name_device(struct sv_net_export *e, const struct sv_net_export_conf
 	e->device = (struct sv_control_device){.kind = SV_DEVICE_NET,
 		.flags = c->flags,
 		.queues = c->pairs ? c->pairs : 1,
-		.net = c->net};
+		.net = c->net,
+		.qos = c->qos};
 	strncpy(e->device.name, slash ? slash + 1 : c->socket, sizeof(e->device.name) - 1);
 }
 
@@ -88,6 +91,36 @@ void sv_net_export_close(struct sv_net_export *e)
 	sv_listen_close(&e->at);
 	free(e);
 }
+
+const char *sv_net_export_name(const struct sv_net_export *e)
+{
+	return e->device.name;
+}
+
+static char *export_stats(void *handle)
+{
+	struct sv_net_export *e = handle;
+
+	return e->net && e->net->session.open ? net_stats(e->net) : qos_wish_json(&e->device.qos);
+}
+
+/* For the front end that is there, and for those that come. */
+static int export_set(void *handle, const char *key, const char *value, struct sv_error *err)
+{
+	struct sv_net_export *e = handle;
+	int rc = sv_qos_wish(&e->device.qos, key, value, err);
+
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (rc == 0 && !(e->net && e->net->session.open))
+		return 0;
+	if (!e->net)
+		return sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
+	return net_set(e->net, key, value, err);
+}
+
+const struct sv_device_class sv_net_export_class = {
+	.kind = SV_DEVICE_NET, .name = "net", .stats = export_stats, .set = export_set};
 
 /* --- the argument ---------------------------------------------------------------------------- */
 
@@ -169,9 +202,16 @@ int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct 
 	while (*text) {
 		int k = getsubopt(&text, key, &value), rc = 0;
 
+		if (k < 0) {
+			rc = sv_qos_wish_text(&config->qos, value, err);
+			if (rc == 0)
+				continue;
+			if (rc != -ENOENT)
+				return rc;
+		}
 		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
 			return sv_fail(err, EINVAL, "--net: '%s': path=, switch=, mac=, vlan=, mtu=, "
-				"queues=, spoof, trunk are known", value ? value : key[k]);
+				"queues=, spoof, trunk and the keys of quality of service are known", value ? value : key[k]);
 		if (k == SPOOF)
 			config->flags |= SV_DEVICE_F_SPOOF;
 		else if (k == TRUNK)
@@ -185,5 +225,5 @@ int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct 
 	}
 	if (!config->socket || !config->net.sw[0])
 		return sv_fail(err, EINVAL, "--net: path= and switch= are needed");
-	return 0;
+	return sv_qos_check_wish(&config->qos, err);
 }

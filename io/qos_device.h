@@ -30,6 +30,9 @@ int qos_device_set(struct qos_device *d, const char *key, const char *value, str
 /* Parameters and counters as a JSON object that the caller frees, or NULL. Context: control thread. */
 char *qos_device_json(const struct qos_device *d);
 
+/* As a device's stats say it when there is no device yet: settings alone. */
+char *qos_wish_json(const struct sv_control_qos *wish);
+
 /* --- the polling thread's -------------------------------------------------------------------- */
 
 /* A visit begins, or has gone on for a while. */

@@ -83,6 +83,29 @@ static void print_counters(FILE *f, const struct sv_qos_counters *c)
 	fputs("}}", f);
 }
 
+char *qos_wish_json(const struct sv_control_qos *wish)
+{
+	struct sv_qos_params p;
+	struct sv_error err;
+	char *text = NULL;
+	size_t size;
+	FILE *f;
+
+	if (sv_qos_from_wish(&p, wish, &err) < 0)
+		return NULL;
+	f = open_memstream(&text, &size);
+	if (!f)
+		return NULL;
+	fputs("{\"front_end\": \"none\", \"qos\": {", f);
+	print_params(f, &p);
+	fputs("\"outstanding\": 0}}", f);
+	if (fclose(f) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 char *qos_device_json(const struct qos_device *d)
 {
 	struct sv_qos_params p;

@@ -56,8 +56,8 @@ static bool parse(const char *text, uint64_t *v)
 	*v = strtoull(text, &end, 10);
 	if (errno || !*end)
 		return !errno;
-	u = strchr(unit, *end);
-	if (!u || end[1])
+	u = strchr(unit, *end & ~0x20);
+	if (!u || (end[1] && strcmp(end + 1, "iB") != 0))
 		return false;
 	return !__builtin_mul_overflow(*v, 1ull << 10 * (u - unit + 1), v);
 }
@@ -100,6 +100,13 @@ int sv_qos_from_wish(struct sv_qos_params *p, const struct sv_control_qos *wish,
 		return -EINVAL;
 	*p = ask;
 	return 0;
+}
+
+int sv_qos_check_wish(const struct sv_control_qos *wish, struct sv_error *err)
+{
+	struct sv_qos_params p;
+
+	return sv_qos_from_wish(&p, wish, err);
 }
 
 int sv_qos_wish(struct sv_control_qos *wish, const char *key, const char *value, struct sv_error *err)

@@ -11,6 +11,22 @@
 #define SWITCH(name, what, text) \
 	{.key = {name, "on or off (also yes, no, true, false)", what, text}, .form = FORM_BOOL}
 
+#define QOS_RULES \
+	BOUND(NUMBER, 1, 10000, "weight", "a whole number from 1 to 10000", \
+		"its share of a sidecore and store that others want too", "100"), \
+	BOUND(NUMBER, 0, 7, "priority", "a whole number from 0 to 7", \
+		"strict: the highest comes first", "0"), \
+	RULE(SIZE, "min_bandwidth", "a size such as 20M", \
+		"bytes per second that it has before priorities and weights count", NULL), \
+	RULE(SIZE, "max_bandwidth", "a size such as 200M", "bytes per second at most", NULL), \
+	BOUND(NUMBER, 1, 999999999, "min_iops", "a whole number from 1 to 999999999", \
+		"requests per second that it has before priorities and weights count", NULL), \
+	BOUND(NUMBER, 1, 999999999, "max_iops", "a whole number from 1 to 999999999", \
+		"requests per second at most", NULL), \
+	BOUND(NUMBER, 1, 10000, "burst", "a whole number from 1 to 10000", \
+		"milliseconds of an unused maximum that may be used later at once", "10"), \
+	BOUND(NUMBER, 1, 1024, "depth", "a whole number from 1 to 1024", \
+		"requests outstanding at most", NULL)
 #define DISK_RULES \
 	RULE(PATH, "path", "the path of a raw image or block device", \
 		"the image; relative to the profile", NULL), \
@@ -20,7 +36,8 @@
 	BOUND(NUMBER, 1, 64, "queues", "a whole number from 1 to 64", "virtqueues", \
 		"min(vCPUs, 8)"), \
 	BOUND(TEXT, 0, 20, "serial", "one line of at most 20 characters", \
-		"the serial number that the guest sees", NULL)
+		"the serial number that the guest sees", NULL), \
+	QOS_RULES
 #define NET_RULES \
 	RULE(SWITCH, "switch", "1 to 15 letters, digits, '.', '_' or '-'", \
 		"the switch that it is on", NULL), \
@@ -31,7 +48,8 @@
 	BOUND(NUMBER, 68, 65535, "mtu", "a whole number from 68 to 65535", \
 		"the longest packet", "1500"), \
 	SWITCH("spoof", "the guest may send from any address", "off"), \
-	SWITCH("trunk", "the guest may send and receive tagged frames of all VLANs", "off")
+	SWITCH("trunk", "the guest may send and receive tagged frames of all VLANs", "off"), \
+	QOS_RULES
 #define COMMON_RULES \
 	RULE(INHERITS, "inherits", "the name of a profile, or the path of its file", \
 		"the profile whose keys count where this one is silent", NULL), \

@@ -16,6 +16,13 @@
 #define CHOICE(s, m, strings) \
 	CYAML_FIELD_ENUM_PTR(#m, OPTIONAL | CYAML_FLAG_STRICT, s, m, strings, COUNT(strings))
 
+/* In the order of struct sv_qos_params. */
+#define QOS_KEY(s, key, i) CYAML_FIELD_STRING_PTR(key, OPTIONAL, s, qos[i], 0, 32)
+#define QOS(s) \
+	QOS_KEY(s, "weight", 0), QOS_KEY(s, "priority", 1), QOS_KEY(s, "min_bandwidth", 2), \
+		QOS_KEY(s, "max_bandwidth", 3), QOS_KEY(s, "min_iops", 4), \
+		QOS_KEY(s, "max_iops", 5), QOS_KEY(s, "burst", 6), QOS_KEY(s, "depth", 7)
+
 static const cyaml_strval_t kinds[] = {{"guest", SV_PROFILE_GUEST}, {"node", SV_PROFILE_NODE_KIND}};
 static const cyaml_strval_t policies[] = {{"locality", SV_PROFILE_LOCALITY},
 	{"spread", SV_PROFILE_SPREAD}, {"smt-sibling", SV_PROFILE_SMT_SIBLING}};
@@ -33,7 +40,7 @@ static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", 
 static const cyaml_schema_field_t guest_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, writethrough), BOOL(D, nodiscard),
-	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), CYAML_FIELD_END};
+	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, guest_disk_fields)};
 
@@ -41,14 +48,14 @@ static const cyaml_schema_field_t node_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, D, socket, 1, 107),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, discard), BOOL(D, writethrough),
-	NUMBER(D, queues), TEXT(D, serial), CYAML_FIELD_END};
+	NUMBER(D, queues), TEXT(D, serial), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, node_disk_fields)};
 
 static const cyaml_schema_field_t guest_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
 	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
-	NUMBER(I, queues), CYAML_FIELD_END};
+	NUMBER(I, queues), QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, guest_net_fields)};
 
@@ -56,7 +63,7 @@ static const cyaml_schema_field_t node_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
 	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
 	NUMBER(I, queues), CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, I, socket, 1, 107),
-	CYAML_FIELD_END};
+	QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, node_net_fields)};
 

@@ -58,7 +58,9 @@ static void on_message(void *ctx)
 		m.req.version != SV_CONTROL_VERSION) {
 		l->gone = n != -EAGAIN && n != -ETIMEDOUT;
 	} else {
-		rc = sv_lease_serve(l, &m, &reply, &err);
+		rc = m.req.op == SV_CONTROL_DEVICE_SET
+			     ? sv_lease_set_device(l, &m.req.u.device_set, &text, &err)
+			     : sv_lease_serve(l, &m, &reply, &err);
 		tell_sidecores(l->node, &reply);
 		if (rc == 0 && m.req.op == SV_CONTROL_STATS)
 			text = sv_node_stats_json(l->node);

@@ -113,6 +113,15 @@ int sv_node_listen(const char *path, struct sv_error *err);
 
 /* node_stats.c: JSON the caller frees. */
 char *sv_node_stats_json(struct sv_node *n);
+char *sv_node_device_json(const struct sv_device_class *class, void *handle, const char *name,
+	const struct sv_sidecore *sidecore);
+
+/*
+ * device_set.c: one setting of one device. *text: the device as JSON, which the caller frees.
+ * Return: 0, or -errno with a sentence.
+ */
+int sv_lease_set_device(struct sv_lease *l, struct sv_control_device_set *c, char **text,
+	struct sv_error *err);
 
 /* seccomp.c: what this process may still do once it serves. Return: 0, or -errno with a sentence. */
 int sv_node_confine(struct sv_error *err);

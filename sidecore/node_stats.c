@@ -9,7 +9,7 @@
 
 #include <channels/atomics.h>
 
-/* What one message of a Unix socket carries for certain; beyond it channels are not listed singly. */
+/* What one message of a Unix socket carries for certain; beyond it less is told. */
 #define MESSAGE_MAX (128u << 10)
 
 static void set_u64(json_t *o, const char *key, uint64_t v)
@@ -103,7 +103,50 @@ static json_t *sidecore_json(const struct sv_sidecore *s)
 	return o;
 }
 
-static json_t *lease_json(const struct sv_lease *l, bool detail)
+/* How much is told: names alone, also what devices count, also single channels. */
+enum detail { NAMES, DEVICES, CHANNELS };
+
+static json_t *device_json(const struct sv_device_class *class, void *handle, const char *name,
+	const struct sv_sidecore *sidecore, enum detail detail)
+{
+	char *text = detail >= DEVICES && class->stats ? class->stats(handle) : NULL;
+	json_t *d = text ? json_loads(text, 0, NULL) : NULL;
+
+	if (!d)
+		d = json_object();
+	json_object_set_new(d, "name", json_string(name));
+	json_object_set_new(d, "class", json_string(class->name));
+	if (sidecore)
+		json_object_set_new(d, "sidecore_cpu", cpu_of(sidecore));
+	free(text);
+	return d;
+}
+
+char *sv_node_device_json(const struct sv_device_class *class, void *handle, const char *name,
+	const struct sv_sidecore *sidecore)
+{
+	json_t *o = device_json(class, handle, name, sidecore, DEVICES);
+	char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+
+	json_decref(o);
+	return text;
+}
+
+/* The node's own: on its first sidecore. */
+static json_t *own_devices_json(const struct sv_node *n, enum detail detail)
+{
+	const struct sv_node_config *c = &n->config;
+	const struct sv_device_class *class;
+	json_t *all = json_array();
+	const char *name;
+	void *handle;
+
+	for (unsigned i = 0; c->own_device && (class = c->own_device(c->devices, i, &name, &handle)); i++)
+		json_array_append_new(all, device_json(class, handle, name, &n->sidecore[0], detail));
+	return all;
+}
+
+static json_t *lease_json(const struct sv_lease *l, enum detail detail)
 {
 	json_t *o = json_object(), *channels = json_array(), *devices = json_array();
 	json_t *sidecores = json_array();
@@ -111,22 +154,11 @@ static json_t *lease_json(const struct sv_lease *l, bool detail)
 	for (unsigned i = 0; i < l->node->config.sidecores; i++)
 		if (l->share[i].used)
 			json_array_append_new(sidecores, cpu_of(&l->node->sidecore[i]));
-	for (unsigned i = 0; detail && i < l->channels; i++)
+	for (unsigned i = 0; detail >= CHANNELS && i < l->channels; i++)
 		json_array_append_new(channels, channel_json(&l->endpoint[i], l->polled_by[i]));
-	for (unsigned i = 0; i < l->devices; i++) {
-		char *text = l->device[i].class->stats
-				     ? l->device[i].class->stats(l->device[i].handle)
-				     : NULL;
-		json_t *d = text ? json_loads(text, 0, NULL) : NULL;
-
-		if (!d)
-			d = json_object();
-		json_object_set_new(d, "name", json_string(l->device[i].name));
-		json_object_set_new(d, "class", json_string(l->device[i].class->name));
-		json_object_set_new(d, "sidecore_cpu", cpu_of(l->device[i].sidecore));
-		json_array_append_new(devices, d);
-		free(text);
-	}
+	for (unsigned i = 0; i < l->devices; i++)
+		json_array_append_new(devices, device_json(l->device[i].class, l->device[i].handle,
+						       l->device[i].name, l->device[i].sidecore, detail));
 	json_object_set_new(o, "vm", json_string(l->vm));
 	json_object_set_new(o, "sidecore_cpu", cpu_of(l->home));
 	json_object_set_new(o, "sidecore_cpus", sidecores);
@@ -136,7 +168,7 @@ static json_t *lease_json(const struct sv_lease *l, bool detail)
 	return o;
 }
 
-static char *stats_text(const struct sv_node *n, bool detail)
+static char *stats_text(const struct sv_node *n, enum detail detail)
 {
 	json_t *o = json_object(), *sidecores = json_array(), *vms = json_array();
 	char *text;
@@ -150,7 +182,8 @@ static char *stats_text(const struct sv_node *n, bool detail)
 	set_u64(o, "ticks_per_us", sv_reactor_ticks_per_us());
 	json_object_set_new(o, "sidecores", sidecores);
 	json_object_set_new(o, "vms", vms);
-	json_object_set_new(o, "detail", json_boolean(detail));
+	json_object_set_new(o, "devices", own_devices_json(n, detail));
+	json_object_set_new(o, "detail", json_boolean(detail == CHANNELS));
 	text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(o);
 	return text;
@@ -158,11 +191,12 @@ static char *stats_text(const struct sv_node *n, bool detail)
 
 char *sv_node_stats_json(struct sv_node *n)
 {
-	char *text = stats_text(n, true);
+	enum detail detail = CHANNELS;
+	char *text = stats_text(n, detail);
 
-	if (text && strlen(text) > MESSAGE_MAX) {
+	while (text && strlen(text) > MESSAGE_MAX && detail > NAMES) {
 		free(text);
-		text = stats_text(n, false);
+		text = stats_text(n, --detail);
 	}
 	return text;
 }

@@ -10,3 +10,5 @@ add_test(NAME cli_doctor COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/doctor.sh $<
 set_tests_properties(cli_doctor PROPERTIES LABELS cli TIMEOUT 120)
 add_test(NAME cli_supervise COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/supervise.sh $<TARGET_FILE:sidevisor>)
 set_tests_properties(cli_supervise PROPERTIES LABELS cli TIMEOUT 120)
+add_test(NAME cli_device COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/device.sh $<TARGET_FILE:sidevisor>)
+set_tests_properties(cli_device PROPERTIES LABELS cli TIMEOUT 120)

@@ -147,9 +147,11 @@ static const char full[] =
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
-	"  queues: 2\n  serial: s\n  sidecore: 9\n- path: /d,2\n"
+	"  queues: 2\n  serial: s\n  sidecore: 9\n"
+	"  weight: 300\n  priority: 2\n  min_bandwidth: 1M\n  max_bandwidth: 2G\n  min_iops: 5\n"
+	"  max_iops: 6\n  burst: 7\n  depth: 8\n- path: /d,2\n"
 	"nets:\n- switch: lan\n  mac: 52:54:00:00:00:01\n  vlan: 7\n  mtu: 9000\n  queues: 3\n"
-	"  spoof: on\n  trunk: on\n- switch: wan\n";
+	"  spoof: on\n  trunk: on\n  weight: 3\n  max_bandwidth: 1G\n- switch: wan\n";
 
 static char path[64];
 
@@ -193,9 +195,12 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",
 		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"
-			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9"},
+			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9,weight=300,"
+			 "priority=2,min-bandwidth=1M,max-bandwidth=2G,min-iops=5,max-iops=6,burst=7,"
+			 "depth=8"},
 		"--disk", (char[]){"path=/d2"}, "--net",
-		(char[]){"switch=lan,mac=52:54:00:00:00:01,vlan=7,mtu=9000,queues=3,spoof,trunk"},
+		(char[]){"switch=lan,mac=52:54:00:00:00:01,vlan=7,mtu=9000,queues=3,spoof,trunk,"
+			 "weight=3,max-bandwidth=1024M"},
 		"--net", (char[]){"switch=wan"}, NULL};
 
 	put(full);
@@ -278,7 +283,7 @@ Test(run_profile, a_node_profile_configures_serve)
 	put("kind: node\ncpus: 3,5-6\ncontrol_cpu: 1\nsocket: s\nidle: never\nallow_bench: on\n"
 	    "policy: spread\nexclude: 9-10\nhousekeeping: 2\n"
 	    "isolate: require\nshare_cores: on\ndisks:\n- path: a,b\n  socket: /d\n  readonly: on\n"
-	    "  direct: on\n  discard: on\n  writethrough: on\n  queues: 3\n  serial: x\n");
+	    "  direct: on\n  discard: on\n  writethrough: on\n  queues: 3\n  serial: x\n  weight: 7\n");
 	cr_assert_eq(serve_profile_apply(path, &c, disk, &disks, &p, &err), 0, "%s", err.text);
 	unlink(path);
 	cr_expect(c.sidecores == 3 && c.cpu[0] == 3 && c.cpu[2] == 6 && c.control_cpu == 1);
@@ -288,6 +293,7 @@ Test(run_profile, a_node_profile_configures_serve)
 	cr_expect_str_eq(disk[0].socket, "/d");
 	cr_expect_str_eq(disk[0].serial, "x");
 	cr_expect_eq(disk[0].queues, 3);
+	cr_expect_eq(disk[0].qos.weight, 7);
 	cr_expect_eq(disk[0].flags, SV_DEVICE_F_READONLY | SV_DEVICE_F_DIRECT | SV_DEVICE_F_DISCARD |
 					    SV_DEVICE_F_WRITETHROUGH);
 	cr_assert_eq(sv_profile_node_policy(p, &node), 0);

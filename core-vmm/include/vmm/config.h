@@ -45,11 +45,13 @@ struct sv_disk_config {
 	bool no_discard;
 	unsigned queues; /* 0: min(vCPUs, 8) */
 	bool sidecore_given;
+	struct sv_control_qos qos;
 	int sidecore_cpu; /* given: the CPU of the sidecore that polls it; else vCPU 0's does */
 };
 
 struct sv_net_config {
 	struct sv_control_net at; /* switch, address, VLAN, MTU */
+	struct sv_control_qos qos;
 	bool spoof, trunk;
 	unsigned queues; /* pairs; 0: min(vCPUs, 4) */
 };

@@ -32,6 +32,12 @@ struct sv_node_sidecore {
 int sv_node_sidecores(int sock, struct sv_node_sidecore *out, unsigned max, struct sv_error *err);
 /* Ask a node for its statistics: *text is JSON, the caller frees it. Return: 0 or -errno. */
 int sv_node_stats(int sock, char **text, struct sv_error *err);
+/*
+ * Change a setting of a device while it runs (@key NULL: none), and hear what the node knows of it:
+ * *text is JSON, the caller frees it. Return: 0, or -errno with a sentence.
+ */
+int sv_node_set_device(int sock, const char *vm, const char *device, const char *key,
+	const char *value, char **text, struct sv_error *err);
 
 /*
  * Create the VM, run it to its end, take everything down. Context: the main thread, which becomes
@@ -53,7 +59,8 @@ bool sv_vmm_hypercall_exits(void);
 uint64_t sv_vmm_first_run_ns(void);
 
 /*
- * Ask the VM process called @name: "stats" (JSON), "stop", "pause", "resume". *text: its answer,
+ * Ask the VM process called @name: "stats" (JSON), "stop", "pause", "resume", "devices" (what its
+ * node knows of all), "device NAME", "device NAME KEY=VALUE". *text: its answer,
  * the caller frees it. Waits 5 s. Return: 0, or -errno with a sentence.
  */
 int sv_vmm_ask(const char *name, const char *what, char **text, struct sv_error *err);

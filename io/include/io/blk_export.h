@@ -19,6 +19,7 @@ struct sv_blk_export_config {
 	uint32_t flags;	    /* SV_DEVICE_F_* */
 	unsigned queues;    /* 0: one */
 	const char *serial; /* at most 20 bytes; NULL: none */
+	struct sv_control_qos qos;
 };
 
 /*
@@ -27,11 +28,15 @@ struct sv_blk_export_config {
  */
 int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_config *config,
 	struct sv_poller_host *host, struct sv_error *err);
+const char *sv_blk_export_name(const struct sv_blk_export *e);
+/* Its stats and set ops, for the node; the handle is the export. */
+extern const struct sv_device_class sv_blk_export_class;
 /* End the session there is, remove the socket, release the image. Context: control thread. */
 void sv_blk_export_close(struct sv_blk_export *e);
 
 /*
- * `path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,queues=N][,serial=TEXT]`:
+ * `path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,queues=N][,serial=TEXT]`
+ * and the keys of io/qos.h:
  * the argument of `serve --blk`. @text is cut into pieces that *config then points to.
  * Return: 0, or -EINVAL with a sentence.
  */

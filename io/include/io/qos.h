@@ -134,6 +134,8 @@ int sv_qos_wish_text(struct sv_control_qos *wish, const char *text, struct sv_er
 int sv_qos_param(struct sv_qos_params *p, const char *key, const char *value, struct sv_error *err);
 /* Do they agree with each other? To be asked when all are set. Return: 0, or -EINVAL and a sentence. */
 int sv_qos_check(const struct sv_qos_params *p, struct sv_error *err);
+/* Do a device request's settings agree with each other? Return: 0, or -EINVAL with a sentence. */
+int sv_qos_check_wish(const struct sv_control_qos *wish, struct sv_error *err);
 /* The keys of sv_qos_param(), NULL at the end. */
 extern const char *const sv_qos_keys[];
 /* The value of the key of that number. */

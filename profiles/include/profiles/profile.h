@@ -59,12 +59,15 @@ enum sv_profile_stage2 { SV_PROFILE_BEFORE, SV_PROFILE_RUNNING, SV_PROFILE_DEMAN
  * Every member but the paths of disks and the switches and sockets of nets may be NULL: not given.
  * Paths are relative to the caller's directory or absolute, never to the file's.
  */
+#define SV_PROFILE_QOS 8u /* keys of quality of service, in the order of the scheduler's own list */
+
 struct sv_profile_disk {
 	char *path;
 	char *socket; /* node profiles: where a front end connects */
 	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
 	unsigned *queues, *sidecore;
 	char *serial;
+	char *qos[SV_PROFILE_QOS];
 };
 
 struct sv_profile_net {
@@ -73,6 +76,7 @@ struct sv_profile_net {
 	char *mac;
 	unsigned *vlan, *mtu, *queues;
 	bool *spoof, *trunk;
+	char *qos[SV_PROFILE_QOS];
 };
 
 struct sv_profile_guest {

@@ -36,6 +36,12 @@ struct sv_node_config {
 	 */
 	int (*open_devices)(struct sv_poller_host *host, void *ctx, struct sv_error *err);
 	void (*close_devices)(void *ctx);
+	/*
+	 * The one of number @i, for statistics and settings: its name and handle. NULL: no more of them;
+	 * or the op itself is NULL.
+	 */
+	const struct sv_device_class *(*own_device)(void *ctx, unsigned i, const char **name,
+		void **handle);
 	void *devices;
 };
 
