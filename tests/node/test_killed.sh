@@ -23,22 +23,32 @@ else
 fi
 sidevisor run "$@" --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda \
 	--disk path=/dev/vdb --memory 384M --vcpus 2 --overcommit --isolate none --rejoin 120 \
-	--cmdline "console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" >vm.log &
+	--cmdline "console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" >vm.log 2>vm.err &
 vm=$!
 [ "$how" = supervised ] || server=$vm
 until grep -q 'fio starts' vm.log; do
 	kill -0 $vm || exit 1
 	usleep 100000
 done
+# One of four does not wait until the devices are back from the last.
+back() {
+	grep -c 'the sidecore process is back' vm.err
+}
 n=0
 while kill -0 $vm 2>/dev/null && [ $n -lt $kills ]; do
+	was=$(back)
 	usleep $((50000 + $(od -An -N4 -tu4 /dev/urandom) % 700000))
 	child=$(cat /proc/$server/task/$server/children)
-	[ -z "$child" ] || kill -9 $child && n=$((n + 1))
+	[ -n "$child" ] && kill -9 $child || continue
+	n=$((n + 1))
+	[ $((n % 4)) -eq 0 ] || until [ $(back) -gt $was ] || ! kill -0 $vm 2>/dev/null; do
+		usleep 20000
+	done
 done
 echo "killed $n times, the guest $(kill -0 $vm 2>/dev/null && echo runs || echo has ended)"
 wait $vm
 echo "run ended with status $?"
+cat vm.err >&2
 if [ "$how" = supervised ]; then
 	kill $server
 	wait $server
