@@ -13,6 +13,7 @@
 
 #include <vmm/vmm.h>
 
+#include "balloon.h"
 #include "node_process.h"
 #include "paging.h"
 #include "enforce.h"
@@ -130,6 +131,7 @@ int cli_run(int argc, char **argv)
 	o->vm.rejoin = rejoin;
 	o->vm.rejoin_ctx = &again;
 	sv_vmm_set_paging(&cli_paging_hooks);
+	sv_vmm_set_balloon(&cli_balloon_hooks);
 	sigfd = make_signalfd();
 	rc = enforce_open(&e, &err);
 	if (rc == 0)

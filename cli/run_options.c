@@ -84,6 +84,8 @@ static const char help[] =
 	"                            when KVM maps guest memory: before the start, by a thread of\n"
 	"                            ours while the guest runs (default), or by the guest's faults\n"
 	"                            (default with --no-populate)\n"
+	"      --balloon             the guest may give memory back: free pages that it reports, and\n"
+	"                            what `sidevisor memory` asks for\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
 	"      --direct-paging       page tables that belong to the sidecore (lightweight kernel)\n"
@@ -100,6 +102,7 @@ enum {
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
+	OPT_BALLOON,
 };
 
 static const struct option options[] = {
@@ -134,6 +137,7 @@ static const struct option options[] = {
 	{"no-populate", optional_argument, NULL, OPT_NO_POPULATE},
 	{"backing", required_argument, NULL, OPT_BACKING},
 	{"stage2", required_argument, NULL, OPT_STAGE2},
+	{"balloon", optional_argument, NULL, OPT_BALLOON},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
@@ -506,6 +510,9 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 	case OPT_STAGE2:
 		rc = parse_choice("--stage2", arg, whens, &choice, err);
 		o->vm.stage2 = (enum sv_stage2_when)(SV_STAGE2_BEFORE + choice);
+		break;
+	case OPT_BALLOON:
+		rc = cli_parse_flag(arg, &o->vm.balloon, err);
 		break;
 	case OPT_RING:
 		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);

@@ -14,6 +14,8 @@
 #include <channels/atomics.h>
 #include <vmm/vmm.h>
 
+#include "balloon.h"
+#include "devices.h"
 #include "node.h"
 #include "stats.h"
 #include "vcpu.h"
@@ -101,6 +103,18 @@ static char *answer_devices(struct sv_vm *vm)
 	return sv_node_stats(*vm->node_sock, &text, &err) < 0 ? refusal(&err) : text;
 }
 
+static char *set_memory(struct sv_vm *vm, uint64_t bytes)
+{
+	struct sv_balloon *b = sv_devices_balloon(vm);
+	int rc = b ? sv_balloon_set(b, bytes) : -ENODEV;
+
+	if (rc == -ENODEV)
+		return strdup("{\"error\": \"this VM has no balloon; run it with --balloon\"}");
+	if (rc == -EINVAL)
+		return strdup("{\"error\": \"give a size up to that of its memory, in whole pages\"}");
+	return strdup(rc < 0 ? "{\"error\": \"its balloon does not answer\"}" : "{\"ok\": true}");
+}
+
 static char *answer(struct sv_vm *vm, char *command)
 {
 	if (!strcmp(command, "stats"))
@@ -118,6 +132,8 @@ static char *answer(struct sv_vm *vm, char *command)
 		return answer_devices(vm);
 	if (!strncmp(command, "device ", 7))
 		return answer_device(vm, command + 7);
+	if (!strncmp(command, "memory ", 7))
+		return set_memory(vm, strtoull(command + 7, NULL, 10));
 	return strdup("{\"error\": \"unknown command\"}");
 }
 

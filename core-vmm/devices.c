@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Every device of the machine: an ordered table, and its mirror. */
+#include "balloon.h"
 #include "devices.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ struct net {
 struct sv_devices {
 	struct sv_vm *vm;
 	struct sv_links links;
+	struct sv_balloon *balloon; /* NULL: none */
 	struct sv_bus pio, mmio; /* as they were before */
 	struct sv_output *out;
 	struct sv_platform *platform;
@@ -325,6 +327,18 @@ static void down_console(void *ctx)
 		sv_virtio_pci_destroy(d->console);
 }
 
+static int up_balloon(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+
+	return d->has_pci ? sv_balloon_create(d->vm, &d->pci, &d->ram, &d->balloon, err) : 0;
+}
+
+static void down_balloon(void *ctx)
+{
+	sv_balloon_destroy(((struct sv_devices *)ctx)->balloon);
+}
+
 /* --- life ------------------------------------------------------------------------------------------ */
 
 static const struct sv_step steps[] = {
@@ -339,6 +353,7 @@ static const struct sv_step steps[] = {
 	{"disks", up_disks, down_disks},
 	{"nets", up_nets, down_nets},
 	{"console", up_console, down_console},
+	{"balloon", up_balloon, down_balloon},
 };
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
@@ -385,6 +400,8 @@ unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 		fds[n++] = sv_output_poll_fd(d->out);
 	if (d->rtc && n < max)
 		fds[n++] = sv_rtc_poll_fd(d->rtc);
+	if (d->balloon && n < max)
+		fds[n++] = sv_balloon_function(d->balloon)->front.sock;
 	return n + sv_links_poll_fds(&d->links, fds + n, max - n);
 }
 
@@ -411,5 +428,12 @@ int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 		sv_rtc_tick(d->rtc);
 		return 0;
 	}
+	if (d->balloon && fd == sv_balloon_function(d->balloon)->front.sock)
+		return sv_virtio_pci_poll(sv_balloon_function(d->balloon), err);
 	return sv_links_poll(&d->links, fd, err);
+}
+
+struct sv_balloon *sv_devices_balloon(struct sv_vm *vm)
+{
+	return vm->devices ? vm->devices->balloon : NULL;
 }

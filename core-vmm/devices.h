@@ -35,6 +35,7 @@ void sv_irq_eoi(struct sv_vm *vm, uint8_t vector);
  * What the VM process needs from the node: a connection for one virtio device to the sidecore. The
  * cli gives it; core-vmm does not know the control protocol's other end.
  */
+struct sv_balloon;
 struct sv_device_link {
 	/*
 	 * Ask the node for a device (channels/control.h DEVICE) and get our end of the vhost-user
@@ -65,6 +66,8 @@ unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max);
 /* Is every virtio device without its back end? Then ask for all of them again. Context: control thread. */
 bool sv_devices_all_away(struct sv_vm *vm);
 int sv_devices_return(struct sv_vm *vm, struct sv_error *err);
+/* NULL: there is none. */
+struct sv_balloon *sv_devices_balloon(struct sv_vm *vm);
 /* One of them became readable. Return: 0, or -errno with a sentence when the VM cannot go on. */
 int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err);
 

@@ -21,10 +21,10 @@ void sv_memory_destroy(struct sv_vm *vm);
 int sv_memory_populate(const struct sv_vm *vm, uint8_t *ram, struct sv_error *err);
 
 /*
- * The same for the part of guest memory at @at, by the calling thread, while the guest may run. Huge
- * pages are made of small ones only where nobody tried before. Return: 0 or -errno.
+ * The same for the part of guest memory at @at, by the calling thread, while the guest may run.
+ * @collapse: into huge pages, where the kernel can. Return: 0 or -errno.
  */
-int sv_memory_make(const struct sv_vm *vm, uint8_t *at, uint64_t bytes);
+int sv_memory_make(uint8_t *at, uint64_t bytes, bool collapse);
 
 /* Bytes from one vCPU's channel to the next. */
 uint64_t sv_memory_channel_stride(const struct sv_vm *vm);

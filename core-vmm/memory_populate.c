@@ -56,11 +56,9 @@ static void *populate(void *arg)
 	return NULL;
 }
 
-int sv_memory_make(const struct sv_vm *vm, uint8_t *at, uint64_t bytes)
+int sv_memory_make(uint8_t *at, uint64_t bytes, bool collapse)
 {
-	struct share s = {.at = at,
-		.bytes = bytes,
-		.small = !vm->config->no_populate || !sv_backing_collapse(vm)};
+	struct share s = {.at = at, .bytes = bytes, .small = !collapse};
 
 	populate(&s);
 	return -s.error;

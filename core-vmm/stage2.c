@@ -14,6 +14,7 @@
 
 #include <channels/atomics.h>
 
+#include "backing.h"
 #include "cpuid.h"
 #include "memory.h"
 #include "paging.h"
@@ -52,7 +53,7 @@ static uint64_t now_ns(void)
 
 static void add(uint64_t *to, uint64_t n)
 {
-	sv_store_relaxed(to, *to + n);
+	__atomic_fetch_add(to, n, __ATOMIC_RELAXED);
 }
 
 /* --- the helper vCPU ------------------------------------------------------------------------- */
@@ -149,12 +150,12 @@ static int map_range(struct sv_stage2 *s, uint64_t gpa, uint64_t bytes)
 	return 0;
 }
 
-static int fill(struct sv_vm *vm, uint64_t gpa, uint64_t bytes)
+static int fill(struct sv_vm *vm, uint64_t gpa, uint64_t bytes, bool collapse)
 {
 	struct sv_stage2 *s = vm->stage2;
 	void *at = sv_vm_ptr(vm, gpa, bytes);
 	uint64_t t = now_ns();
-	int rc = at ? sv_memory_make(vm, at, bytes) : -EFAULT;
+	int rc = at ? sv_memory_make(at, bytes, collapse) : -EFAULT;
 
 	if (rc == 0) {
 		add(&s->made_bytes, bytes);
@@ -166,13 +167,14 @@ static int fill(struct sv_vm *vm, uint64_t gpa, uint64_t bytes)
 
 int sv_stage2_ensure(struct sv_vm *vm, uint64_t gpa, uint64_t bytes)
 {
-	return fill(vm, gpa, bytes);
+	return fill(vm, gpa, bytes, sv_backing_collapse(vm));
 }
 
 /* The whole guest, from its lowest address up. The tables of direct paging may be read-only: left out. */
 static int fill_all(struct sv_vm *vm)
 {
 	struct sv_stage2 *s = vm->stage2;
+	bool collapse = vm->config->no_populate && sv_backing_collapse(vm);
 	int rc = 0;
 
 	for (unsigned i = 0; i < vm->gmem.n; i++) {
@@ -185,7 +187,7 @@ static int fill_all(struct sv_vm *vm)
 
 			if (sv_load_acquire(&s->stop))
 				return -ECANCELED;
-			rc = fill(vm, r->gpa + at, n);
+			rc = fill(vm, r->gpa + at, n, collapse);
 			/* Without a helper the pages are made all the same. */
 			if (rc < 0 && rc != -EOPNOTSUPP && rc != -EAGAIN)
 				return rc;
@@ -211,6 +213,15 @@ static void choose_cpus(const struct sv_vm *vm, cpu_set_t *set)
 			CPU_CLR(vm->config->vcpu_cpu[i], set);
 }
 
+void sv_stage2_pin(const struct sv_vm *vm, pthread_t thread)
+{
+	cpu_set_t set;
+
+	choose_cpus(vm, &set);
+	if (CPU_COUNT(&set))
+		pthread_setaffinity_np(thread, sizeof(set), &set);
+}
+
 static void *run(void *arg)
 {
 	struct sv_vm *vm = arg;
@@ -229,7 +240,6 @@ int sv_stage2_start(struct sv_vm *vm, struct sv_error *err)
 {
 	struct sv_stage2 *s = vm->stage2;
 	sigset_t all, old;
-	cpu_set_t set;
 	int rc;
 
 	if (sv_stage2_when(vm->config) != SV_STAGE2_RUNNING || (s->fd < 0 && !vm->config->no_populate)) {
@@ -243,9 +253,7 @@ int sv_stage2_start(struct sv_vm *vm, struct sv_error *err)
 	if (rc)
 		return sv_fail(err, rc, "--stage2 running: cannot start its thread: %s", strerror(rc));
 	s->started = true;
-	choose_cpus(vm, &set);
-	if (CPU_COUNT(&set))
-		pthread_setaffinity_np(s->thread, sizeof(set), &set);
+	sv_stage2_pin(vm, s->thread);
 	pthread_setname_np(s->thread, "stage2");
 	return 0;
 }

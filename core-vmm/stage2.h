@@ -22,11 +22,14 @@ int sv_stage2_start(struct sv_vm *vm, struct sv_error *err);
 void sv_stage2_destroy(struct sv_vm *vm);
 
 /*
- * Make the pages of [gpa, gpa + bytes) and map them in stage 2. Context: any thread, one at a time.
+ * Make the pages of [gpa, gpa + bytes), huge ones again where they can be, and map them in stage 2.
+ * Context: any thread.
  * Return: 0, -EOPNOTSUPP: pages made, tables not filled; else -errno.
  */
 int sv_stage2_ensure(struct sv_vm *vm, uint64_t gpa, uint64_t bytes);
 
+/* Make @thread run where such work belongs: beside the control thread, on no guest core. */
+void sv_stage2_pin(const struct sv_vm *vm, pthread_t thread);
 /* What the configuration means: never SV_STAGE2_DEFAULT. */
 enum sv_stage2_when sv_stage2_when(const struct sv_vm_config *config);
 /* Has the thread come to its end (or was there nothing to do)? Context: any thread. */

@@ -13,6 +13,8 @@
 #include <channels/atomics.h>
 
 #include "backing.h"
+#include "balloon.h"
+#include "devices.h"
 #include "stage2.h"
 #include "vcpu.h"
 
@@ -142,6 +144,8 @@ char *sv_stats_json(struct sv_vm *vm)
 			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));
 	json_object_set_new(o, "backing", json_string(sv_backing_name(vm->backing)));
 	json_object_set_new(o, "stage2", sv_stage2_json(vm));
+	if (sv_devices_balloon(vm))
+		json_object_set_new(o, "balloon", sv_balloon_json(sv_devices_balloon(vm)));
 	json_object_set_new(o, "vcpus", vcpus);
 	if (vm->config->placement)
 		json_object_set_new(o, "placement", json_loads(vm->config->placement, 0, NULL));

@@ -170,9 +170,8 @@ static void bar_write(struct sv_pci_function *f, unsigned bar, uint64_t off, con
 	(void)bar;
 	if (off < VIRTIO_ISR)
 		common_write(d, off, data, len);
-	else if (off >= VIRTIO_CONFIG && off < VIRTIO_NOTIFY && len == 1)
-		sv_virtio_pci_set_config_byte(d, (uint32_t)(off - VIRTIO_CONFIG),
-			*(const uint8_t *)data);
+	else if (off >= VIRTIO_CONFIG && off < VIRTIO_NOTIFY)
+		sv_virtio_pci_set_config(d, (uint32_t)(off - VIRTIO_CONFIG), data, len);
 	else if (off >= VIRTIO_NOTIFY && off < VIRTIO_MSIX_TABLE)
 		notify(d, off - VIRTIO_NOTIFY);
 	else if (off >= VIRTIO_MSIX_TABLE && off < VIRTIO_MSIX_PBA)

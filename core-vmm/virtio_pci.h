@@ -81,6 +81,12 @@ int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err);
 int sv_virtio_pci_return(struct sv_virtio_pci *d, int sock, struct sv_error *err);
 bool sv_virtio_pci_away(struct sv_virtio_pci *d);
 
+/*
+ * The back end's configuration has changed: take it over and tell the driver. Context: control thread.
+ * Return: 0 or -errno.
+ */
+int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d);
+
 /* --- virtio_pci.c: the registers ------------------------------------------------------------------ */
 
 extern const struct sv_pci_ops sv_virtio_pci_ops;
@@ -97,7 +103,7 @@ void sv_virtio_pci_update_kicks(struct sv_virtio_pci *d);
 void sv_virtio_pci_enable(struct sv_virtio_pci *d, struct sv_virtio_queue *q);
 void sv_virtio_pci_set_vector(struct sv_virtio_pci *d, struct sv_virtio_queue *q,
 	uint16_t vector);
-void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value);
+void sv_virtio_pci_set_config(struct sv_virtio_pci *d, uint32_t offset, const void *bytes, unsigned n);
 /* The back end is gone and may come back. Context: any thread. */
 void sv_virtio_pci_leave(struct sv_virtio_pci *d);
 /* Registers as after power on; rings must be stopped. */

@@ -3,6 +3,7 @@
 #include "virtio_pci.h"
 
 #include <errno.h>
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
@@ -22,6 +23,7 @@
 #define REVISION 1u
 #define CLASS_NETWORK 0x020000u
 #define CLASS_STORAGE 0x010000u
+#define CLASS_OTHER 0x00ff00u
 #define CLASS_COMMUNICATION 0x078000u
 
 #define F(bit) (1ull << (bit))
@@ -59,6 +61,10 @@ static const struct kind {
 			F(VIRTIO_NET_F_MQ) | F(VIRTIO_NET_F_CTRL_MAC_ADDR) | F(NET_F_GUEST_USO4) |
 			F(NET_F_GUEST_USO6) | F(NET_F_HOST_USO) | F(VIRTIO_NET_F_RSS),
 		NET_CONFIG_BYTES, true},
+	{VIRTIO_ID_BALLOON, CLASS_OTHER,
+		F(VIRTIO_BALLOON_F_MUST_TELL_HOST) | F(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
+			F(VIRTIO_BALLOON_F_REPORTING),
+		sizeof(struct virtio_balloon_config), true},
 	{VIRTIO_ID_CONSOLE, CLASS_COMMUNICATION, F(VIRTIO_CONSOLE_F_SIZE), 12, false},
 };
 

@@ -2,6 +2,7 @@
 #include "virtio_pci.h"
 
 #include <errno.h>
+#include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -284,26 +285,56 @@ void sv_virtio_pci_set_status(struct sv_virtio_pci *d, uint8_t status)
 		sv_virtio_pci_update_running(d);
 }
 
-/* The only field of the kinds we have that a driver may write is the block device's write cache. */
-void sv_virtio_pci_set_config_byte(struct sv_virtio_pci *d, uint32_t offset, uint8_t value)
+/* The fields that a driver may write: a disk's write cache, and what a balloon holds. */
+static bool writable(const struct sv_virtio_pci *d, uint32_t offset, unsigned n)
+{
+	if (d->kind == VIRTIO_ID_BLOCK)
+		return offset == offsetof(struct virtio_blk_config, wce) && n == 1 &&
+		       d->features & 1ull << VIRTIO_BLK_F_CONFIG_WCE;
+	return d->kind == VIRTIO_ID_BALLOON &&
+	       offset == offsetof(struct virtio_balloon_config, actual) && n == 4;
+}
+
+void sv_virtio_pci_set_config(struct sv_virtio_pci *d, uint32_t offset, const void *bytes, unsigned n)
 {
 	struct sv_error err;
+	uint8_t value[4];
 	int rc = 0;
 
-	if (d->kind != VIRTIO_ID_BLOCK || offset != offsetof(struct virtio_blk_config, wce) ||
-		!(d->features & 1ull << VIRTIO_BLK_F_CONFIG_WCE) || d->dead)
+	if (!writable(d, offset, n) || d->dead)
 		return;
-	value &= 1;
+	memcpy(value, bytes, n);
+	if (d->kind == VIRTIO_ID_BLOCK)
+		value[0] &= 1;
 	if (!d->away)
-		rc = sv_vhost_front_set_config(&d->front, offset, &value, 1, &err);
+		rc = sv_vhost_front_set_config(&d->front, offset, value, n, &err);
 	if (rc == -ENOTSUP)
 		return;
 	if (rc < 0)
 		back_end_failed(d, rc, &err);
 	if (rc == 0 || d->away) {
-		d->config[offset] = value;
-		d->wce_written = true;
+		memcpy(d->config + offset, value, n);
+		d->wce_written |= d->kind == VIRTIO_ID_BLOCK;
 	}
+}
+
+int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d)
+{
+	struct sv_error err;
+	int rc = -ENODEV;
+
+	pthread_mutex_lock(&d->pci.lock);
+	if (!d->dead && !d->away)
+		rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, &err);
+	if (rc == 0) {
+		d->generation++;
+		if (d->status & VIRTIO_CONFIG_S_DRIVER_OK) {
+			d->isr |= VIRTIO_PCI_ISR_CONFIG;
+			signal_fd(sv_msix_fd(&d->msix, d->config_vector));
+		}
+	}
+	pthread_mutex_unlock(&d->pci.lock);
+	return rc;
 }
 
 /* --- a back end that comes back ------------------------------------------------------------------- */

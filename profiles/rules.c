@@ -138,6 +138,7 @@ const struct rule rules_guest[] = {
 		"when KVM maps guest memory (default: while the guest runs; on demand with populate "
 		"off)",
 		NULL),
+	SWITCH("balloon", "the guest may give memory back (Linux)", "off"),
 	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
 		"of each channel", "64"),
 	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),

@@ -142,7 +142,7 @@ static const char full[] =
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
 	"node: /n.sock\nprivate: on\nidle: never\nrejoin: 5\nirqchip: full\nexit_port: on\nfw_cfg: "
 	"on\nboot32: on\n"
-	"populate: off\nbacking: 2m\nstage2: before\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
+	"populate: off\nbacking: 2m\nstage2: before\nballoon: on\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
 	"on\n"
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
@@ -191,7 +191,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--console", "serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9",
 		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--rejoin", "5", "--idle",
 		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
-		"--no-populate", "--backing", "2m", "--stage2", "before", "--ring-entries", "128", "--allow-bench", "--direct-paging",
+		"--no-populate", "--backing", "2m", "--stage2", "before", "--balloon", "--ring-entries", "128", "--allow-bench", "--direct-paging",
 		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",
 		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"

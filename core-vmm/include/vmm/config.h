@@ -115,6 +115,7 @@ struct sv_vm_config {
 	bool no_populate;
 	enum sv_stage2_when stage2;
 	enum sv_backing backing;
+	bool balloon; /* the guest may give memory back */
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */
 
 	/*

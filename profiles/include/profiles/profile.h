@@ -99,7 +99,7 @@ struct sv_profile_guest {
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	unsigned *ring_entries, *rejoin;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
-		*allow_bench, *direct_paging, *quiet, *json;
+		*allow_bench, *balloon, *direct_paging, *quiet, *json;
 	/* placement */
 	bool *smt, *share_cores, *untrusted;
 	char *near, *sidecores;

@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# A stock Debian kernel gives memory back and takes it again under stress-ng, which verifies what it
+# writes: the resident memory of the VM process falls each time, and nothing is lost.
+# usage: test_balloon.sh BUILD KERNEL ROUNDS
+set -u
+. "$(dirname "$0")/lib.sh"
+kernel=$2 rounds=$3
+stress=$(command -v stress-ng) || skip "stress-ng is not installed"
+
+cat >"$test_dir/in-guest" <<EOF
+for i in \$(seq $rounds); do
+	stress-ng --vm 1 --vm-bytes 192M --vm-ops 4 --vm-method rand-set --verify --quiet --temp-path /tmp ||
+		echo "stress-ng failed: \$?"
+	echo "round \$i used"
+	sleep 5
+	echo "round \$i free"
+	sleep 3
+done
+read -r answer </dev/hvc0
+echo "asked for less: \$answer"
+EOF
+set -- "$stress:/bin/stress-ng"
+for lib in $(ldd "$stress" | awk '$3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }'); do
+	set -- "$@" "$lib:$lib"
+done
+guest tiny "$kernel" "$test_dir/in-guest:/root/inside" "$@"
+cat >"$test_dir/inside.sh" <<EOF
+rounds=$rounds
+EOF
+cat >>"$test_dir/inside.sh" <<'EOF'
+mkfifo in
+exec 8<>in
+sidevisor run --name b --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory 384M --balloon \
+	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" <&8 >out 2>&1 &
+vm=$!
+rss() { awk '/^Rss:/ { print int($2 / 1024) }' /proc/$vm/smaps_rollup; }
+most=0
+wait_for() {
+	for i in $(seq 1200); do
+		now=$(rss)
+		[ "${now:-0}" -le "$most" ] || most=$now
+		grep -q "$1" out && return
+		kill -0 $vm 2>/dev/null || return
+		sleep 0.1
+	done
+}
+for r in $(seq $rounds); do
+	wait_for "round $r used"
+	used=$most
+	wait_for "round $r free"
+	free=$(rss) most=0
+	echo "round $r: $used MiB used, $free MiB free"
+	[ $((used - free)) -ge 100 ] && echo "fell in round $r"
+done
+sidevisor memory b 256M
+for i in $(seq 300); do
+	sidevisor memory b --json >m
+	[ "$(sed -n 's/.*"actual_bytes": \([0-9]*\),*/\1/p' m)" -ge 134217728 ] && break
+	sleep 0.1
+done
+cat m
+sidevisor memory b 384M
+for i in $(seq 300); do
+	sidevisor memory b --json >m2
+	grep -q '"actual_bytes": 0,' m2 && break
+	sleep 0.1
+done
+cat m2
+sidevisor memory b 1G
+echo "too much: status $?"
+echo yes >&8
+wait $vm
+echo "vm: status $?"
+cat out
+EOF
+node --cpus 3 --memory 1536M --timeout 580 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
+expect_status 0
+expect '^vm: status 0'
+expect 'sv.run ended with status 0'
+reject 'stress-ng failed|stress-ng: (error|fail)'
+[ "$(grep -c '^fell in round' "$test_dir/out")" -ge $((rounds - rounds / 5)) ] ||
+	fail "memory was not given back: $(grep '^round' "$test_dir/out" | tr '\n' ';')"
+expect '"ahead_bytes": [1-9]'
+expect '"again_bytes": [1-9]'
+expect '"balloon_bytes": 134217728'
+expect '"failed": 0'
+expect '^too much: status 1'
+expect 'give a size up to that of its memory' "$test_dir/err"
+grep '^round' "$test_dir/out" | head -n "$rounds"
+done_testing
