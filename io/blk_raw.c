@@ -27,6 +27,7 @@
 #define WORKERS 16u
 #define BOUNCES 8u
 #define BOUNCE_BYTES (128u << 10)
+#define CROWDED_NS 100000
 #define NO_BOUNCE UINT16_MAX
 
 struct raw {
@@ -183,7 +184,7 @@ static void place_workers(struct raw *r)
 	unsigned most[2] = {WORKERS, WORKERS};
 
 	r->placed = true;
-	r->crowded = CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
+	r->crowded = !r->direct && CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
 	/* A kernel before 5.15 has neither: its workers run where they like. */
 	(void)io_uring_register_iowq_aff(&r->ring, sizeof(r->workers), &r->workers);
 	(void)io_uring_register_iowq_max_workers(&r->ring, most);
@@ -277,6 +278,15 @@ static bool must_enter(const struct raw *r)
 	return sv_load_relaxed(r->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Polling would keep the workers from what is polled for. */
+static void let_work(struct raw *r)
+{
+	struct __kernel_timespec most = {.tv_nsec = CROWDED_NS};
+	struct io_uring_cqe *cqe;
+
+	(void)io_uring_wait_cqe_timeout(&r->ring, &cqe, &most);
+}
+
 static unsigned raw_reap(struct blk_store *s)
 {
 	struct raw *r = raw_of(s);
@@ -294,7 +304,7 @@ static unsigned raw_reap(struct blk_store *s)
 	if (n)
 		io_uring_cq_advance(&r->ring, n);
 	else if (sv_unlikely(r->crowded))
-		sched_yield(); /* else they would wait for the end of our time slice */
+		let_work(r);
 	return n;
 }
 

@@ -13,36 +13,38 @@
 #define PROBE_MOST 8192u
 #define EPOCH_REQUESTS 256u
 #define TRIAL_EPOCHS 8u /* in turns: holding, not holding */
-#define RUN_EPOCHS 128u /* from the end of a trial to the next, when it spoke for holding */
-#define OFF_EPOCHS 32u	/* when it spoke against */
+#define RUN_EPOCHS 128u /* from one trial to the next, when it spoke for holding; even */
+#define OFF_EPOCHS 32u	/* when it spoke against; even */
 
 static void count(uint64_t *counter)
 {
 	sv_store_relaxed(counter, *counter + 1);
 }
 
-/* The end of a trial: holding is left off where it made requests take longer. */
+/* The end of a trial: holding is left off where it made requests take longer, noise aside. */
 static void judge(struct sv_moderate *m)
 {
-	m->off = m->took[0] > m->took[1] + m->took[1] / 32;
+	m->off = m->best[0] > m->best[1] + m->best[1] / 16;
 	count(&m->trials);
 	if (m->off)
 		count(&m->rejected);
-	m->took[0] = m->took[1] = 0;
 }
 
+/* Epochs: as it was judged, then those of a trial, in turns. */
 static void epoch_end(struct sv_moderate *m, uint64_t now)
 {
-	if (m->epoch < TRIAL_EPOCHS) {
-		m->took[m->epoch & 1] += now - m->began;
-		m->off = !(m->epoch & 1);
-	}
+	unsigned trial = m->off_since ? OFF_EPOCHS : RUN_EPOCHS, way = m->epoch & 1;
+
+	if (m->epoch >= trial && (!m->best[way] || now - m->began < m->best[way]))
+		m->best[way] = now - m->began;
 	m->epoch++;
-	if (m->epoch == TRIAL_EPOCHS)
+	if (m->epoch == trial + TRIAL_EPOCHS) {
 		judge(m);
-	if (m->epoch >= TRIAL_EPOCHS + (m->off ? OFF_EPOCHS : RUN_EPOCHS)) {
+		m->off_since = m->off;
+		m->best[0] = m->best[1] = 0;
 		m->epoch = 0;
-		m->off = false;
+	} else if (m->epoch >= trial) {
+		m->off = m->epoch & 1;
 	}
 	m->requests = 0;
 	m->began = now;

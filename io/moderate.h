@@ -31,10 +31,10 @@ struct sv_moderate {
 	bool probing; /* seeing whether it goes deeper */
 	uint16_t to_probe, interval;
 	/* Trials. */
-	bool off; /* do not hold */
+	bool off, off_since; /* do not hold; and that is what the last one said */
 	uint16_t requests, epoch;
 	uint64_t began;
-	uint64_t took[2]; /* of the trial: while holding, while not */
+	uint64_t best[2]; /* the shortest epoch of the trial: while holding, while not */
 	/* Counters, read by anyone (relaxed). */
 	uint64_t held, trials, rejected;
 };

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sidevisor bench io: our disks against other back ends, under fio in a Linux guest with its own
+ * driver. Every workload is run on each back end in turn before the next, round after round, so that
+ * what else the machine does hits all alike.
+ */
+#include "io.h"
+
+#include <bench/bench.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+	"usage: sidevisor bench io [--rounds N] [--seconds S] [--only TEXT] [--image-size MIB] [--direct]\n"
+	"                          [--writethrough] [--cpus GUEST,SIDECORE[,OTHER]] [--dir DIR] [--json] [--report DIR]\n"
+	"                          [--kernel BZIMAGE --initrd FILE]\n"
+	"\n"
+	"fio in a guest, on a disk of each back end in turn, round after round; each has a copy of the\n"
+	"same image and the same CPUs. Without --kernel the guest is User-mode Linux: an unmodified\n"
+	"driver at native speed on any machine, no KVM. Its back ends: `serve` polling (ours), `serve\n"
+	"--idle 0` woken by kicks (ours_exit), qemu-storage-daemon with an iothread, polling, and io_uring\n"
+	"(peer_best), and as it comes (peer_default).\n"
+	"With --kernel: a virtual machine each; ours, ours_exit, QEMU with iothread, io_uring and polling,\n"
+	"QEMU as it comes. The initial RAM disk runs the loop that `--print-loop` prints, with fio.\n"
+	"\n"
+	"  --rounds N       (default 5)\n"
+	"  --seconds S      fio's, per workload and back end (default 1)\n"
+	"  --only TEXT      workloads whose name has TEXT\n"
+	"  --image-size MIB (default 256: in the page cache)\n"
+	"  --direct         the back ends open the image with O_DIRECT\n"
+	"  --writethrough   every write is durable when it completes\n"
+	"  --cpus G,S[,O]   the guest on G, back ends on S and O; OTHER takes what is not the sidecore's\n"
+	"                   (default: the first ones this process may use, and O = S on two CPUs)\n"
+	"  --dir DIR        for the images (default TMPDIR or /tmp)\n"
+	"  --report DIR     io.json and a plot, io.svg\n"
+	"\n"
+	"JSON: substrate, cpus, rounds, seconds, image_mib, direct, writethrough; per workload and back end the median,\n"
+	"least and most of the rounds: iops, p50_us, p99_us, mean_us, and per operation: interrupts, kicks,\n"
+	"busy_ns (of the sidecore for this disk), cpu_ns (of the back end's process; a sidecore that polls\n"
+	"uses all of its CPU), exits and their kinds (KVM); ours_over_peer: of the same round, the better\n"
+	"peer's set-up by the median of the workload.\n";
+
+static const struct io_workload workloads[] = {
+	{"randread-1", "--rw=randread --bs=4k --iodepth=1"},
+	{"randread-32", "--rw=randread --bs=4k --iodepth=32"},
+	{"randwrite-1", "--rw=randwrite --bs=4k --iodepth=1"},
+	{"randwrite-32", "--rw=randwrite --bs=4k --iodepth=32"},
+	{"randread-32-batch", "--rw=randread --bs=4k --iodepth=32 --iodepth_batch_submit=16 "
+			      "--iodepth_batch_complete_min=1 --iodepth_batch_complete_max=16"},
+	{"seqread-128k", "--rw=read --bs=128k --iodepth=8"},
+	{"seqwrite-128k", "--rw=write --bs=128k --iodepth=8"},
+	{"fsync", "--rw=randwrite --bs=4k --iodepth=1 --fsync=1"},
+};
+#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
+
+static const char *const counter_key[IO_COUNTERS] = {"interrupts", "kicks", "busy_ns", "cpu_ns", "exits"};
+
+static struct io_run run;
+static struct io_cell cell[WORKLOADS][IO_TARGETS][IO_ROUNDS_MAX];
+
+/* --- one cell -------------------------------------------------------------------------------- */
+
+static double at(json_t *o, const char *a, const char *b)
+{
+	return json_number_value(json_object_get(json_object_get(o, a), b));
+}
+
+static double guest_interrupts(json_t *answer, const char *when, unsigned disk)
+{
+	json_t *all = json_object_get(json_object_get(answer, when), "interrupts");
+
+	return json_array_size(all) > disk ? json_number_value(json_array_get(all, disk)) : -1;
+}
+
+static void rate(double before, double after, double ops, double *out)
+{
+	*out = before < 0 || after < before || ops <= 0 ? -1 : (after - before) / ops;
+}
+
+static int measure(const struct io_workload *w, unsigned target, struct io_cell *c,
+	struct sv_error *err)
+{
+	struct io_target *t = &run.target[target];
+	struct io_sample before, after;
+	json_t *answer, *job, *dir;
+	double ops;
+	int rc;
+
+	io_sample(t, &before);
+	rc = io_guest_fio(t->guest, t->device, w->fio, run.o.seconds, &answer, err);
+	if (rc < 0)
+		return rc;
+	io_sample(t, &after);
+	before.of[IO_INTERRUPTS] = guest_interrupts(answer, "before", (unsigned)(t->device[2] - 'a'));
+	after.of[IO_INTERRUPTS] = guest_interrupts(answer, "after", (unsigned)(t->device[2] - 'a'));
+	job = json_array_get(json_object_get(json_object_get(answer, "fio"), "jobs"), 0);
+	dir = json_object_get(job, strstr(w->fio, "read") ? "read" : "write");
+	if (json_is_string(json_object_get(answer, "cache")))
+		snprintf(t->cache, sizeof(t->cache), "%s", json_string_value(json_object_get(answer, "cache")));
+	ops = json_number_value(json_object_get(dir, "total_ios"));
+	c->iops = json_number_value(json_object_get(dir, "iops"));
+	c->mean_us = at(dir, "clat_ns", "mean") / 1000;
+	c->p50_us = at(json_object_get(dir, "clat_ns"), "percentile", "50.000000") / 1000;
+	c->p99_us = at(json_object_get(dir, "clat_ns"), "percentile", "99.000000") / 1000;
+	for (unsigned i = 0; i < IO_COUNTERS; i++)
+		rate(before.of[i], after.of[i], ops, &c->per_op.of[i]);
+	for (unsigned k = 0; k < IO_KINDS; k++)
+		rate(before.exits[k], after.exits[k], ops, &c->per_op.exits[k]);
+	rc = json_number_value(json_object_get(job, "error")) != 0 || ops <= 0
+		     ? sv_fail(err, EIO, "fio %s on %s: %g operations, error %g", w->fio, t->what, ops,
+			       json_number_value(json_object_get(job, "error")))
+		     : 0;
+	json_decref(answer);
+	return rc;
+}
+
+static bool chosen(const struct io_workload *w)
+{
+	return !run.o.only || strstr(w->key, run.o.only);
+}
+
+static int measure_all(struct sv_error *err)
+{
+	for (unsigned round = 0; round < run.o.rounds; round++)
+		for (unsigned w = 0; w < WORKLOADS; w++) {
+			if (!chosen(&workloads[w]))
+				continue;
+			if (isatty(2))
+				fprintf(stderr, "\rround %u of %u: %-24s", round + 1, run.o.rounds,
+					workloads[w].key);
+			/* A different one begins each round. */
+			for (unsigned i = 0; i < run.targets; i++) {
+				unsigned t = (i + round) % run.targets;
+				int rc = measure(&workloads[w], t, &cell[w][t][round], err);
+
+				if (rc < 0)
+					return rc;
+			}
+		}
+	if (isatty(2))
+		fputs("\r\033[K", stderr);
+	return 0;
+}
+
+/* --- statistics ------------------------------------------------------------------------------ */
+
+struct spread {
+	double median, least, most;
+};
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct spread spread_of(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return (struct spread){
+		.median = n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2, .least = v[0], .most = v[n - 1]};
+}
+
+/* @offset: of the double in a cell. */
+static struct spread over_rounds(unsigned w, unsigned t, size_t offset)
+{
+	double v[IO_ROUNDS_MAX];
+
+	for (unsigned i = 0; i < run.o.rounds; i++)
+		v[i] = *(const double *)(const void *)((const char *)&cell[w][t][i] + offset);
+	return spread_of(v, run.o.rounds);
+}
+
+static struct spread ours_over_peer(unsigned w, unsigned *better)
+{
+	double v[IO_ROUNDS_MAX];
+
+	*better = 2;
+	for (unsigned t = 3; t < run.targets; t++)
+		if (over_rounds(w, t, offsetof(struct io_cell, iops)).median >
+			over_rounds(w, *better, offsetof(struct io_cell, iops)).median)
+			*better = t;
+	for (unsigned i = 0; i < run.o.rounds; i++)
+		v[i] = cell[w][0][i].iops / cell[w][*better][i].iops;
+	return spread_of(v, run.o.rounds);
+}
+
+/* --- output ---------------------------------------------------------------------------------- */
+
+static json_t *spread_json(struct spread s)
+{
+	if (s.least < 0)
+		return json_null();
+	return json_pack("{s:f, s:f, s:f}", "median", s.median, "least", s.least, "most", s.most);
+}
+
+static json_t *row_json(unsigned w, unsigned t)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s}", "back_end", run.target[t].key, "what",
+		run.target[t].what, "cache", run.target[t].cache);
+	json_t *per_op = json_object(), *kinds = json_object();
+
+#define SPREAD(field) \
+	json_object_set_new(o, #field, spread_json(over_rounds(w, t, offsetof(struct io_cell, field))))
+	SPREAD(iops);
+	SPREAD(p50_us);
+	SPREAD(p99_us);
+	SPREAD(mean_us);
+#undef SPREAD
+	for (unsigned i = 0; i < IO_COUNTERS; i++)
+		json_object_set_new(per_op, counter_key[i],
+			spread_json(over_rounds(w, t, offsetof(struct io_cell, per_op.of[0]) + i * sizeof(double))));
+	for (unsigned k = 0; k < IO_KINDS && cell[w][t][0].per_op.of[IO_EXITS] >= 0; k++)
+		json_object_set_new(kinds, io_kind_name[k],
+			spread_json(over_rounds(w, t,
+				offsetof(struct io_cell, per_op.exits[0]) + k * sizeof(double))));
+	json_object_set_new(per_op, "exits_by_kind", kinds);
+	json_object_set_new(o, "per_op", per_op);
+	return o;
+}
+
+static json_t *record(void)
+{
+	json_t *all = json_array();
+
+	for (unsigned w = 0; w < WORKLOADS; w++) {
+		json_t *rows = json_array(), *o;
+		unsigned better;
+		struct spread s;
+
+		if (!chosen(&workloads[w]))
+			continue;
+		for (unsigned t = 0; t < run.targets; t++)
+			json_array_append_new(rows, row_json(w, t));
+		s = ours_over_peer(w, &better);
+		o = json_pack("{s:s, s:s, s:o, s:s}", "workload", workloads[w].key, "fio", workloads[w].fio,
+			"rows", rows, "better_peer", run.target[better].key);
+		json_object_set_new(o, "ours_over_peer", spread_json(s));
+		json_array_append_new(all, o);
+	}
+	return json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i}, s:i, s:f, s:i, s:b, s:b, s:o}", "bench", "io", "rig",
+		run.o.kernel ? "vm" : "uml", "substrate", run.substrate, "cpus", "guest", run.o.guest_cpu,
+		"sidecore", run.o.sidecore_cpu, "other", run.o.other_cpu, "rounds", (int)run.o.rounds,
+		"seconds", run.o.seconds, "image_mib", (int)run.o.image_mib, "direct", run.o.direct,
+		"writethrough", run.o.writethrough, "workloads", all);
+}
+
+static void print_rate(double v)
+{
+	if (v < 0)
+		printf(" %9s", "-");
+	else
+		printf(" %9.*f", v < 10 ? 3 : 0, v);
+}
+
+static void print_table(void)
+{
+	printf("%s; guest on CPU %d, back ends on CPU %d%s; %u rounds of %g s; image of %u MiB%s\n",
+		run.substrate, run.o.guest_cpu, run.o.sidecore_cpu,
+		run.o.other_cpu == run.o.sidecore_cpu ? "" : " and another", run.o.rounds, run.o.seconds,
+		run.o.image_mib, run.o.direct ? ", O_DIRECT" : " in the page cache");
+	for (unsigned t = 0; t < run.targets; t++)
+		printf("the guest takes the disk of %s for %s\n", run.target[t].what, run.target[t].cache);
+	for (unsigned w = 0; w < WORKLOADS; w++) {
+		unsigned better;
+		struct spread s;
+
+		if (!chosen(&workloads[w]))
+			continue;
+		printf("\n%-43s %8s %17s %8s %8s %9s %9s %9s %9s %9s\n", workloads[w].key, "op/s",
+			"least..most", "p50 us", "p99 us", "intr/op", "kicks/op", "busy ns", "cpu ns", "exits/op");
+		for (unsigned t = 0; t < run.targets; t++) {
+			struct spread iops = over_rounds(w, t, offsetof(struct io_cell, iops));
+
+			printf("  %-41s %8.0f %8.0f..%-7.0f %8.0f %8.0f", run.target[t].what, iops.median,
+				iops.least, iops.most, over_rounds(w, t, offsetof(struct io_cell, p50_us)).median,
+				over_rounds(w, t, offsetof(struct io_cell, p99_us)).median);
+			for (unsigned i = 0; i < IO_COUNTERS; i++)
+				print_rate(over_rounds(w, t,
+					offsetof(struct io_cell, per_op.of[0]) + i * sizeof(double)).median);
+			putchar('\n');
+		}
+		s = ours_over_peer(w, &better);
+		printf("  ours over the better peer: %.2f (%.2f to %.2f)\n", s.median, s.least, s.most);
+	}
+}
+
+/* --- the whole ------------------------------------------------------------------------------- */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+	for (unsigned i = 0; i < run.guests; i++) /* what is waited for ends */
+		if (run.guest[i].pid > 0)
+			kill(-run.guest[i].pid, SIGKILL);
+}
+
+static int bench(struct sv_error *err)
+{
+	int rc;
+
+	if (snprintf(run.dir, sizeof(run.dir), "%s/sidevisor-io.XXXXXX", run.o.dir) >= (int)sizeof(run.dir))
+		return sv_fail(err, ENAMETOOLONG, "--dir %s: too long", run.o.dir);
+	if (!mkdtemp(run.dir))
+		return sv_fail(err, errno, "--dir %s: %s", run.o.dir, strerror(errno));
+	setenv("SIDEVISOR_RUN_DIR", run.dir, 1);
+	rc = run.o.kernel ? io_rig_vm(&run, err) : io_rig_uml(&run, err);
+	if (rc == 0)
+		rc = measure_all(err);
+	io_rig_stop(&run);
+	nftw(run.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return interrupted ? sv_fail(err, EINTR, "interrupted") : rc;
+}
+
+static int report(struct sv_error *err)
+{
+	json_t *o = record();
+	char *text;
+	int rc = 0;
+
+	if (run.o.json) {
+		text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+		puts(text);
+		free(text);
+	} else {
+		print_table();
+	}
+	if (run.o.report)
+		rc = io_report(run.o.report, o, err);
+	json_decref(o);
+	return rc;
+}
+
+static int choose_cpus(struct io_options *o, const char *text, struct sv_error *err)
+{
+	int *const to[] = {&o->guest_cpu, &o->sidecore_cpu, &o->other_cpu};
+	unsigned n = 0;
+	cpu_set_t set;
+
+	if (text) {
+		int got = sscanf(text, "%d,%d,%d", to[0], to[1], to[2]);
+
+		if (got < 2)
+			return sv_fail(err, EINVAL, "--cpus %s: GUEST,SIDECORE[,OTHER]", text);
+		o->other_cpu = got < 3 ? o->sidecore_cpu : o->other_cpu;
+		return 0;
+	}
+	sched_getaffinity(0, sizeof(set), &set);
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 3; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			*to[n++] = cpu;
+	if (n < 2)
+		return sv_fail(err, EINVAL, "two CPUs are needed, for the guest and the back ends");
+	o->other_cpu = n < 3 ? o->sidecore_cpu : o->other_cpu;
+	return 0;
+}
+
+enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, LOOP };
+static const struct option long_options[] = {{"rounds", required_argument, NULL, ROUNDS},
+	{"seconds", required_argument, NULL, SECONDS}, {"only", required_argument, NULL, ONLY},
+	{"image-size", required_argument, NULL, IMAGE}, {"direct", no_argument, NULL, DIRECT},
+	{"writethrough", no_argument, NULL, THROUGH},
+	{"cpus", required_argument, NULL, CPUS}, {"dir", required_argument, NULL, DIR_},
+	{"json", no_argument, NULL, JSON}, {"report", required_argument, NULL, REPORT},
+	{"kernel", required_argument, NULL, KERNEL}, {"initrd", required_argument, NULL, INITRD},
+	{"print-loop", no_argument, NULL, LOOP}, {"help", no_argument, NULL, 'h'}, {0}};
+
+static int bad(const char *what)
+{
+	fprintf(stderr, "sidevisor bench io: %s (see `sidevisor bench io --help`)\n", what);
+	return 2;
+}
+
+/* Return: -1 to go on, or an exit status. */
+static int parse(int argc, char **argv, const char **cpus)
+{
+	struct io_options *o = &run.o;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+		switch (c) {
+		case ROUNDS: o->rounds = (unsigned)strtoul(optarg, NULL, 10); break;
+		case SECONDS: o->seconds = strtod(optarg, NULL); break;
+		case ONLY: o->only = optarg; break;
+		case IMAGE: o->image_mib = (unsigned)strtoul(optarg, NULL, 10); break;
+		case DIRECT: o->direct = true; break;
+		case THROUGH: o->writethrough = true; break;
+		case CPUS: *cpus = optarg; break;
+		case DIR_: o->dir = optarg; break;
+		case JSON: o->json = true; break;
+		case REPORT: o->report = optarg; break;
+		case KERNEL: o->kernel = optarg; break;
+		case INITRD: o->initrd = optarg; break;
+		case LOOP: fputs(io_guest_loop, stdout); return 0;
+		case 'h': fputs(help, stdout); return 0;
+		default: return bad("unknown option");
+		}
+	}
+	if (optind < argc)
+		return bad("an argument too many");
+	if (o->rounds < 1 || o->rounds > IO_ROUNDS_MAX || !(o->seconds >= 0.1 && o->seconds <= 600) ||
+		o->image_mib < 16 || o->image_mib > 65536)
+		return bad("--rounds is 1 to 101, --seconds 0.1 to 600, --image-size 16 to 65536");
+	if (!o->kernel != !o->initrd)
+		return bad("--kernel and --initrd go together");
+	return -1;
+}
+
+int sv_bench_io(int argc, char **argv)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+	const char *tmp = getenv("TMPDIR"), *cpus = NULL;
+	struct sv_error err = {""};
+	int rc;
+
+	run.o = (struct io_options){
+		.rounds = 5, .seconds = 1, .image_mib = 256, .dir = tmp && *tmp ? tmp : "/tmp"};
+	rc = parse(argc, argv, &cpus);
+	if (rc >= 0)
+		return rc;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	rc = choose_cpus(&run.o, cpus, &err);
+	rc = rc < 0 ? rc : bench(&err);
+	rc = rc < 0 ? rc : report(&err);
+	if (rc < 0)
+		fprintf(stderr, "sidevisor bench io: %s\n", err.text);
+	return rc < 0;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A guest with its console on pipes: it runs fio when told to and answers with fio's record. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UP_MS 180000
+#define GRACE_MS 120000
+#define STOP_MS 10000
+
+/*
+ * Lines from the host: DEVICE SECONDS ARGUMENT...; "bye" ends it. The markers stand in quotes so that
+ * an echo of this text is not taken for an answer.
+ */
+const char io_guest_loop[] =
+	"irq() { awk '/virtio.*(uml|req|input)|virtio[0-9]+$/ { n = 0; for (i = 2; i <= NF; i++) "
+	"if ($i ~ /^[0-9]+$/) n += $i; else break; s = s sep n; sep = \", \" } "
+	"END { print \"\\\"interrupts\\\": [\" s \"],\" }' /proc/interrupts; }\n"
+	"stty -echo 2>/dev/null\n"
+	"echo \"@\"\"up $(uname -r)\"\n"
+	"while read -r device seconds args; do\n"
+	"	[ \"$device\" != bye ] || break\n"
+	"	echo \"@\"\"begin\"\n"
+	"	echo \"{ \\\"cache\\\": \\\"$(cat /sys/block/$device/queue/write_cache)\\\",\"\n"
+	"	echo '\"before\": {'; irq; echo '\"x\": 0 }, \"fio\": '\n"
+	"	fio --name=w --filename=/dev/$device --direct=1 --ioengine=libaio --time_based \\\n"
+	"		--runtime=$seconds --norandommap --randrepeat=0 --output-format=json $args 2>/dev/null\n"
+	"	echo ', \"after\": {'; irq; echo '\"x\": 0 } }'\n"
+	"	echo \"@\"\"end\"\n"
+	"done\n";
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+int io_guest_start(struct io_guest *g, char *const argv[], int cpu, const char *log,
+	struct sv_error *err)
+{
+	int to[2], from[2];
+
+	if (pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
+		return sv_fail(err, errno, "pipe: %s", strerror(errno));
+	g->pid = io_spawn(argv, cpu, cpu, to[0], from[1], log);
+	close(to[0]);
+	close(from[1]);
+	if (g->pid < 0) {
+		int rc = g->pid;
+
+		g->pid = 0;
+		close(to[1]);
+		close(from[0]);
+		return sv_fail(err, -rc, "%s: %s", argv[0], strerror(-rc));
+	}
+	g->out = to[1];
+	g->in = from[0];
+	return 0;
+}
+
+/* Read on until the line @marker is there; *line: its beginning in g->text. Return: 0 or -errno. */
+static int await(struct io_guest *g, const char *marker, uint64_t ms, char **line)
+{
+	uint64_t deadline = now_ms() + ms;
+
+	for (;;) {
+		struct pollfd p = {.fd = g->in, .events = POLLIN};
+		uint64_t now = now_ms();
+		ssize_t n;
+
+		g->text[g->have] = 0;
+		*line = strstr(g->text, marker);
+		if (*line && strchr(*line, '\n'))
+			return 0;
+		if (g->have + 1 == sizeof(g->text))
+			return -EMSGSIZE;
+		if (now >= deadline || poll(&p, 1, (int)(deadline - now)) <= 0)
+			return -ETIMEDOUT;
+		n = read(g->in, g->text + g->have, sizeof(g->text) - 1 - g->have);
+		if (n <= 0)
+			return -EPIPE;
+		for (ssize_t i = n; i > 0; i--) { /* carriage returns of the terminal */
+			char *c = &g->text[g->have];
+
+			if (*c == '\r')
+				memmove(c, c + 1, (size_t)i - 1);
+			else
+				g->have++;
+		}
+	}
+}
+
+static int gave_up(const struct io_guest *g, int rc, const char *doing, struct sv_error *err)
+{
+	size_t tail = g->have > 300 ? g->have - 300 : 0;
+
+	return sv_fail(err, -rc, "the guest %s while %s; it said last: %s",
+		rc == -ETIMEDOUT ? "did not answer" : "ended", doing, g->text + tail);
+}
+
+int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err)
+{
+	char *line;
+	int rc = await(g, "@up ", UP_MS, &line);
+
+	if (rc < 0)
+		return gave_up(g, rc, "booting", err);
+	snprintf(release, room, "%.*s", (int)strcspn(line + 4, "\n"), line + 4);
+	return 0;
+}
+
+int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
+	json_t **out, struct sv_error *err)
+{
+	char command[512], *begin, *end;
+	int n = snprintf(command, sizeof(command), "%s %g %s\n", device, seconds, args);
+	json_error_t at;
+	int rc;
+
+	g->have = 0;
+	if (n >= (int)sizeof(command) || write(g->out, command, (size_t)n) != n)
+		return sv_fail(err, EIO, "the guest takes no command");
+	rc = await(g, "@end", (uint64_t)(seconds * 1000) + GRACE_MS, &end);
+	if (rc < 0)
+		return gave_up(g, rc, args, err);
+	*end = 0;
+	begin = strstr(g->text, "@begin\n");
+	*out = begin ? json_loads(begin + 7, 0, &at) : NULL;
+	if (!*out)
+		return sv_fail(err, EPROTO, "fio %s in the guest: no record: %.300s", args,
+			begin ? begin + 7 : g->text);
+	return 0;
+}
+
+void io_guest_stop(struct io_guest *g)
+{
+	uint64_t deadline = now_ms() + STOP_MS;
+
+	if (!g->pid)
+		return;
+	(void)!write(g->out, "bye\n", 4);
+	while (waitpid(g->pid, NULL, WNOHANG) == 0) {
+		if (now_ms() > deadline) {
+			kill(-g->pid, SIGKILL);
+			waitpid(g->pid, NULL, 0);
+			break;
+		}
+		usleep(20000);
+	}
+	kill(-g->pid, SIGKILL); /* what User-mode Linux left behind */
+	close(g->in);
+	close(g->out);
+	g->pid = 0;
+}
