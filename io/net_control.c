@@ -61,8 +61,8 @@ static bool set_rss(struct net *n, const uint8_t *data, uint32_t bytes)
 	tail = RSS_HEAD + 2 * entries;
 	if ((types & ~HASH_TYPES) || entries > NET_RSS_TABLE || (entries & (entries - 1)) ||
 		unclassified >= n->pairs || bytes < tail + 3 || data[tail + 2] > NET_RSS_KEY ||
-		bytes != tail + 3 + data[tail + 2])
-		return false;
+		bytes < tail + 3 + data[tail + 2])
+		return false; /* bytes may follow: Linux 6.12 sends its structure's padding */
 	for (unsigned i = 0; i < entries; i++) {
 		table[i] = get16(data + RSS_HEAD + 2 * i);
 		if (table[i] >= n->pairs)

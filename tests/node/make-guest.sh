@@ -52,7 +52,8 @@ copy_module() {
 	done
 	echo "$1" >>"$r/lib/modules/order"
 }
-for m in virtio_pci virtio_mmio virtio_blk virtio_console virtio_balloon pvpanic-mmio crc32c-intel crc32c_generic ext4; do
+for m in virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio_balloon pvpanic-mmio \
+	crc32c-intel crc32c_generic ext4; do
 	copy_module $m
 done
 cat >"$r/init" <<'INIT'

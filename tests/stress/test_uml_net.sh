@@ -74,6 +74,7 @@ fetch() {
 		echo "same data"
 }
 end() {
+	dmesg -r | sed -n 's/^<[0-4]>.*\(virtio\|VIRTIO\|eth0\)/failed: &/p'
 	ifconfig eth0 | awk '/errors:/ { split($3, e, ":"); print $1, e[1], e[2] }'
 	poweroff -f
 }
@@ -114,7 +115,7 @@ ethtool -l eth0 | awk '/Combined/ { print "pairs " $2; exit }'
 ethtool -L eth0 combined 3 && passed "three pairs" ping -c 20 -A $peer
 stream "four over three pairs" -P 4
 stream "four over three pairs, back" -P 4 -R
-ethtool -X eth0 weight 1 0 2 && echo "RSS table" && stream "four by the table, back" -P 4 -R
+ethtool -X eth0 weight 1 0 2 && ethtool -x eth0 | grep -q ": *2 *2 *2" && echo "RSS table" && stream "four by the table, back" -P 4 -R
 nc -l -p 9 >/dev/null &
 sleep 0.1
 echo | nc $peer 9
