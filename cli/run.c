@@ -125,6 +125,7 @@ int cli_run(int argc, char **argv)
 	rc = run_options_parse(o, argc, argv);
 	if (rc >= 0) {
 		sv_profile_free(o->profile);
+		free(o->source_text);
 		free(o);
 		return rc;
 	}
@@ -154,6 +155,7 @@ int cli_run(int argc, char **argv)
 	if (sigfd >= 0)
 		close(sigfd);
 	sv_profile_free(o->profile);
+	free(o->source_text);
 	free(o);
 	return rc;
 }

@@ -86,6 +86,14 @@ static const char help[] =
 	"                            (default with --no-populate)\n"
 	"      --balloon             the guest may give memory back: free pages that it reports, and\n"
 	"                            what `sidevisor memory` asks for\n"
+	"      --memory-source PATH  memory that arrives while the guest runs: from a file, or from the\n"
+	"                            process that listens on a Unix socket; also written as\n"
+	"                            file=FILE|unix=SOCKET[,hot=FILE][,prefetch=off][,timeout=SECONDS]\n"
+	"      --memory-hot FILE     its pages that come first: a list of page numbers\n"
+	"      --memory-prefetch on|off\n"
+	"                            off: only pages that somebody waits for (default on)\n"
+	"      --memory-timeout SECONDS\n"
+	"                            the source is lost when it takes longer to answer (default 10)\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
 	"      --direct-paging       page tables that belong to the sidecore (lightweight kernel)\n"
@@ -103,6 +111,7 @@ enum {
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
 	OPT_BALLOON,
+	OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
 
 static const struct option options[] = {
@@ -138,6 +147,10 @@ static const struct option options[] = {
 	{"backing", required_argument, NULL, OPT_BACKING},
 	{"stage2", required_argument, NULL, OPT_STAGE2},
 	{"balloon", optional_argument, NULL, OPT_BALLOON},
+	{"memory-source", required_argument, NULL, OPT_SOURCE},
+	{"memory-hot", required_argument, NULL, OPT_HOT},
+	{"memory-prefetch", required_argument, NULL, OPT_PREFETCH},
+	{"memory-timeout", required_argument, NULL, OPT_SOURCE_TIMEOUT},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
@@ -257,6 +270,66 @@ static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 		return -EINVAL;
 	o->vm.nnets++;
 	return 0;
+}
+
+static int parse_prefetch(struct run_options *o, const char *text, struct sv_error *err)
+{
+	bool on = true;
+	int rc = cli_parse_flag(text, &on, err);
+
+	o->vm.source.no_prefetch = !on;
+	return rc;
+}
+
+static int parse_source_timeout(struct run_options *o, const char *what, const char *text,
+	struct sv_error *err)
+{
+	uint64_t n = 0;
+	int rc = cli_parse_number(what, text, 1, 3600, &n, err);
+
+	o->vm.source.timeout_s = (unsigned)n;
+	return rc;
+}
+
+/* PATH alone (which may have commas), or keys; their values are pieces of a copy that is kept. */
+static int parse_source(struct run_options *o, const char *text, struct sv_error *err)
+{
+	enum { FILE_KEY, UNIX, HOT, PREFETCH, TIMEOUT };
+	static const char *const keys[] = {[FILE_KEY] = "file", [UNIX] = "unix", [HOT] = "hot",
+		[PREFETCH] = "prefetch", [TIMEOUT] = "timeout", NULL};
+	struct sv_memory_source_config *s = &o->vm.source;
+	char *at, *value = NULL;
+	int rc = 0;
+
+	free(o->source_text);
+	o->source_text = at = strdup(text);
+	s->path = NULL;
+	s->kind = SV_SOURCE_ANY;
+	if (at && strncmp(at, "file=", 5) && strncmp(at, "unix=", 5)) {
+		s->path = at;
+		at = NULL;
+	}
+	while (at && *at && rc == 0) {
+		int key = getsubopt(&at, (char *const *)(uintptr_t)keys, &value);
+
+		if (key < 0 || !value || ((key == FILE_KEY || key == UNIX) && s->path))
+			return sv_fail(err, EINVAL, "--memory-source %s: write a path, or file=FILE or "
+				"unix=SOCKET and then hot=FILE, prefetch=off or timeout=SECONDS, with "
+				"commas", text);
+		if (key == FILE_KEY || key == UNIX) {
+			s->path = value;
+			s->kind = key == UNIX ? SV_SOURCE_UNIX : SV_SOURCE_FILE;
+		} else if (key == HOT) {
+			s->hot = value;
+		} else if (key == PREFETCH) {
+			rc = parse_prefetch(o, value, err);
+		} else {
+			rc = parse_source_timeout(o, "--memory-source timeout", value, err);
+		}
+	}
+	if (rc == 0 && (!s->path || !*s->path))
+		rc = sv_fail(err, EINVAL, "--memory-source: the path is missing");
+	return rc;
 }
 
 static int parse_topology(struct run_options *o, const char *text, struct sv_error *err)
@@ -514,6 +587,18 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 	case OPT_BALLOON:
 		rc = cli_parse_flag(arg, &o->vm.balloon, err);
 		break;
+	case OPT_SOURCE:
+		rc = parse_source(o, arg, err);
+		break;
+	case OPT_HOT:
+		o->vm.source.hot = arg;
+		break;
+	case OPT_PREFETCH:
+		rc = parse_prefetch(o, arg, err);
+		break;
+	case OPT_SOURCE_TIMEOUT:
+		rc = parse_source_timeout(o, "--memory-timeout", arg, err);
+		break;
 	case OPT_RING:
 		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);
 		if (rc == 0 && (n & (n - 1)))
@@ -606,6 +691,7 @@ static void set_defaults(struct run_options *o)
 	o->vm.memory_bytes = 256ull << 20;
 	o->vm.vcpus = 1;
 	o->vm.rtc = true;
+	o->vm.source.timeout_s = 10;
 	o->vm.control_cpu = -1;
 	o->vm.rejoin_s = 60;
 	for (unsigned i = 0; i < SV_MAX_NODES; i++)

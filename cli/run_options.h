@@ -38,6 +38,7 @@ struct run_options {
 	/* What the planner is asked for. */
 	enum sv_plan_policy_kind policy;
 	int sidecore_count; /* 0: as many as suit */
+	char *source_text; /* what the strings of vm.source are pieces of */
 	const char *near;   /* PCI address or network interface; NULL: none */
 	bool smt, untrusted;
 	int house[8]; /* CPUs where other VMs' control threads are: good for ours, and no guest's */

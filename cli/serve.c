@@ -12,6 +12,7 @@
 #include <io/blk_export.h>
 #include <io/devices.h>
 #include <io/net_export.h>
+#include <pager/pager.h>
 #include <sidecore/node.h>
 
 #include "again.h"
@@ -396,6 +397,7 @@ int cli_serve(int argc, char **argv)
 	c.class[c.classes++] = &sv_console_class;
 	c.class[c.classes++] = &sv_net_class;
 	c.service[c.services++] = &cli_paging_class;
+	c.pager = &sv_pager_class;
 	if (c.private_fd < 0)
 		fprintf(stderr, "sidevisor serve: %u sidecore%s, the first on CPU %d; VMs attach at %s\n",
 			c.sidecores, c.sidecores == 1 ? "" : "s", c.cpu[0], c.socket);

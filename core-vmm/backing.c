@@ -149,6 +149,19 @@ static int check_nodes(const struct sv_vm *vm, struct sv_error *err)
 	return 0;
 }
 
+static int decide_for_source(struct sv_vm *vm, struct sv_error *err)
+{
+	enum sv_backing want = vm->config->backing;
+
+	if (want == SV_BACKING_2M || want == SV_BACKING_1G)
+		return sv_fail(err, ENOTSUP,
+			"--backing %s and --memory-source: memory arrives in pages of 4 KiB; use "
+			"--backing thp or 4k", sv_backing_name(want));
+	if (want == SV_BACKING_AUTO)
+		vm->backing = SV_BACKING_THP;
+	return 0;
+}
+
 int sv_backing_decide(struct sv_vm *vm, struct sv_error *err)
 {
 	enum sv_backing want = vm->config->backing;
@@ -159,6 +172,8 @@ int sv_backing_decide(struct sv_vm *vm, struct sv_error *err)
 	if (rc < 0)
 		return rc;
 	vm->backing = want;
+	if (vm->config->source.path) /* it arrives in small pages; huge ones are made of them later */
+		return decide_for_source(vm, err);
 	if (want == SV_BACKING_2M || want == SV_BACKING_1G)
 		return check_reserved(vm, err);
 	if (want == SV_BACKING_AUTO)

@@ -285,8 +285,14 @@ int sv_elf_load(const struct sv_image *img, const struct sv_elf *elf, struct sv_
 {
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < elf->n; i++)
+	for (unsigned i = 0; rc == 0 && i < elf->n; i++) {
 		rc = sv_image_load(img, vm, elf->seg[i].offset, elf->seg[i].gpa, elf->seg[i].filesz,
 			err);
+		/* Memory is zeroes where nothing was loaded, unless it comes from somewhere. */
+		if (rc == 0 && vm->config->source.path)
+			memset(sv_vm_ptr(vm, elf->seg[i].gpa + elf->seg[i].filesz,
+				       elf->seg[i].memsz - elf->seg[i].filesz), 0,
+				elf->seg[i].memsz - elf->seg[i].filesz);
+	}
 	return rc;
 }

@@ -70,7 +70,8 @@ static void write_boot(struct sv_load *l)
 		.tables_gpa = vm->tables_gpa,
 		.tables_bytes = vm->tables_bytes,
 		.trap_gpa = vm->trap_gpa,
-		.flags = vm->config->overcommit ? SV_BOOT_F_OVERCOMMIT : 0,
+		.flags = (vm->config->overcommit ? SV_BOOT_F_OVERCOMMIT : 0) |
+			 (vm->config->source.path ? SV_BOOT_F_SOURCE : 0),
 	};
 	if (vm->config->cmdline)
 		strncpy(boot->cmdline, vm->config->cmdline, sizeof(boot->cmdline) - 1);

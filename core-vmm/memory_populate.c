@@ -94,7 +94,7 @@ int sv_memory_populate(const struct sv_vm *vm, uint8_t *ram, struct sv_error *er
 	unsigned n, started;
 	int error = 0;
 
-	if (vm->config->no_populate)
+	if (vm->config->no_populate || vm->config->source.path)
 		return 0;
 	n = workers(vm);
 	each = bytes / n / EXTENT * EXTENT;

@@ -217,6 +217,16 @@ int sv_node_service(int sock, uint32_t id, const uint64_t *arg, const int *fds, 
 	return exchange(sock, &req, fds, nfds, &reply, NULL, err);
 }
 
+int sv_node_pager(int sock, const struct sv_control_pager *unit, const int *fds, unsigned nfds,
+	struct sv_error *err)
+{
+	struct sv_control_request req = request(SV_CONTROL_PAGER);
+	struct sv_control_reply reply;
+
+	req.u.pager = *unit;
+	return exchange(sock, &req, fds, nfds, &reply, NULL, err);
+}
+
 int sv_node_start(int sock, struct sv_error *err)
 {
 	struct sv_control_request req = request(SV_CONTROL_START);

@@ -3,6 +3,8 @@
 #ifndef CORE_VMM_NODE_H
 #define CORE_VMM_NODE_H
 
+#include <channels/control.h>
+
 #include "devices.h"
 #include "vm.h"
 
@@ -17,6 +19,9 @@ int sv_node_console(int sock, int fd, struct sv_error *err);
 int sv_node_channels(int sock, struct sv_vm *vm, int *doorbells, struct sv_error *err);
 /* An instance of a service (channels/service_class.h). @fds: sent, stay the caller's. */
 int sv_node_service(int sock, uint32_t id, const uint64_t *arg, const int *fds, unsigned nfds,
+	struct sv_error *err);
+/* One unit of the pager (channels/control.h). @fds: sent, stay the caller's. */
+int sv_node_pager(int sock, const struct sv_control_pager *unit, const int *fds, unsigned nfds,
 	struct sv_error *err);
 int sv_node_start(int sock, struct sv_error *err);
 

@@ -3,13 +3,11 @@
 
 #include <cpuid.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <sidevisor/paging.h>
@@ -18,6 +16,7 @@
 
 #include "layout.h"
 #include "node.h"
+#include "uffd.h"
 
 #define PAGE 4096ull
 #define GIB_PAGES (1u << 26) /* CPUID 0x80000001, EDX */
@@ -68,21 +67,6 @@ int sv_paging_add_trap_slot(struct sv_vm *vm, struct sv_error *err)
 
 /* --- userfaultfd: what makes KVM forget ------------------------------------------------------ */
 
-/* One that takes faults of the kernel too (KVM's), where that is allowed. */
-static int open_uffd(void)
-{
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev;
-
-	if (fd >= 0)
-		return fd;
-	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		return -1;
-	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-	close(dev);
-	return fd;
-}
-
 static bool register_memory(const struct sv_vm *vm, int fd)
 {
 	for (unsigned i = 0; i < vm->gmem.n; i++) {
@@ -100,13 +84,13 @@ static bool register_memory(const struct sv_vm *vm, int fd)
 /* -1: this machine does not let us. The guest is told and decides. */
 static int watch_memory(const struct sv_vm *vm)
 {
-	struct uffdio_api api = {.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
-	int fd = sv_paging_shadowed(vm) ? open_uffd() : -1;
+	const uint64_t features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+	struct sv_error why;
+	int fd = sv_paging_shadowed(vm) ? sv_uffd_open(features, "--direct-paging", &why) : -1;
 
 	if (fd < 0)
 		return -1;
-	if (ioctl(fd, UFFDIO_API, &api) == 0 && register_memory(vm, fd))
+	if (register_memory(vm, fd))
 		return fd;
 	close(fd);
 	return -1;

@@ -16,6 +16,7 @@
 #include "balloon.h"
 #include "devices.h"
 #include "stage2.h"
+#include "pager.h"
 #include "vcpu.h"
 
 #define KVM_STATS_DESCRIPTORS 512u
@@ -117,6 +118,19 @@ uint64_t sv_stats_exits(const struct sv_vm *vm)
 	return total;
 }
 
+static json_t *pager_json(const struct sv_vm *vm)
+{
+	struct sv_pager_state s = {0};
+
+	sv_pager_state(vm, &s);
+	return json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "done", s.done,
+		"units", (int)s.units, "pages", (json_int_t)s.counts.pages, "present",
+		(json_int_t)s.counts.present, "own", (json_int_t)s.counts.own, "faults",
+		(json_int_t)s.counts.faults, "device_waits", (json_int_t)s.counts.waits, "requests",
+		(json_int_t)s.counts.requests, "demanded", (json_int_t)s.counts.demanded, "bytes",
+		(json_int_t)s.counts.bytes, "elapsed_us", (json_int_t)(s.counts.elapsed_ns / 1000));
+}
+
 char *sv_stats_json(struct sv_vm *vm)
 {
 	json_t *o = json_object(), *vcpus = json_array();
@@ -146,6 +160,8 @@ char *sv_stats_json(struct sv_vm *vm)
 	json_object_set_new(o, "stage2", sv_stage2_json(vm));
 	if (sv_devices_balloon(vm))
 		json_object_set_new(o, "balloon", sv_balloon_json(sv_devices_balloon(vm)));
+	if (vm->pager)
+		json_object_set_new(o, "memory_source", pager_json(vm));
 	json_object_set_new(o, "vcpus", vcpus);
 	if (vm->config->placement)
 		json_object_set_new(o, "placement", json_loads(vm->config->placement, 0, NULL));

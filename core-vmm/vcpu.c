@@ -18,6 +18,7 @@
 
 #include "acpi.h"
 #include "cpuid.h"
+#include "pager.h"
 
 #define KICK_SIGNAL SIGUSR1
 #define STOP_DEADLINE_S 5
@@ -247,6 +248,7 @@ void sv_vcpus_stop(struct sv_vm *vm)
 	for (unsigned i = 0; vm->vcpu && i < vm->nvcpus; i++)
 		sv_store_release(&vm->vcpu[i].stop, 1);
 	sv_vcpus_kick(vm);
+	sv_pager_release(vm); /* who waits for memory never gets back into the guest */
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_DEADLINE_S;
 	for (unsigned i = 0; vm->vcpu && i < vm->nvcpus; i++) {

@@ -19,6 +19,7 @@ struct sv_vcpu;
 struct sv_irq;
 struct sv_devices;
 struct sv_stage2;
+struct sv_vm_pager;
 
 /* Why a VM ended. The first reason recorded wins. */
 enum sv_end {
@@ -56,6 +57,7 @@ struct sv_vm {
 	uint64_t tables_gpa, tables_bytes, trap_gpa;
 	void *paging;	       /* this process's instance */
 	uint64_t table_stores; /* of the guest, past the service: dropped (relaxed) */
+	struct sv_vm_pager *pager; /* NULL: all memory is there from the start */
 	uint64_t pci64_gpa; /* LAYOUT_PCI64_BYTES of 64-bit BAR space */
 	uint64_t tsc_hz;
 

@@ -28,6 +28,7 @@
 #include "loader.h"
 #include "memory.h"
 #include "node.h"
+#include "pager.h"
 #include "paging.h"
 #include "rejoin.h"
 #include "stage2.h"
@@ -160,6 +161,16 @@ static void down_kvm(void *ctx)
 	sv_kvm_close(&((struct run *)ctx)->vm);
 }
 
+static int up_source(void *ctx, struct sv_error *err)
+{
+	return sv_pager_open(&((struct run *)ctx)->vm, err);
+}
+
+static void down_source(void *ctx)
+{
+	sv_pager_close(&((struct run *)ctx)->vm);
+}
+
 static int up_memory(void *ctx, struct sv_error *err)
 {
 	return sv_memory_create(&((struct run *)ctx)->vm, err);
@@ -212,6 +223,8 @@ static int up_node(void *ctx, struct sv_error *err)
 			r->vm.config->vcpu_sidecore_cpu[0], NULL, err);
 	if (rc == 0)
 		rc = sv_node_memory(r->node_sock, &r->vm, err);
+	if (rc == 0)
+		rc = sv_pager_offer(&r->vm, r->node_sock, err);
 	if (rc == 0 && r->console.far_remote >= 0 && r->vm.lwk)
 		rc = sv_node_console(r->node_sock, r->console.far_remote, err);
 	r->vm.console_fd = r->console.far_remote;
@@ -249,7 +262,9 @@ static int up_kernel(void *ctx, struct sv_error *err)
 		rc = sv_acpi_build(&r->vm, &r->rsdp, err);
 	if (rc == 0)
 		rc = sv_loader_load(&r->vm, r->rsdp, &r->entry, err);
-	return rc < 0 ? rc : sv_vcpus_set_up(&r->vm, &r->entry, err);
+	if (rc == 0)
+		rc = sv_vcpus_set_up(&r->vm, &r->entry, err);
+	return rc < 0 ? rc : sv_pager_register(&r->vm, err);
 }
 
 static int up_stage2(void *ctx, struct sv_error *err)
@@ -325,7 +340,8 @@ static int up_run(void *ctx, struct sv_error *err)
 
 	/* From here on nothing but vCPUs runs on guest cores. Setting up may use every core. */
 	pin_control(r->vm.config->control_cpu);
-	rc = sv_stage2_start(&r->vm, err);
+	/* Memory that is on its way is mapped when it is there (pager.c). */
+	rc = r->vm.pager ? 0 : sv_stage2_start(&r->vm, err);
 	return rc < 0 ? rc : sv_vcpus_start(&r->vm, err);
 }
 
@@ -338,6 +354,7 @@ static const struct sv_step steps[] = {
 	{"end", up_end_fd, down_end_fd},
 	{"name", up_name, down_name},
 	{"kind", up_kind, NULL},
+	{"source", up_source, down_source},
 	{"kvm", up_kvm, down_kvm},
 	{"irq", up_irq, down_irq},
 	{"vcpus", up_vcpus, down_vcpus},
@@ -410,7 +427,7 @@ static int turn_ms(const struct run *r)
 /* Until the VM ends: signals, commands, console, the node's and the devices' sockets. */
 static void control_loop(struct run *r)
 {
-	enum { END, SIGNAL, NODE, ASK, CONSOLE, DEVICES = CONSOLE + 3, MAX = DEVICES + DEVICE_FDS };
+	enum { END, SIGNAL, NODE, ASK, PAGER, CONSOLE, DEVICES = CONSOLE + 3, MAX = DEVICES + DEVICE_FDS };
 	struct pollfd p[MAX];
 	int fds[DEVICE_FDS];
 
@@ -422,6 +439,7 @@ static void control_loop(struct run *r)
 		p[SIGNAL] = (struct pollfd){.fd = r->sigfd, .events = POLLIN};
 		p[NODE] = (struct pollfd){.fd = r->node_sock, .events = POLLIN};
 		p[ASK] = (struct pollfd){.fd = r->listener, .events = POLLIN};
+		p[PAGER] = (struct pollfd){.fd = sv_pager_fd(&r->vm), .events = POLLIN};
 		sv_console_poll_fds(&r->console, &p[CONSOLE]);
 		for (unsigned i = 0; i < ndev; i++)
 			p[DEVICES + i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
@@ -431,6 +449,8 @@ static void control_loop(struct run *r)
 			take_signal(r);
 		if (p[NODE].revents)
 			node_lost(r);
+		if (p[PAGER].revents)
+			sv_pager_poll(&r->vm);
 		if (p[ASK].revents)
 			sv_ask_serve(r->listener, &r->vm);
 		sv_console_polled(&r->console, &p[CONSOLE], 3);

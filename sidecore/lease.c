@@ -142,6 +142,8 @@ void sv_lease_close(struct sv_lease *l)
 			sv_reactor_detach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
 		close(l->endpoint[i].doorbell);
 	}
+	if (l->pager)
+		n->config.pager->destroy(l->pager);
 	while (l->services--)
 		l->service[l->services].class->close(l->service[l->services].ctx);
 	for (unsigned i = 0; i < l->gmem.n; i++) {

@@ -423,10 +423,50 @@ static int do_service(struct sv_lease *l, struct sv_message *m, struct sv_error 
 	return 0;
 }
 
+/* Devices learn of it when they are made, and the guest's first request may need it. */
+static int do_pager(struct sv_lease *l, struct sv_message *m, struct sv_error *err)
+{
+	const struct sv_pager_class *class = l->node->config.pager;
+	struct sv_pager_request req = {.unit = &m->req.u.pager,
+		.fds = m->fd,
+		.nfds = m->nfds,
+		.gmem = &l->gmem,
+		.vm = l->vm};
+	struct sv_sidecore *by =
+		find_sidecore(l->node, m->req.u.pager.sidecore, l->home, "PAGER", err);
+	int rc;
+
+	if (!by)
+		return -ENODEV;
+	if (!class)
+		return sv_fail(err, ENOTSUP, "PAGER: this node has none");
+	if (!l->gmem.n || l->devices || l->channels || l->attached)
+		return sv_fail(err, EPROTO, "PAGER: said before MEMORY, or after DEVICE or CHANNEL");
+	if (!l->pager)
+		l->pager = class->create();
+	if (!l->pager)
+		return sv_fail(err, ENOMEM, "the node is out of memory");
+	req.host = &by->host;
+	rc = class->add(l->pager, &req, err);
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < m->nfds; i++)
+		take_fd(m, i);
+	use_sidecore(l, by);
+	l->gmem.residency = class->residency(l->pager);
+	return 0;
+}
+
 static int do_start(struct sv_lease *l, struct sv_error *err)
 {
 	if (l->attached)
 		return sv_fail(err, EPROTO, "START was said already");
+	if (l->pager) {
+		int rc = l->node->config.pager->start(l->pager, err);
+
+		if (rc < 0)
+			return rc;
+	}
 	l->attached = true;
 	for (unsigned i = 0; i < l->channels; i++) {
 		int rc = sv_reactor_attach(l->polled_by[i]->reactor, &l->endpoint[i].poller);
@@ -465,6 +505,8 @@ int sv_lease_serve(struct sv_lease *l, struct sv_message *m, struct sv_control_r
 		return do_service(l, m, err);
 	case SV_CONTROL_STATS:
 		return 0;
+	case SV_CONTROL_PAGER:
+		return do_pager(l, m, err);
 	case SV_CONTROL_START:
 		return do_start(l, err);
 	default:

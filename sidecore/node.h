@@ -64,6 +64,7 @@ struct sv_lease {
 		void *ctx;
 	} service[SV_NODE_CLASSES]; /* instances */
 	unsigned services;
+	void *pager; /* NULL: all memory is there */
 	struct sv_lease *next;
 };
 

@@ -103,6 +103,15 @@ static json_t *sidecore_json(const struct sv_sidecore *s)
 	return o;
 }
 
+static json_t *pager_json(const struct sv_lease *l)
+{
+	char *text = l->node->config.pager->stats(l->pager);
+	json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	return o ? o : json_object();
+}
+
 /* How much is told: names alone, also what devices count, also single channels. */
 enum detail { NAMES, DEVICES, CHANNELS };
 
@@ -165,6 +174,8 @@ static json_t *lease_json(const struct sv_lease *l, enum detail detail)
 	json_object_set_new(o, "services", services_json(l));
 	json_object_set_new(o, "channels", channels);
 	json_object_set_new(o, "devices", devices);
+	if (l->pager)
+		json_object_set_new(o, "pager", pager_json(l));
 	return o;
 }
 

@@ -3,7 +3,7 @@
 
 packages_build="gcc cmake ninja-build pkg-config binutils libc6-dev liburcu-dev libhwloc-dev
 	libnuma-dev liburing-dev libjansson-dev libseccomp-dev zlib1g-dev libcyaml-dev
-	libyaml-dev libxml2-dev libpcap-dev"
+	libyaml-dev libxml2-dev libpcap-dev libxxhash-dev"
 packages_node="busybox-static cpio kmod xz-utils e2fsprogs ca-certificates dpkg
 	debian-archive-keyring libc-bin"
 packages_test="libcriterion-dev acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common

@@ -142,7 +142,9 @@ static const char full[] =
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
 	"node: /n.sock\nprivate: on\nidle: never\nrejoin: 5\nirqchip: full\nexit_port: on\nfw_cfg: "
 	"on\nboot32: on\n"
-	"populate: off\nbacking: 2m\nstage2: before\nballoon: on\nring_entries: 128\nallow_bench: on\ndirect_paging: on\nquiet: on\njson: "
+	"populate: off\nbacking: 2m\nstage2: before\nballoon: on\nmemory_source: /s\nmemory_hot: /h\n"
+	"memory_prefetch: off\nmemory_timeout: 3\nring_entries: 128\nallow_bench: on\n"
+	"direct_paging: on\nquiet: on\njson: "
 	"on\n"
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
@@ -191,7 +193,10 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--console", "serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9",
 		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--rejoin", "5", "--idle",
 		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
-		"--no-populate", "--backing", "2m", "--stage2", "before", "--balloon", "--ring-entries", "128", "--allow-bench", "--direct-paging",
+		"--no-populate", "--backing", "2m", "--stage2", "before", "--balloon",
+		"--memory-source", "/s",
+		"--memory-hot", "/h", "--memory-prefetch", "off", "--memory-timeout", "3",
+		"--ring-entries", "128", "--allow-bench", "--direct-paging",
 		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",
 		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"
@@ -222,6 +227,11 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	SAME(idle);
 	SAME(keep_placement);
 	SAME(near);
+	SAME(vm.source.path);
+	SAME(vm.source.hot);
+	free(a.source_text);
+	free(b.source_text);
+	a.source_text = b.source_text = NULL;
 	SAME(vm.disk[0].path);
 	SAME(vm.disk[0].serial);
 	cr_expect_str_eq(a.vm.disk[1].path, "/d,2");

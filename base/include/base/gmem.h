@@ -34,8 +34,21 @@ struct sv_gmem_region {
 	uint64_t user_addr;
 };
 
+/*
+ * Memory that arrives while the guest runs (pager/). Whoever is about to touch guest memory through a
+ * mapping of its own asks first: such a mapping would show zeroes where nothing has arrived.
+ */
+struct sv_residency {
+	/*
+	 * Is all of [gpa, gpa + bytes) there? If not it is fetched; ask again later. What is there
+	 * stays. Context: any thread; never blocks.
+	 */
+	bool (*resident)(struct sv_residency *r, uint64_t gpa, uint64_t bytes);
+};
+
 struct sv_gmem {
 	unsigned n;
+	struct sv_residency *residency; /* NULL: all of it is there */
 	struct sv_gmem_region region[SV_GMEM_REGIONS];
 };
 
@@ -72,6 +85,12 @@ static inline void *sv_gmem_span(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_
 		}
 	}
 	return NULL;
+}
+
+/* May [gpa, gpa + len), found by the functions above, be touched now? See struct sv_residency. */
+static inline bool sv_gmem_resident(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_t len)
+{
+	return !gm->residency || gm->residency->resident(gm->residency, gpa.v, len);
 }
 
 #endif

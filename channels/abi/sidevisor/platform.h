@@ -89,6 +89,8 @@ struct sv_boot {
 
 /* vCPUs have no core of their own: waiting loops should write SV_PORT_YIELD now and then. */
 #define SV_BOOT_F_OVERCOMMIT (1ull << 0)
+/* RAM in which nothing was loaded is not zero: it holds what a memory source gives. */
+#define SV_BOOT_F_SOURCE (1ull << 1)
 
 SV_ABI_ASSERT(offsetof(struct sv_boot, vcpus) == 12, "ABI");
 SV_ABI_ASSERT(offsetof(struct sv_boot, initrd_gpa) == 40, "ABI");

@@ -16,6 +16,10 @@
  *              output: Unix stream sockets, which may be the same.
  *   SERVICE    an instance of a service that some VMs have (paging), before the first CHANNEL. What
  *              the arguments and descriptors are is the service's matter (channels/service_class.h).
+ *   PAGER      one unit of a VM whose memory arrives while it runs, after MEMORY and before the
+ *              first DEVICE. fds: userfaultfd of the VM process for this range (registered by START),
+ *              the memfd of RAM, a SEQPACKET socket for reports (channels/memory_source.h), the
+ *              source, and, with SV_PAGER_F_HOT, a memfd of struct sv_pager_range.
  *   STATS      reply text: JSON. Works before HELLO too: the reply tells the node's sidecores.
  *   START      everything is attached: serve.
  *   DEVICE_SET change one setting of a device while it runs, or none; reply text: the device, JSON.
@@ -48,6 +52,7 @@ enum sv_control_op {
 	SV_CONTROL_START = 7,
 	SV_CONTROL_SERVICE = 8,
 	SV_CONTROL_DEVICE_SET = 9,
+	SV_CONTROL_PAGER = 16,
 };
 
 struct sv_control_region {
@@ -125,6 +130,31 @@ struct sv_control_service {
 	uint64_t arg[SV_CONTROL_SERVICE_ARGS];
 };
 
+#define SV_PAGER_F_SOCKET (1u << 0) /* the source is a stream socket; else a file */
+#define SV_PAGER_F_HOT (1u << 1)
+#define SV_PAGER_F_NO_PREFETCH (1u << 2) /* only what somebody waits for, and the hot list */
+#define SV_PAGER_PIECES 2u
+#define SV_PAGER_HOT_MAX 65536u /* ranges */
+
+struct sv_pager_range {
+	uint64_t offset, bytes; /* in RAM as in the memfd; multiples of 4096 */
+};
+
+struct sv_control_pager {
+	uint32_t unit; /* counted from 0 */
+	uint32_t flags;
+	uint64_t offset; /* of the unit in the memfd and in the source */
+	uint64_t user_addr; /* of it, in the VM process */
+	struct {
+		uint64_t gpa, bytes;
+	} piece[SV_PAGER_PIECES]; /* where the guest has it, in order; 0 bytes: no such piece */
+	uint64_t generation; /* of the source, as its HELLO said; 0 for a file */
+	uint32_t timeout_ms; /* a request that takes longer: the source is lost */
+	uint32_t sidecore;   /* the CPU of the one that polls it, or SV_CONTROL_ANY */
+	uint32_t read_max;   /* bytes of one request at most */
+	uint32_t reserved0;
+};
+
 struct sv_control_hello {
 	char vm[SV_CONTROL_NAME]; /* NUL-terminated */
 	uint32_t vcpus;
@@ -142,6 +172,7 @@ struct sv_control_request {
 		struct sv_control_device device;
 		struct sv_control_service service;
 		struct sv_control_device_set device_set;
+		struct sv_control_pager pager;
 	} u;
 };
 

@@ -96,6 +96,17 @@ struct sv_topology {
 	struct sv_caches caches[SV_MAX_CACHE_SETS];
 };
 
+enum sv_source_kind { SV_SOURCE_ANY = 0, SV_SOURCE_FILE, SV_SOURCE_UNIX };
+
+/* Guest memory that arrives while the guest runs (docs/pager.md). path NULL: it has none. */
+struct sv_memory_source_config {
+	const char *path;
+	enum sv_source_kind kind; /* ANY: what is found at the path */
+	const char *hot; /* a list of pages that come first; NULL: none */
+	bool no_prefetch;
+	unsigned timeout_s; /* for an answer of the source */
+};
+
 struct sv_vm_config {
 	const char *name;
 	const char *kernel, *initrd, *cmdline; /* initrd, cmdline may be NULL */
@@ -116,6 +127,7 @@ struct sv_vm_config {
 	enum sv_stage2_when stage2;
 	enum sv_backing backing;
 	bool balloon; /* the guest may give memory back */
+	struct sv_memory_source_config source;
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */
 
 	/*

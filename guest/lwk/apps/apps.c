@@ -17,6 +17,7 @@ static const struct {
 	{"timer", app_timer},
 	{"wake", app_wake},
 	{"memory", app_memory},
+	{"arrive", app_arrive},
 	{"paging", app_paging},
 	{"pagingbench", app_paging_bench},
 	{"bench", app_bench},

@@ -10,6 +10,7 @@ int app_crash(void);
 int app_hostile(void);
 int app_timer(void);
 int app_bench(void);
+int app_arrive(void);
 int app_memory(void);
 int app_paging(void);
 int app_paging_bench(void);

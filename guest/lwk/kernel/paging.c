@@ -17,11 +17,12 @@
 #define HIGH (4 * GIB)
 #define REACH (512 * GIB)
 
-/* Frames for the tables: the MiB below the kernel, which is the supervisor's and zero at the start. */
+/* Frames for the tables: the MiB below the kernel, which is the supervisor's and, as a rule, zero at the start. */
 #define FRAMES_FROM 0x100000ull
 #define FRAMES_TO 0x200000ull
 
 static uint64_t next_frame = FRAMES_FROM;
+static bool frames_dirty;
 
 static uint64_t *take_frame(void)
 {
@@ -30,6 +31,8 @@ static uint64_t *take_frame(void)
 	if (frame == FRAMES_TO)
 		kernel_refuse("the page tables have no room for so much memory");
 	next_frame += PAGE_4K;
+	for (unsigned i = 0; frames_dirty && i < PAGE_4K / 8; i++)
+		((uint64_t *)frame)[i] = 0;
 	return (uint64_t *)frame;
 }
 
@@ -99,9 +102,12 @@ uint64_t kernel_build_page_tables(const struct sv_boot *boot)
 	uint64_t channels = (boot->channel_stride * boot->vcpus + PAGE_2M - 1) & ~(PAGE_2M - 1);
 	const struct sv_channel *ch = (const struct sv_channel *)boot->channel_gpa;
 	uint64_t doorbells = ch->info.doorbell_gpa & ~(PAGE_2M - 1);
-	uint64_t *pml4 = take_frame(), *pdpt = table_of(&pml4[0]);
 	bool gib_pages = has_gib_pages();
+	uint64_t *pml4, *pdpt;
 
+	frames_dirty = boot->flags & SV_BOOT_F_SOURCE;
+	pml4 = take_frame();
+	pdpt = table_of(&pml4[0]);
 	if (lwk_stacks() + boot->vcpus * LWK_STACK_BYTES > low)
 		kernel_refuse("too little memory below 3 GiB for the stacks of so many vCPUs");
 	map(pdpt, 0, 2 * PAGE_2M, W, false);

@@ -97,6 +97,9 @@ struct sv_profile_guest {
 	enum sv_profile_backing *backing;
 	enum sv_profile_stage2 *stage2;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
+	char *memory_source, *memory_hot;
+	bool *memory_prefetch;
+	unsigned *memory_timeout;
 	unsigned *ring_entries, *rejoin;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
 		*allow_bench, *balloon, *direct_paging, *quiet, *json;

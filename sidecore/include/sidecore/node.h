@@ -9,6 +9,7 @@
 
 #include <base/error.h>
 #include <channels/device_class.h>
+#include <channels/pager_class.h>
 #include <channels/service_class.h>
 #include <sidecore/reactor.h>
 
@@ -30,6 +31,7 @@ struct sv_node_config {
 	unsigned classes;
 	const struct sv_service_class *service[SV_NODE_CLASSES];
 	unsigned services;
+	const struct sv_pager_class *pager; /* NULL: this node has none */
 	/*
 	 * The node's own devices, or NULL: opened on the first sidecore before the node is confined,
 	 * closed (even when opening failed half-way) while the sidecores still run. Control thread.
