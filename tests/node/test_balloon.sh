@@ -10,12 +10,12 @@ stress=$(command -v stress-ng) || skip "stress-ng is not installed"
 
 cat >"$test_dir/in-guest" <<EOF
 for i in \$(seq $rounds); do
-	stress-ng --vm 1 --vm-bytes 192M --vm-ops 4 --vm-method rand-set --verify --quiet --temp-path /tmp ||
+	stress-ng --vm 1 --vm-bytes 160M --vm-ops 1600 --vm-method rand-set --verify --quiet --temp-path /tmp ||
 		echo "stress-ng failed: \$?"
 	echo "round \$i used"
-	sleep 5
+	sleep 4
 	echo "round \$i free"
-	sleep 3
+	sleep 2
 done
 read -r answer </dev/hvc0
 echo "asked for less: \$answer"
