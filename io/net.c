@@ -156,7 +156,7 @@ static void net_set_features(void *dev, uint64_t features)
 	n->mergeable = features & F(VIRTIO_NET_F_MRG_RXBUF);
 	n->hdr_bytes = modern || n->mergeable ? NET_HDR_V1 : NET_HDR_LEGACY;
 	n->own_control = features & F(VIRTIO_NET_F_CTRL_VQ);
-	n->control_ran = false;
+	n->control_ran = n->said = false;
 	forget_commands(n);
 }
 
@@ -181,7 +181,9 @@ static const struct sv_vhost_device net_type = {.name = "virtio-net",
 	.features = net_features,
 	.set_features = net_set_features,
 	.config_bytes = sizeof(struct virtio_net_config),
-	.get_config = net_get_config};
+	.get_config = net_get_config,
+	.get_state = net_get_state,
+	.set_state = net_set_state};
 
 /* --- frames may come, or not ----------------------------------------------------------------- */
 
@@ -196,8 +198,11 @@ static void net_gate(struct sv_session *s, bool open)
 	unsigned started = 0;
 
 	if (open && n->own_control) {
-		if (control->running && !n->control_ran)
+		if (control->running && !n->control_ran && !n->said) {
 			forget_commands(n);
+			sv_vhost_state_store(&n->session.vhost);
+		}
+		n->said &= !control->running;
 		n->control_ran = control->running;
 	} else if (open) {
 		while (started < n->pairs && net_rx(n, started)->running)

@@ -35,6 +35,7 @@ struct net_steer {
 	uint8_t flow[NET_FLOWS]; /* pair + 1 that the guest last sent such a flow from; 0: none */
 	bool rss;		 /* the guest asked for its own rule */
 	uint32_t hash_types;
+	uint8_t key[NET_RSS_KEY]; /* as it was said */
 	uint16_t unclassified, table_mask;
 	uint16_t table[NET_RSS_TABLE];
 	/* The Toeplitz hash of every nibble at every place: what a bit of input adds. */
@@ -66,6 +67,7 @@ struct net {
 	unsigned hdr_bytes;
 	bool mergeable, own_control; /* the control queue is ours to serve */
 	bool control_ran;
+	bool said; /* a predecessor's guest had said what it wants: the control queue begins with that */
 	uint64_t features;
 	bool link_down; /* by the operator */
 
@@ -124,6 +126,12 @@ void net_set_offloads(struct net *n, uint64_t accepted);
 	(1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |                   \
 		1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN |             \
 		1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6)
+
+#define NET_HASH_TYPES 0x3fu
+
+/* net_state.c: struct sv_vhost_device's. */
+void net_get_state(void *dev, uint8_t *state);
+void net_set_state(void *dev, const uint8_t *state);
 
 /* Newer than the headers of some systems. */
 #define NET_F_GUEST_USO4 54

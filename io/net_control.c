@@ -10,7 +10,6 @@
 #define COMMAND_BYTES 512u /* the longest that is looked at */
 #define HEAD_BYTES sizeof(struct virtio_net_ctrl_hdr)
 #define RSS_HEAD 8u /* hash types, table mask, unclassified */
-#define HASH_TYPES 0x3fu
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -59,7 +58,7 @@ static bool set_rss(struct net *n, const uint8_t *data, uint32_t bytes)
 	entries = get16(data + 4) + 1u;
 	unclassified = get16(data + 6);
 	tail = RSS_HEAD + 2 * entries;
-	if ((types & ~HASH_TYPES) || entries > NET_RSS_TABLE || (entries & (entries - 1)) ||
+	if ((types & ~NET_HASH_TYPES) || entries > NET_RSS_TABLE || (entries & (entries - 1)) ||
 		unclassified >= n->pairs || bytes < tail + 3 || data[tail + 2] > NET_RSS_KEY ||
 		bytes < tail + 3 + data[tail + 2])
 		return false; /* bytes may follow: Linux 6.12 sends its structure's padding */
@@ -149,6 +148,8 @@ unsigned net_serve_control(struct net *n, unsigned budget)
 		good = command(n, bytes[0], bytes[1], bytes + HEAD_BYTES, have - (uint32_t)HEAD_BYTES,
 			c->readable_bytes - (uint32_t)HEAD_BYTES);
 		*(uint8_t *)c->iov[c->readable].iov_base = good ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		if (good)
+			sv_vhost_state_store(&n->session.vhost);
 		net_count(&n->counts.control, 1);
 		net_count(&n->counts.control_refused, !good);
 		sv_virtq_put(&q->vq, c->head, 1);

@@ -118,6 +118,7 @@ void net_steer_key(struct net_steer *s, const uint8_t *key, unsigned bytes)
 	uint8_t whole[NET_RSS_KEY + 4] = {0};
 
 	memcpy(whole, key, bytes);
+	memcpy(s->key, whole, NET_RSS_KEY);
 	memset(s->toeplitz, 0, sizeof(s->toeplitz));
 	for (unsigned bit = 0; bit < 8 * (NET_RSS_KEY - 4); bit++) {
 		const uint8_t *at = whole + bit / 8;

@@ -21,8 +21,7 @@ void sv_vhost_call_close(struct sv_vhost_queue *q);
 
 /* vhost_inflight.c: unmap the in-flight region; queues are stopped. */
 void sv_vhost_inflight_clear(struct sv_vhost *v);
-/* Remember the device's state for a successor. Take over a predecessor's, if there is one. */
-void sv_vhost_state_store(struct sv_vhost *v);
+/* Take over a predecessor's state, if there is one. */
 void sv_vhost_state_load(struct sv_vhost *v);
 
 /*

@@ -29,6 +29,7 @@ add_library(test_net_guest STATIC unit/net_guest.c)
 target_link_libraries(test_net_guest PUBLIC test_front_end)
 sv_hosted(test_net_guest)
 sv_test(net unit/test_net.c LIBS test_net_guest LABELS unit)
+sv_test(net_state unit/test_net_state.c LIBS test_net_guest LABELS unit)
 
 # Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
 sv_test(blk_mutants fuzz/test_blk_mutants.c fuzz/blk_once.c LIBS test_vq_driver LABELS fuzz)

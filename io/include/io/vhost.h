@@ -23,7 +23,7 @@
 #include <io/virtq.h>
 
 #define SV_VHOST_QUEUES 16u
-#define SV_VHOST_STATE 56u /* bytes that a device may keep beyond our end */
+#define SV_VHOST_STATE 184u /* bytes that a device may keep beyond our end */
 #define SV_VHOST_DRAIN_MS 10000 /* how long a queue may take to finish what is in flight */
 
 /* epoll data of a kick descriptor in the session's epoll set; the device's own have another. */
@@ -131,6 +131,12 @@ struct sv_vhost {
 int sv_vhost_open(struct sv_vhost *v, int sock, const struct sv_vhost_device *type, void *dev,
 	unsigned queues, struct sv_poller *poller, const struct sv_vhost_host *host,
 	struct sv_error *err);
+
+/*
+ * The device's state changed beside the messages: remember it for a successor. Context: polling thread
+ * of an attached device, or control thread when it is not polled.
+ */
+void sv_vhost_state_store(struct sv_vhost *v);
 
 /*
  * The socket is readable: handle what has arrived, at most a bounded number of messages.
