@@ -93,3 +93,73 @@ int sv_disk_open(const char *path, bool readonly, bool direct, int *fd, uint64_t
 	*bytes = size;
 	return 0;
 }
+
+static int attach_remote(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err)
+{
+	struct sv_dial_spec dial = {.image = spec->path,
+		.format = spec->format,
+		.readonly = spec->readonly,
+		.direct = spec->direct};
+
+	disk->remote = true;
+	return sv_dial_spawn(&dial, &disk->fd, &disk->export, err);
+}
+
+/*
+ * A guest that may write its raw disk could make it look like another format and have the next start
+ * open files of the host by it: what an image is decides the user, not its content.
+ */
+static int check_raw(const struct sv_disk_spec *spec, struct sv_error *err)
+{
+	static const char magic[4] = {'Q', 'F', 'I', (char)0xfb};
+	int fd = spec->format ? -1 : open(spec->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char head[sizeof(magic)] = "";
+
+	if (fd < 0)
+		return 0; /* whoever opens it says why */
+	if (pread(fd, head, sizeof(head), 0) < 0)
+		head[0] = 0;
+	close(fd);
+	if (memcmp(head, magic, sizeof(magic)) != 0)
+		return 0;
+	return sv_fail(err, EINVAL,
+		"disk %s: looks like a qcow2 image; say format=qcow2, or format=raw if the guest is to "
+		"have these bytes as they are", spec->path);
+}
+
+bool sv_disk_is_remote(const char *path, const char *format)
+{
+	return sv_dial_is_address(path) || (format && strcmp(format, "raw") != 0);
+}
+
+int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err)
+{
+	bool raw = !spec->format || !strcmp(spec->format, "raw");
+	uint64_t bytes;
+	int rc;
+
+	*disk = (struct sv_disk){.fd = -1};
+	if (sv_dial_is_address(spec->path))
+		return spec->format && !raw
+			       ? sv_fail(err, EINVAL,
+					 "disk %s: the format of an export is its server's matter; leave out "
+					 "format=", spec->path)
+			       : attach_remote(&(struct sv_disk_spec){.path = spec->path,
+						       .readonly = spec->readonly}, disk, err);
+	if (!raw)
+		return attach_remote(spec, disk, err);
+	rc = check_raw(spec, err);
+	return rc < 0 ? rc : sv_disk_open(spec->path, spec->readonly, spec->direct, &disk->fd, &bytes,
+				     err);
+}
+
+void sv_disk_detach(struct sv_disk *disk)
+{
+	if (disk->fd < 0)
+		return;
+	if (disk->remote)
+		sv_dial_close(disk->fd);
+	else
+		close(disk->fd);
+	disk->fd = -1;
+}

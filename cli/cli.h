@@ -25,6 +25,7 @@ int cli_plan(int argc, char **argv);
 int cli_restore(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_dial(int argc, char **argv); /* of sidevisor itself */
 
 /* One sentence on stderr. Return: EXIT_USAGE. */
 int cli_usage_error(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -50,6 +50,8 @@ int main(int argc, char **argv)
 		puts("sidevisor " SV_VERSION);
 		return EXIT_DONE;
 	}
+	if (!strcmp(argv[1], "dial"))
+		return cli_dial(argc - 1, argv + 1);
 	for (size_t i = 0; i < VERBS; i++)
 		if (!strcmp(argv[1], verbs[i].verb))
 			return verbs[i].main(argc - 1, argv + 1);

@@ -92,6 +92,8 @@ static int spawn(struct node_process *np, struct sv_error *err)
 		argv[n++] = (char *)(uintptr_t) "--idle";
 		argv[n++] = (char *)(uintptr_t)np->idle;
 	}
+	if (np->remote_disks)
+		argv[n++] = (char *)(uintptr_t) "--remote-disks";
 	if (np->allow_bench)
 		argv[n++] = (char *)(uintptr_t) "--allow-bench";
 	if (np->join_fd > 0) {
@@ -118,7 +120,7 @@ static int spawn(struct node_process *np, struct sv_error *err)
 }
 
 int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
-	const char *idle, bool allow_bench, int join_fd, struct sv_error *err)
+	const char *idle, bool allow_bench, bool remote_disks, int join_fd, struct sv_error *err)
 {
 	*np = (struct node_process){.sock = -1,
 		.private = true,
@@ -126,6 +128,7 @@ int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores,
 		.control = control,
 		.idle = idle,
 		.allow_bench = allow_bench,
+		.remote_disks = remote_disks,
 		.join_fd = join_fd};
 	memcpy(np->sidecore, sidecore, np->sidecores * sizeof(sidecore[0]));
 	return spawn(np, err);

@@ -18,7 +18,7 @@ struct node_process {
 	int sidecore[SV_CONTROL_SIDECORES], control, join_fd;
 	unsigned sidecores;
 	const char *idle;
-	bool allow_bench;
+	bool allow_bench, remote_disks;
 	struct again again;
 	int64_t not_before_ms;
 };
@@ -35,7 +35,7 @@ int node_connect(struct node_process *np, const char *path, struct sv_error *err
  * Return: 0, or -errno with a sentence.
  */
 int node_spawn(struct node_process *np, const int *sidecore, unsigned n, int control,
-	const char *idle, bool allow_bench, int join_fd, struct sv_error *err);
+	const char *idle, bool allow_bench, bool remote_disks, int join_fd, struct sv_error *err);
 
 /*
  * The node went away: connect to the one that took its place, or start another private one with the

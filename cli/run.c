@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include <base/disk.h>
 #include <vmm/vmm.h>
 
 #include "balloon.h"
@@ -51,6 +52,15 @@ static int join_service(struct run_options *o, struct node_process *np, struct e
 	return enforce_guest(e, o, false, err);
 }
 
+/* The sidecore process loads what only these need. */
+static bool has_remote_disk(const struct sv_vm_config *c)
+{
+	for (unsigned i = 0; i < c->ndisks; i++)
+		if (sv_disk_is_remote(c->disk[i].path, c->disk[i].format))
+			return true;
+	return false;
+}
+
 /* Where the sidecore comes from, and then where the vCPUs go. */
 static int join_node(struct run_options *o, struct node_process *np, struct enforcement *e,
 	struct sv_error *err)
@@ -69,6 +79,7 @@ static int join_node(struct run_options *o, struct node_process *np, struct enfo
 	/* It comes up while the VM is being made: the greeting waits until it is needed. */
 	o->vm.say_hello = true;
 	return node_spawn(np, o->sidecore, o->sidecores, o->vm.control_cpu, o->idle, o->allow_bench,
+		has_remote_disk(&o->vm),
 		enforce_join_fd(e, o->sidecore[0]), err);
 }
 

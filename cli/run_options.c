@@ -37,8 +37,10 @@ static const char help[] =
 	"                            flat when vCPUs share CPUs)\n"
 	"      --numa N              NUMA nodes of the guest, with memory and vCPUs split evenly\n"
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
-	"                            [,sidecore=CPU][,weight=N][,max-iops=N]...\n"
-	"                            a virtio-blk disk: raw image or block device; repeat for more.\n"
+	"                            [,format=raw|qcow2][,deadline=SECONDS][,sidecore=CPU][,weight=N]\n"
+	"                            [,max-iops=N]...\n"
+	"                            a virtio-blk disk: raw image, block device, nbd://HOST/EXPORT,\n"
+	"                            nbd+unix:///EXPORT?socket=PATH, or a qcow2 image; repeat for more.\n"
 	"                            Shares and bounds: weight, priority, min-bandwidth, max-bandwidth,\n"
 	"                            min-iops, max-iops, burst, depth; for --net, too\n"
 	"      --net switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
@@ -166,11 +168,12 @@ static const struct option options[] = {
 
 static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 {
-	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL, SIDECORE };
+	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL, SIDECORE,
+		FORMAT, DEADLINE };
 	static const char *const keys[] = {[PATH] = "path", [READONLY] = "readonly",
 		[DIRECT] = "direct", [WRITETHROUGH] = "writethrough", [NODISCARD] = "nodiscard",
 		[QUEUES] = "queues", [SERIAL] = "serial",
-		[SIDECORE] = "sidecore", NULL};
+		[SIDECORE] = "sidecore", [FORMAT] = "format", [DEADLINE] = "deadline", NULL};
 	char *whole = strdup(text), *value;
 	struct sv_disk_config *d = &o->vm.disk[o->vm.ndisks];
 	uint64_t n;
@@ -183,7 +186,7 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 	while (*text && rc == 0) {
 		int key = getsubopt(&text, (char *const *)(uintptr_t)keys, &value);
 
-		if ((key == PATH || key == QUEUES || key == SERIAL || key == SIDECORE) && !value)
+		if ((key == PATH || (key >= QUEUES && key <= DEADLINE)) && !value)
 			key = -1;
 		switch (key) {
 		case PATH:
@@ -213,14 +216,21 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 			d->sidecore_given = true;
 			d->sidecore_cpu = (int)n;
 			break;
+		case FORMAT:
+			d->format = value;
+			break;
+		case DEADLINE:
+			rc = cli_parse_number("--disk deadline", value, 1, 3600, &n, err);
+			d->deadline_s = (unsigned)n;
+			break;
 		default:
 			rc = value ? sv_qos_wish_text(&d->qos, value, err) : -ENOENT;
 			if (rc != -ENOENT)
 				break;
 			rc = sv_fail(err, EINVAL,
 				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
-				"nodiscard, queues=N, serial=TEXT, sidecore=CPU or what docs/qos.md "
-				"lists, with commas", whole);
+				"nodiscard, queues=N, serial=TEXT, sidecore=CPU, format=raw|qcow2, "
+				"deadline=SECONDS or what docs/qos.md lists, with commas", whole);
 		}
 	}
 	if (rc == 0 && (!d->path || !*d->path))

@@ -46,6 +46,8 @@ static int take_disks(struct run_options *o, const struct sv_profile_guest *g, s
 		const struct sv_profile_disk *from = &g->disks[i];
 
 		o->vm.disk[i] = (struct sv_disk_config){.path = from->path,
+			.format = from->format,
+			.deadline_s = from->deadline ? *from->deadline : 0,
 			.serial = from->serial,
 			.readonly = is_on(from->readonly),
 			.direct = is_on(from->direct),

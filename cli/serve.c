@@ -11,6 +11,7 @@
 
 #include <io/blk_export.h>
 #include <io/devices.h>
+#include <io/dial.h>
 #include <io/net_export.h>
 #include <pager/pager.h>
 #include <sidecore/node.h>
@@ -40,7 +41,8 @@ static const char help[] =
 	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
 	"                          `never`: it polls for ever\n"
 	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,in-order]\n"
-	"                          [,queues=N][,serial=TEXT]: a disk for a vhost-user front end that\n"
+	"                          [,queues=N][,serial=TEXT][,format=raw|qcow2][,deadline=SECONDS]:\n"
+	"                          IMAGE may be nbd://HOST/EXPORT: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
 	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
 	"                          a port of a switch for such a front end; the switch is made when its\n"
@@ -56,7 +58,7 @@ static const char help[] =
 	"  -h, --help\n";
 
 enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE,
-	OPT_COUNT, OPT_NET, OPT_SUPERVISE };
+	OPT_COUNT, OPT_NET, OPT_SUPERVISE, OPT_REMOTE };
 
 /* What --blk and --net say: filled from the command line, open while the node serves. */
 struct exports {
@@ -141,6 +143,7 @@ static const struct option options[] = {
 	{"blk", required_argument, NULL, OPT_BLK},
 	{"net", required_argument, NULL, OPT_NET},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
+	{"remote-disks", no_argument, NULL, OPT_REMOTE}, /* so does a VM that has some */
 	{"join-fd", required_argument, NULL, OPT_JOIN},
 	{"isolate", required_argument, NULL, OPT_ISOLATE},
 	{"supervise", optional_argument, NULL, OPT_SUPERVISE},
@@ -167,6 +170,8 @@ static int parse_cpus(struct sv_node_config *c, char *text, struct sv_error *err
 	return c->sidecores ? 0 : sv_fail(err, EINVAL, "--cpus: name at least one CPU");
 }
 
+/* The VM that this process is for has a disk behind a server. */
+static bool remote_disks;
 /* How the sidecores are kept to themselves. */
 static const char *isolate_text;
 static bool share_cores;
@@ -223,6 +228,9 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		break;
 	case OPT_SUPERVISE:
 		rc = cli_parse_flag(optarg, &supervise, err);
+		break;
+	case OPT_REMOTE:
+		remote_disks = true;
 		break;
 	case OPT_JOIN:
 		rc = cli_parse_number("--join-fd", optarg, 3, 1023, &n, err);
@@ -393,6 +401,9 @@ int cli_serve(int argc, char **argv)
 		c.control_cpu = c.cpu[0];
 	if (c.private_fd >= 0)
 		prctl(PR_SET_NAME, "sidevisor-serve"); /* it was started by way of /proc/self/exe */
+	/* Once confined it cannot load anything; without the library such disks are refused. */
+	if (c.private_fd < 0 || remote_disks)
+		sv_nbd_preload(NULL);
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
 	c.class[c.classes++] = &sv_net_class;

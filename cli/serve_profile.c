@@ -36,6 +36,8 @@ static int take_disks(const struct sv_profile_node *n, struct sv_blk_export_conf
 		const struct sv_profile_disk *from = &n->disks[i];
 
 		disk[i] = (struct sv_blk_export_config){.image = from->path,
+			.format = from->format,
+			.deadline_s = from->deadline ? *from->deadline : 0,
 			.socket = from->socket,
 			.flags = flag_if(from->readonly, SV_DEVICE_F_READONLY) |
 				 flag_if(from->direct, SV_DEVICE_F_DIRECT) |

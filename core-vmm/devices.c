@@ -23,7 +23,7 @@
 #define DEFAULT_PAIRS 4u
 
 struct disk {
-	int fd; /* keeps the lock for as long as the VM lives */
+	struct sv_disk image; /* keeps the lock for as long as the VM lives */
 	char name[SV_CONTROL_NAME];
 	struct sv_virtio_pci *virtio;
 };
@@ -216,9 +216,10 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 		.queues = queues_of(d, c),
 		.sidecore = c->sidecore_given ? (uint32_t)c->sidecore_cpu : SV_CONTROL_ANY,
 		.qos = c->qos};
+	struct sv_disk_spec spec = {
+		.path = c->path, .format = c->format, .readonly = c->readonly, .direct = c->direct};
 	struct disk *disk = &d->disk[i];
-	uint64_t bytes;
-	int rc = sv_disk_open(c->path, c->readonly, c->direct, &disk->fd, &bytes, err);
+	int rc = sv_disk_attach(&spec, &disk->image, err);
 
 	if (rc < 0)
 		return rc;
@@ -228,9 +229,14 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 	if (c->serial)
 		memcpy(ask.serial, c->serial, strnlen(c->serial, sizeof(ask.serial)));
 	snprintf(disk->name, sizeof(disk->name), "disk%u", i);
-	disk->virtio = connect_device(d, disk->name, &ask, &disk->fd, 1, &rc, err);
+	if (disk->image.remote)
+		ask.blk = (struct sv_control_blk){.bytes = disk->image.export.bytes,
+			.preferred = disk->image.export.preferred,
+			.export_flags = disk->image.export.flags,
+			.deadline_ms = c->deadline_s * 1000};
+	disk->virtio = connect_device(d, disk->name, &ask, &disk->image.fd, 1, &rc, err);
 	if (!disk->virtio)
-		close(disk->fd);
+		sv_disk_detach(&disk->image);
 	return disk->virtio ? 0 : rc;
 }
 
@@ -242,7 +248,7 @@ static void down_disks(void *ctx)
 		struct disk *disk = &d->disk[--d->ndisks];
 
 		sv_virtio_pci_destroy(disk->virtio);
-		close(disk->fd);
+		sv_disk_detach(&disk->image);
 	}
 }
 

@@ -15,6 +15,8 @@
 #include <channels/atomics.h>
 #include <io/devices.h>
 
+#include "blk_nbd.h"
+
 /* --- the poller ------------------------------------------------------------------------------ */
 
 static uint64_t now_ns(void)
@@ -301,6 +303,7 @@ static void blk_free(struct blk *b)
 	qos_device_close(&b->qos);
 	if (b->store)
 		b->store->ops->close(b->store);
+	blk_notice_close(&b->notice);
 	free(b->slot);
 	free(b);
 }
@@ -325,16 +328,37 @@ static struct blk *blk_new(const struct sv_device_request *req)
 	return b;
 }
 
-static int open_store(struct blk *b, const struct sv_device_request *req, struct sv_error *err)
+/* Where its bytes are. @fd: the store's own on success. */
+static int open_base(struct blk *b, const struct sv_device_request *req, int fd, bool trusted,
+	struct sv_error *err)
 {
+	const struct sv_control_blk *c = &req->device->blk;
 	uint32_t flags = (req->device->flags & SV_DEVICE_F_READONLY ? BLK_RAW_READONLY : 0) |
 			 (req->device->flags & SV_DEVICE_F_DISCARD ? BLK_RAW_DISCARD : 0);
+	struct blk_nbd_config remote = {
+		.export = {.bytes = c->bytes, .preferred = c->preferred, .flags = c->export_flags},
+		.flags = flags,
+		.deadline_ms = c->deadline_ms ? c->deadline_ms : BLK_NBD_DEADLINE_MS,
+		.trusted = trusted,
+		.notice = &b->notice};
+	int rc;
+
+	if (!c->bytes)
+		return blk_raw_open(&b->store, fd, flags, req->device->name, err);
+	rc = blk_notice_open(&b->notice, req->host, req->device->name, req->vm);
+	return rc < 0 ? sv_fail(err, -rc, "disk %s: %s", req->device->name, strerror(-rc))
+		      : blk_nbd_open(&b->store, fd, &remote, err);
+}
+
+static int open_store(struct blk *b, const struct sv_device_request *req, bool trusted,
+	struct sv_error *err)
+{
 	/* What fails from here on leaves the caller's descriptors open. */
 	int fd = fcntl(req->fds[1], F_DUPFD_CLOEXEC, 0), rc;
 
 	if (fd < 0)
 		return sv_fail(err, errno, "disk %s: %s", req->device->name, strerror(errno));
-	rc = blk_raw_open(&b->store, fd, flags, req->device->name, err);
+	rc = open_base(b, req, fd, trusted, err);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -366,7 +390,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	b = blk_new(req);
 	if (!b)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
-	rc = open_store(b, req, err);
+	rc = open_store(b, req, foreign, err);
 	if (rc == 0)
 		rc = open_qos(b, req, err);
 	if (rc == 0)

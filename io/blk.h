@@ -13,6 +13,7 @@
 
 #include <linux/virtio_blk.h>
 
+#include "blk_notice.h"
 #include "blk_store.h"
 #include "moderate.h"
 #include "qos_device.h"
@@ -45,6 +46,7 @@ struct blk_counters {
 struct blk {
 	struct sv_session session; /* first */
 	struct blk_store *store;
+	struct blk_notice notice; /* open if its store may have something to say */
 	struct qos_device qos;
 	bool wce, wce_wish; /* write cache on; what the driver wishes if it can flush */
 	bool in_order;	    /* VIRTIO_F_IN_ORDER is offered */

@@ -21,7 +21,7 @@ struct sv_blk_export {
 	struct sv_poller_host *host;
 	struct sv_control_device device;
 	struct sv_listen at;
-	int image;
+	struct sv_disk image;
 	struct blk *blk; /* of the front end that is there, or that was there last */
 };
 
@@ -29,7 +29,7 @@ struct sv_blk_export {
 
 static void serve(struct sv_blk_export *e, int sock)
 {
-	int fds[2] = {sock, fcntl(e->image, F_DUPFD_CLOEXEC, 0)};
+	int fds[2] = {sock, fcntl(e->image.fd, F_DUPFD_CLOEXEC, 0)};
 	struct sv_device_request req = {.device = &e->device,
 		.fds = fds,
 		.nfds = 2,
@@ -91,16 +91,24 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 	struct sv_error *err)
 {
 	static const struct timespec nap = {.tv_nsec = 10000000};
-	uint64_t bytes;
+	struct sv_disk_spec spec = {.path = c->image,
+		.format = c->format,
+		.readonly = c->flags & SV_DEVICE_F_READONLY,
+		.direct = c->flags & SV_DEVICE_F_DIRECT};
 	int rc;
 
 	for (unsigned tries = 0;; tries++) {
-		rc = sv_disk_open(c->image, c->flags & SV_DEVICE_F_READONLY,
-			c->flags & SV_DEVICE_F_DIRECT, &e->image, &bytes, err);
+		rc = sv_disk_attach(&spec, &e->image, err);
 		if (rc != -EBUSY || tries == LOCK_TRIES)
-			return rc;
+			break;
 		nanosleep(&nap, NULL);
 	}
+	if (rc == 0 && e->image.remote)
+		e->device.blk = (struct sv_control_blk){.bytes = e->image.export.bytes,
+			.preferred = e->image.export.preferred,
+			.export_flags = e->image.export.flags,
+			.deadline_ms = c->deadline_s * 1000};
+	return rc;
 }
 
 int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_config *config,
@@ -112,7 +120,7 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 	if (!e)
 		return sv_fail(err, ENOMEM, "out of memory");
 	e->host = host;
-	e->at.fd = e->image = -1;
+	e->at.fd = e->image.fd = -1;
 	name_device(e, config);
 	rc = open_image(e, config, err);
 	if (rc == 0)
@@ -124,8 +132,7 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 	}
 	if (rc < 0) {
 		sv_listen_close(&e->at);
-		if (e->image >= 0)
-			close(e->image);
+		sv_disk_detach(&e->image);
 		free(e);
 		return rc;
 	}
@@ -139,7 +146,7 @@ void sv_blk_export_close(struct sv_blk_export *e)
 		blk_close(e->blk);
 	e->host->del_fd(e->host, e->at.fd);
 	sv_listen_close(&e->at);
-	close(e->image);
+	sv_disk_detach(&e->image);
 	free(e);
 }
 
@@ -173,23 +180,24 @@ static int export_set(void *handle, const char *key, const char *value, struct s
 const struct sv_device_class sv_blk_export_class = {
 	.kind = SV_DEVICE_BLK, .name = "blk", .stats = export_stats, .set = export_set};
 
-static int parse_queues(const char *text, unsigned *queues, struct sv_error *err)
+static int parse_number(const char *key, const char *text, unsigned most, unsigned *value,
+	struct sv_error *err)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
 
-	if (*text < '0' || *text > '9' || *end || !n || n > SV_VHOST_QUEUES)
-		return sv_fail(err, EINVAL, "--blk: queues=%s: a number from 1 to %u", text,
-			SV_VHOST_QUEUES);
-	*queues = (unsigned)n;
+	if (*text < '0' || *text > '9' || *end || !n || n > most)
+		return sv_fail(err, EINVAL, "--blk: %s=%s: a number from 1 to %u", key, text, most);
+	*value = (unsigned)n;
 	return 0;
 }
 
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err)
 {
-	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, QUEUES, SERIAL };
+	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, QUEUES, SERIAL,
+		FORMAT, DEADLINE };
 	static char *const key[] = {"path", "socket", "readonly", "direct", "discard", "writethrough",
-		"in-order", "queues", "serial", NULL};
+		"in-order", "queues", "serial", "format", "deadline", NULL};
 	static const uint32_t flag[] = {[READONLY] = SV_DEVICE_F_READONLY,
 		[DIRECT] = SV_DEVICE_F_DIRECT,
 		[DISCARD] = SV_DEVICE_F_DISCARD,
@@ -212,15 +220,20 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 		if (k < 0 || is_flag != !value)
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
-				"in-order, queues=, serial= and those of quality of service are known",
+				"in-order, queues=, serial=, format=, deadline= and those of "
+				"quality of service are known",
 				value ? value : key[k]);
 		if (is_flag)
 			config->flags |= flag[k];
 		else if (k == QUEUES)
-			rc = parse_queues(value, &config->queues, err);
+			rc = parse_number("queues", value, SV_VHOST_QUEUES, &config->queues, err);
+		else if (k == DEADLINE)
+			rc = parse_number("deadline", value, 3600, &config->deadline_s, err);
 		else
-			*(k == PATH ? &config->image : k == SOCKET ? &config->socket : &config->serial) =
-				value;
+			*(k == PATH	? &config->image
+				: k == SOCKET ? &config->socket
+				: k == FORMAT ? &config->format
+					      : &config->serial) = value;
 		if (rc < 0)
 			return rc;
 	}

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <base/dial.h>
+
 #include "check.h"
 
 /* libcyaml's log, one line: it is needed only where it refuses what check.c let pass. */
@@ -117,7 +119,7 @@ static int join_path(const struct layer *l, char **typed, struct tree_node *n)
 {
 	char *joined, *again;
 
-	if (**typed == '/' || !*l->dir)
+	if (**typed == '/' || !*l->dir || sv_dial_is_address(*typed))
 		return 0;
 	if (asprintf(&joined, "%s%s", l->dir, *typed) < 0)
 		return -ENOMEM;

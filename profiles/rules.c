@@ -28,8 +28,12 @@
 	BOUND(NUMBER, 1, 1024, "depth", "a whole number from 1 to 1024", \
 		"requests outstanding at most", NULL)
 #define DISK_RULES \
-	RULE(PATH, "path", "the path of a raw image or block device", \
+	RULE(PATH, "path", "the path of an image or block device, or an nbd:// address", \
 		"the image; relative to the profile", NULL), \
+	RULE(CHOICE, "format", "raw or qcow2", \
+		"of the image (default: raw; a qcow2 image is refused unless it is said)", NULL), \
+	BOUND(NUMBER, 1, 3600, "deadline", "seconds from 1 to 3600", \
+		"a request that a remote disk does not answer fails after it", "30"), \
 	SWITCH("readonly", "the guest cannot write", "off"), \
 	SWITCH("direct", "open with O_DIRECT, past the host's page cache", "off"), \
 	SWITCH("writethrough", "every write is durable when it completes", "off"), \

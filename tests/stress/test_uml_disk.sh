@@ -16,6 +16,7 @@ done
 module=$(find /usr/lib/uml/modules -name virtio_blk.ko 2>/dev/null | head -n 1)
 [ -n "$module" ] || skip "the User-mode Linux kernel here has no virtio_blk"
 
+image= noise=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-uml.XXXXXX")
 pid=
 stop() {
@@ -73,7 +74,7 @@ chmod +x "$root/init"
 
 # run OPTIONS KERNEL-ARGUMENTS: one boot against a server with these options.
 run() {
-	"$sidevisor" serve --socket "$dir/node" --blk "path=$dir/disk,socket=$dir/sock,queues=2$1" \
+	"$sidevisor" serve --socket "$dir/node" --blk "path=${image:-$dir/disk},socket=$dir/sock,queues=2$1" \
 		2>"$dir/server" &
 	pid=$!
 	for _ in $(seq 100); do
@@ -87,7 +88,7 @@ run() {
 	wait "$pid" || fail "the node ended with status $?"
 	pid=
 	[ ! -e "$dir/sock" ] || fail "the socket was left behind"
-	if grep -v "sidecore, the first on CPU" "$dir/server"; then
+	if grep -v "sidecore, the first on CPU\|${noise:-sidecore,}" "$dir/server"; then
 		fail "the node complained"
 	fi
 }
@@ -115,6 +116,58 @@ for options in ,discard ,discard,direct ,discard,writethrough; do
 	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
 	echo "ok $options"
 done
+# Behind a server that dies and comes back meanwhile, and on an overlay whose base must stay as it is.
+serve_nbd() {
+	rm -f "$dir/nbd"
+	nbdkit -f -U "$dir/nbd" file file="$dir/disk" 2>/dev/null &
+	nbd=$!
+	for _ in $(seq 100); do
+		[ -S "$dir/nbd" ] && break
+		sleep 0.05
+	done
+}
+deaths() {
+	trap 'kill $nbd; exit' TERM
+	for _ in 1 2 3 4 5 6; do
+		sleep 0.5
+		kill -9 $nbd
+		serve_nbd
+	done
+	wait $nbd
+}
+if command -v nbdkit >/dev/null; then
+	rm -f "$dir/disk"
+	truncate -s 64M "$dir/disk"
+	(serve_nbd; deaths) &
+	killer=$!
+	sleep 0.3
+	image="nbd+unix:///?socket=$dir/nbd" noise="no connection\\|its server is"
+	run ,discard ""
+	image='' noise=''
+	kill $killer
+	wait $killer || :
+	expect made trimmed clean verified
+	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
+	grep -q "its server is back" "$dir/server" || fail "the server's deaths went unseen"
+	echo "ok nbd, the server killed meanwhile"
+else
+	echo "NOT TESTED: nbd, because nbdkit is missing"
+fi
+if command -v qemu-nbd >/dev/null; then
+	cp "$dir/disk" "$dir/base"
+	qemu-img create -q -f qcow2 -b "$dir/base" -F raw "$dir/overlay"
+	image=$dir/overlay
+	run ,discard,format=qcow2 ""
+	image=
+	expect made trimmed clean verified
+	cmp "$dir/disk" "$dir/base" || fail "the base of the overlay changed"
+	qemu-img check -q "$dir/overlay" || fail "the overlay is damaged"
+	qemu-img convert -O raw "$dir/overlay" "$dir/flat"
+	e2fsck -f -n "$dir/flat" >"$dir/fsck" 2>&1 || fail "the overlay is not clean: $(cat "$dir/fsck")"
+	echo "ok qcow2 overlay"
+else
+	echo "NOT TESTED: qcow2, because qemu-nbd is missing"
+fi
 run ,readonly sv.readonly
 expect "write refused"
 e2fsck -f -n "$dir/disk" >/dev/null 2>&1 || fail "the read-only image changed"

@@ -126,7 +126,7 @@ Test(profile_errors, no_value)
 	refuse("kernel: ~\n",
 		"g.yaml:1:9: kernel has no value; write the path of a file, or leave the key out");
 	refuse("disks:\n- readonly: on\n", "g.yaml:2:3: disks[0].path is missing; write the path "
-					   "of a raw image or block device");
+					   "of an image or block device, or an nbd:// address");
 }
 
 Test(profile_errors, text)

@@ -56,7 +56,8 @@ Test(run_profile, every_option_has_a_key)
 /* Those that serve has for itself: `run` starts it with them. */
 static bool is_internal(const char *name)
 {
-	return !strcmp(name, "private-fd") || !strcmp(name, "join-fd") || !strcmp(name, "help");
+	return !strcmp(name, "private-fd") || !strcmp(name, "join-fd") ||
+	       !strcmp(name, "remote-disks") || !strcmp(name, "help");
 }
 
 Test(run_profile, every_option_of_serve_has_a_key)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <base/dial.h>
 #include <base/error.h>
 
 #define SV_DISK_SECTOR 512u
@@ -18,5 +19,27 @@
  */
 int sv_disk_open(const char *path, bool readonly, bool direct, int *fd, uint64_t *bytes,
 	struct sv_error *err);
+
+struct sv_disk_spec {
+	const char *path;   /* of a file or block device, or the address of an NBD export */
+	const char *format; /* NULL: raw, unless its content says otherwise, which is refused; raw; qcow2 */
+	bool readonly, direct;
+};
+
+struct sv_disk {
+	int fd; /* the image; remote: the socket of the dialer (base/dial.h) */
+	bool remote;
+	struct sv_export export; /* remote: what it serves */
+};
+
+/* Would it be behind a server? */
+bool sv_disk_is_remote(const char *path, const char *format);
+/*
+ * Open whatever kind of disk @spec names. Context: set-up; may block on storage and network, 15 s at
+ * most on the latter. Return: 0, or -errno with a sentence.
+ */
+int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err);
+/* A server that was started for it has let go of its image on return. */
+void sv_disk_detach(struct sv_disk *disk);
 
 #endif

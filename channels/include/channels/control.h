@@ -11,7 +11,7 @@
  *   MEMORY     the VM's memory. fds: one memfd per region, in order.
  *   CHANNEL    one channel. fds: doorbell eventfd, irq eventfd (no use of it yet).
  *   DEVICE     one virtio device. fds: our end of a vhost-user connection, then what the kind needs
- *              (SV_DEVICE_BLK: the image; SV_DEVICE_CONSOLE: input, output).
+ *              (SV_DEVICE_BLK: the image, or the socket of its dialer; SV_DEVICE_CONSOLE: input, output).
  *   CONSOLE    where the console service of the VM's channels goes, from now on. fds: input,
  *              output: Unix stream sockets, which may be the same.
  *   SERVICE    an instance of a service that some VMs have (paging), before the first CHANNEL. What
@@ -106,6 +106,14 @@ struct sv_control_qos {
 	uint64_t burst_ms, depth;
 };
 
+/* Of a disk behind a server: what the dialer (base/dial.h) said of its export. */
+struct sv_control_blk {
+	uint64_t bytes; /* 0: the image is a file or block device, and all else is zero */
+	uint32_t preferred, export_flags; /* SV_EXPORT_F_* */
+	uint32_t deadline_ms; /* a request that the server does not answer fails after it; 0: 30000 */
+	uint32_t reserved0;
+};
+
 struct sv_control_device {
 	uint32_t kind;
 	uint32_t flags;
@@ -115,6 +123,7 @@ struct sv_control_device {
 	char name[SV_CONTROL_NAME]; /* for accounting and messages */
 	struct sv_control_net net;
 	struct sv_control_qos qos;
+	struct sv_control_blk blk;
 };
 
 /* Names are as STATS tells them. The node's own devices are those of the VM "node". */

@@ -39,8 +39,10 @@ enum sv_backing {
 enum sv_console { SV_CONSOLE_STDIO = 0, SV_CONSOLE_SERIAL_ONLY = 1, SV_CONSOLE_NONE = 2 };
 
 struct sv_disk_config {
-	const char *path;
+	const char *path;   /* base/disk.h: struct sv_disk_spec */
+	const char *format; /* NULL: raw */
 	const char *serial; /* NULL: none */
+	unsigned deadline_s; /* of a remote disk; 0: 30 */
 	bool readonly, direct, writethrough;
 	bool no_discard;
 	unsigned queues; /* 0: min(vCPUs, 8) */

@@ -15,11 +15,13 @@ struct sv_blk_export;
 
 struct sv_blk_export_config {
 	const char *image;  /* opened and locked until the export is closed (base/disk.h) */
+	const char *format; /* NULL: raw */
 	const char *socket; /* created; a stale one is replaced, any other file is respected */
 	uint32_t flags;	    /* SV_DEVICE_F_* */
 	unsigned queues;    /* 0: one */
 	const char *serial; /* at most 20 bytes; NULL: none */
 	struct sv_control_qos qos;
+	unsigned deadline_s; /* of a remote disk; 0: 30 */
 };
 
 /*

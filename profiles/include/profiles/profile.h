@@ -65,8 +65,8 @@ struct sv_profile_disk {
 	char *path;
 	char *socket; /* node profiles: where a front end connects */
 	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
-	unsigned *queues, *sidecore;
-	char *serial;
+	unsigned *queues, *sidecore, *deadline;
+	char *serial, *format;
 	char *qos[SV_PROFILE_QOS];
 };
 
