@@ -73,8 +73,6 @@ target_link_options(slow_read PRIVATE -static)
 add_test(NAME qemu_migrate COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_migrate.sh
 	${CMAKE_BINARY_DIR})
 set_tests_properties(qemu_migrate PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 400 LABELS node)
-add_library(uml_xstate MODULE stress/uml_xstate.c)
-target_link_libraries(uml_xstate PRIVATE ${CMAKE_DL_LIBS})
 add_test(NAME uml_net COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_net.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_net PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 200 LABELS stress)
