@@ -105,7 +105,7 @@ static void detach(void *ctx, struct sv_poller *p)
 static uint64_t features(void *dev)
 {
 	(void)dev;
-	return 1 | 1ull << VIRTIO_F_RING_PACKED;
+	return 1;
 }
 
 /* What changes a device comes when nobody polls it. */
@@ -228,9 +228,11 @@ static void say_features(struct vhost_fuzz *f, uint64_t how)
 	bits |= how & 1 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0;
 	bits |= how & 2 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
 	bits |= how & 4 ? 1ull << VIRTIO_F_RING_PACKED : 0;
+	bits |= how & 8 ? VU_F_LOG_ALL : 0;
 	say_u64(f, VU_SET_PROTOCOL_FEATURES,
 		VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG |
-			VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS, -1);
+			VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_LOG_SHMFD |
+			VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS, -1);
 	say_u64(f, VU_SET_FEATURES, bits, -1);
 }
 
@@ -249,6 +251,14 @@ static void say_inflight(struct vhost_fuzz *f, uint64_t how)
 	mk_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
 	i.mmap_size = how & 2 ? 0x2000 : 0x1000;
 	say(f, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
+}
+
+static void say_log(struct vhost_fuzz *f)
+{
+	struct vu_log l = {.size = 64, .offset = 0x7000};
+	int fd = mk_open(MK_UNSEALED);
+
+	say(f, VU_SET_LOG_BASE, 0, &l, sizeof(l), &fd, 1);
 }
 
 /* --- anything ---------------------------------------------------------------------------------- */
@@ -452,6 +462,10 @@ static void step(struct vhost_fuzz *f)
 		if (f->open)
 			driver(f, arg);
 		break;
+	case 14:
+		if (arg == 9)
+			say_log(f);
+		__attribute__((fallthrough));
 	default:
 		if (f->polled)
 			poll_all(&f->poller, (unsigned)arg);

@@ -7,6 +7,7 @@
 
 #include "fuzz_input.h"
 #include "inflight.h"
+#include "inflight_packed.h"
 
 #define A_BYTES 0x2000u /* guest-physical 0: rings, tables, buffers */
 #define B_BYTES 0x1000u /* right behind it, elsewhere in the host: buffers may lie across */
@@ -17,7 +18,8 @@
 #define USED_AT 0x800u
 #define TABLE_AT 0x1000u
 #define STEPS 300u
-#define RECORD_BYTES (sizeof(struct inflight_split) + ENTRIES * sizeof(struct inflight_desc))
+#define RECORD_BYTES (sizeof(struct inflight_packed) + ENTRIES * sizeof(struct inflight_packed_desc))
+_Static_assert(RECORD_BYTES % 16 == 0, "walls are aligned");
 #define LOG_BYTES 40u
 
 static struct {
@@ -28,7 +30,7 @@ static struct {
 	uint8_t wall2[WALL];
 	uint8_t c[C_BYTES];
 	uint8_t wall3[WALL];
-	uint8_t record[RECORD_BYTES + (-RECORD_BYTES & 15)];
+	uint8_t record[RECORD_BYTES];
 	uint8_t wall4[WALL];
 	uint8_t log[LOG_BYTES];
 	uint8_t wall5[WALL];
@@ -48,6 +50,7 @@ static struct virtq_fuzz {
 	struct sv_virtq vq;
 	struct sv_virtq_log log;
 	struct sv_inflight record;
+	struct sv_inflight_packed packed_record;
 	struct held held[ENTRIES]; /* in the order of taking, without what was given back before */
 	unsigned n, out;
 	unsigned undo;	  /* of the list's end: nothing taken after them has been put */
@@ -110,11 +113,14 @@ static void set_up(struct virtq_fuzz *f, const uint8_t *bytes, size_t n)
 			.bits = mem.log, .bytes = size & 128 ? 1 : LOG_BYTES, .written = written};
 		f->vq.log = &f->log;
 	}
-	if ((kind & 128) && !f->vq.packed) {
+	if (kind & 128) {
 		memset(mem.record, 0, sizeof(mem.record));
 		f->record.split = (void *)mem.record;
+		f->packed_record.region = (void *)mem.record;
 		f->record.room = (uint16_t)(size & 8 && f->vq.size < ENTRIES ? 2 * f->vq.size : f->vq.size);
-		f->vq.record = &f->record;
+		f->packed_record.room = f->record.room;
+		f->vq.record = f->vq.packed ? NULL : &f->record;
+		f->vq.packed_record = f->vq.packed ? &f->packed_record : NULL;
 		for (uint64_t i = size >> 3 & 7; i; i--)
 			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] = (uint8_t)fuzz_take(&f->in, 1);
 	}
@@ -436,7 +442,7 @@ static void step(struct virtq_fuzz *f)
 		publish(f);
 		break;
 	case 14:
-		if (vq->record)
+		if (vq->record || vq->packed_record)
 			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] = (uint8_t)fuzz_take(&f->in, 1);
 		break;
 	default: /* the last first: what a device in order must keep back */
