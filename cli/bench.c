@@ -7,12 +7,14 @@
 
 #include "cli.h"
 
-static const char help[] = "usage: sidevisor bench channel|exit|io|paging|plan|start [OPTION...]\n\n"
+static const char help[] = "usage: sidevisor bench NAME [OPTION...]\n\n"
 			   "  channel  the ring against other queues, and against the bare cache line\n"
 			   "  exit     what an exit costs here, and what a round trip of the ring costs\n"
+			   "  fairness what disks of one sidecore do to each other\n"
 			   "  io       our disks against other back ends, under fio in a Linux guest\n"
 			   "  paging   a page-table update by request, by exit, by trap\n"
 			   "  plan     placing guests on machines of up to thousands of cores\n"
+			   "  scale    64 disks of 16 guests on one sidecore\n"
 			   "  start    from `run` to the first guest instruction, and the VM process's memory\n"
 			   "\n`sidevisor bench NAME --help` says more.\n";
 
@@ -25,7 +27,8 @@ int cli_bench(int argc, char **argv)
 	/* Guests come and go in a measurement: the host is not changed for each, unless asked to. */
 	setenv("SIDEVISOR_ISOLATE", "none", 0);
 	if (argc < 2)
-		return cli_usage_error("bench", "which one: channel, exit, io, paging, plan or start?");
+		return cli_usage_error("bench",
+			"which one: channel, exit, fairness, io, paging, plan, scale or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
@@ -36,6 +39,10 @@ int cli_bench(int argc, char **argv)
 		return sv_bench_exit(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "io"))
 		return sv_bench_io(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "fairness"))
+		return sv_bench_fairness(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "scale"))
+		return sv_bench_scale(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "paging"))
 		return sv_bench_paging(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "plan"))

@@ -18,6 +18,8 @@ int sv_bench_io(int argc, char **argv);
 int sv_bench_start(int argc, char **argv);
 int sv_bench_plan(int argc, char **argv);
 int sv_bench_channel(int argc, char **argv);
+int sv_bench_fairness(int argc, char **argv);
+int sv_bench_scale(int argc, char **argv);
 
 /* Where the lightweight kernel's ELF is: SIDEVISOR_LWK, the build tree, or where it is installed. */
 const char *sv_bench_lwk_path(void);
