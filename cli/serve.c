@@ -13,6 +13,7 @@
 #include <io/devices.h>
 #include <io/dial.h>
 #include <io/net_export.h>
+#include <io/uplink.h>
 #include <pager/pager.h>
 #include <sidecore/node.h>
 
@@ -26,6 +27,7 @@
 #define DEFAULT_IDLE_US 2000
 #define DISKS 64u
 #define NETS 64u
+#define UPLINKS 16u
 
 static const char help[] =
 	"usage: sidevisor serve [PROFILE] [OPTION...]\n"
@@ -49,6 +51,12 @@ static const char help[] =
 	"                          first interface comes; may be given several times\n"
 	"                          Both take what docs/qos.md lists: weight, priority, min-bandwidth,\n"
 	"                          max-bandwidth, min-iops, max-iops, burst, depth\n"
+	"      --uplink tap:switch=NAME,dev=INTERFACE[,queues=N][,vlan=N][,filter=FILTERS]\n"
+	"      --uplink packet:switch=NAME,dev=INTERFACE[,vlan=N][,filter=FILTERS]\n"
+	"      --uplink slirp:switch=NAME[,net=ADDRESS/BITS][,restrict][,host-loopback]\n"
+	"                          [,forward=tcp|udp:[HOST:]PORT:[GUEST:]PORT]...[,filter=FILTERS]\n"
+	"                          the way of a switch to the outside: a TAP interface of the host, an\n"
+	"                          Ethernet interface of the host, or a network stack without privileges\n"
 	"      --isolate auto|require|none\n"
 	"                          keep interrupts and other threads off the sidecores: what this host\n"
 	"                          permits (default), all of it or an error, or nothing\n"
@@ -58,9 +66,9 @@ static const char help[] =
 	"  -h, --help\n";
 
 enum { OPT_CONTROL = 256, OPT_IDLE, OPT_BENCH, OPT_PRIVATE, OPT_BLK, OPT_JOIN, OPT_ISOLATE, OPT_SHARE,
-	OPT_COUNT, OPT_NET, OPT_SUPERVISE, OPT_REMOTE };
+	OPT_COUNT, OPT_NET, OPT_SUPERVISE, OPT_REMOTE, OPT_UPLINK };
 
-/* What --blk and --net say: filled from the command line, open while the node serves. */
+/* What --blk, --net and --uplink say: filled from the command line, open while the node serves. */
 struct exports {
 	unsigned n;
 	struct sv_blk_export_config config[DISKS];
@@ -70,6 +78,10 @@ struct exports {
 	struct sv_net_export_config net_config[NETS];
 	struct sv_net_export *net[NETS];
 	bool nets_given;
+	unsigned uplinks;
+	struct sv_uplink_config uplink_config[UPLINKS];
+	struct sv_uplink *uplink[UPLINKS];
+	bool uplinks_given;
 };
 
 static int open_exports(struct sv_poller_host *host, void *ctx, struct sv_error *err)
@@ -81,6 +93,8 @@ static int open_exports(struct sv_poller_host *host, void *ctx, struct sv_error 
 		rc = sv_blk_export_open(&d->open[i], &d->config[i], host, err);
 	for (unsigned i = 0; i < d->nets && rc == 0; i++)
 		rc = sv_net_export_open(&d->net[i], &d->net_config[i], host, err);
+	for (unsigned i = 0; i < d->uplinks && rc == 0; i++)
+		rc = sv_uplink_open(&d->uplink[i], &d->uplink_config[i], host, err);
 	return rc;
 }
 
@@ -94,6 +108,9 @@ static void close_exports(void *ctx)
 	for (unsigned i = 0; i < d->nets; i++)
 		if (d->net[i])
 			sv_net_export_close(d->net[i]);
+	for (unsigned i = 0; i < d->uplinks; i++)
+		if (d->uplink[i])
+			sv_uplink_close(d->uplink[i]);
 }
 
 static const struct sv_device_class *own_device(void *ctx, unsigned i, const char **name, void **handle)
@@ -123,6 +140,16 @@ static int parse_net(struct exports *d, char *text, struct sv_error *err)
 	return sv_net_export_parse(text, &d->net_config[d->nets++], err);
 }
 
+static int parse_uplink(struct exports *d, char *text, struct sv_error *err)
+{
+	if (!d->uplinks_given)
+		d->uplinks = 0;
+	d->uplinks_given = true;
+	if (d->uplinks == UPLINKS)
+		return sv_fail(err, EINVAL, "--uplink: at most %u of them", UPLINKS);
+	return sv_uplink_parse(text, &d->uplink_config[d->uplinks++], err);
+}
+
 static int parse_disk(struct exports *d, char *text, struct sv_error *err)
 {
 	if (!d->given)
@@ -142,6 +169,7 @@ static const struct option options[] = {
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"blk", required_argument, NULL, OPT_BLK},
 	{"net", required_argument, NULL, OPT_NET},
+	{"uplink", required_argument, NULL, OPT_UPLINK},
 	{"private-fd", required_argument, NULL, OPT_PRIVATE}, /* `run` starts us with it */
 	{"remote-disks", no_argument, NULL, OPT_REMOTE}, /* so does a VM that has some */
 	{"join-fd", required_argument, NULL, OPT_JOIN},
@@ -219,6 +247,9 @@ static int take(struct sv_node_config *c, int opt, struct sv_error *err)
 		break;
 	case OPT_NET:
 		rc = parse_net(c->devices, optarg, err);
+		break;
+	case OPT_UPLINK:
+		rc = parse_uplink(c->devices, optarg, err);
 		break;
 	case OPT_ISOLATE:
 		isolate_text = optarg;

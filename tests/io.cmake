@@ -104,3 +104,6 @@ target_include_directories(test_switch_hand PUBLIC unit ${CMAKE_SOURCE_DIR}/io)
 target_link_libraries(test_switch_hand PUBLIC sv_io PkgConfig::CRITERION)
 sv_hosted(test_switch_hand)
 sv_test(switch unit/test_switch.c LIBS test_switch_hand LABELS unit)
+# Uplinks, between network namespaces.
+sv_test(uplink unit/test_uplink.c unit/uplink_rig.c LIBS test_switch_hand LABELS unit)
+set_property(TEST uplink APPEND PROPERTY ENVIRONMENT SIDEVISOR_SLIRP=$<TARGET_FILE:sidevisor-slirp>)

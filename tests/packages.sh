@@ -5,6 +5,7 @@ packages_build="gcc cmake ninja-build pkg-config binutils libc6-dev liburcu-dev 
 	libnuma-dev liburing-dev libjansson-dev libseccomp-dev zlib1g-dev libcyaml-dev
 	libyaml-dev libxml2-dev libpcap-dev libxxhash-dev"
 packages_build="$packages_build libnbd-dev libssl-dev"
+packages_build="$packages_build libslirp-dev iproute2"
 packages_node="busybox-static cpio kmod xz-utils e2fsprogs ca-certificates dpkg
 	debian-archive-keyring libc-bin"
 packages_test="libcriterion-dev acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common
