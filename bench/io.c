@@ -20,7 +20,7 @@
 static const char help[] =
 	"usage: sidevisor bench io [--rounds N] [--seconds S] [--only TEXT] [--image-size MIB] [--direct]\n"
 	"                          [--writethrough] [--cpus GUEST,SIDECORE[,OTHER]] [--dir DIR] [--json] [--report DIR]\n"
-	"                          [--kernel BZIMAGE --initrd FILE]\n"
+	"                          [--kernel BZIMAGE --initrd FILE --root IMAGE]\n"
 	"\n"
 	"fio in a guest, on a disk of each back end in turn, round after round; each has a copy of the\n"
 	"same image and the same CPUs. Without --kernel the guest is User-mode Linux: an unmodified\n"
@@ -28,7 +28,9 @@ static const char help[] =
 	"--idle 0` woken by kicks (ours_exit), qemu-storage-daemon with an iothread, polling, and io_uring\n"
 	"(peer_best), and as it comes (peer_default).\n"
 	"With --kernel: a virtual machine each; ours, ours_exit, QEMU with iothread, io_uring and polling,\n"
-	"QEMU as it comes. The initial RAM disk runs the loop that `--print-loop` prints, with fio.\n"
+	"QEMU as it comes. The root file system, read-only, has fio and as /loop what --print-loop\n"
+	"prints, which the kernel parameter sv.run=sh%/loop makes it run (tests/node/bench-io.sh makes\n"
+	"one, in a virtual node).\n"
 	"\n"
 	"  --rounds N       (default 5)\n"
 	"  --seconds S      fio's, per workload and back end (default 1)\n"
@@ -261,6 +263,22 @@ static void print_rate(double v)
 		printf(" %9.*f", v < 10 ? 3 : 0, v);
 }
 
+static void print_kinds(unsigned w, unsigned t)
+{
+	const char *separator = "      exits and injections per operation: ";
+
+	for (unsigned k = 0; k < IO_KINDS; k++) {
+		double v = over_rounds(w, t, offsetof(struct io_cell, per_op.exits[0]) + k * sizeof(double)).median;
+
+		if (v <= 0)
+			continue;
+		printf("%s%s %.3g", separator, io_kind_name[k], v);
+		separator = ", ";
+	}
+	if (*separator == ',')
+		putchar('\n');
+}
+
 static void print_table(void)
 {
 	printf("%s; guest on CPU %d, back ends on CPU %d%s; %u rounds of %g s; image of %u MiB%s\n",
@@ -287,6 +305,7 @@ static void print_table(void)
 				print_rate(over_rounds(w, t,
 					offsetof(struct io_cell, per_op.of[0]) + i * sizeof(double)).median);
 			putchar('\n');
+			print_kinds(w, t);
 		}
 		s = ours_over_peer(w, &better);
 		printf("  ours over the better peer: %.2f (%.2f to %.2f)\n", s.median, s.least, s.most);
@@ -374,7 +393,7 @@ static int choose_cpus(struct io_options *o, const char *text, struct sv_error *
 	return 0;
 }
 
-enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, LOOP };
+enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, ROOT, LOOP };
 static const struct option long_options[] = {{"rounds", required_argument, NULL, ROUNDS},
 	{"seconds", required_argument, NULL, SECONDS}, {"only", required_argument, NULL, ONLY},
 	{"image-size", required_argument, NULL, IMAGE}, {"direct", no_argument, NULL, DIRECT},
@@ -382,6 +401,7 @@ static const struct option long_options[] = {{"rounds", required_argument, NULL,
 	{"cpus", required_argument, NULL, CPUS}, {"dir", required_argument, NULL, DIR_},
 	{"json", no_argument, NULL, JSON}, {"report", required_argument, NULL, REPORT},
 	{"kernel", required_argument, NULL, KERNEL}, {"initrd", required_argument, NULL, INITRD},
+	{"root", required_argument, NULL, ROOT},
 	{"print-loop", no_argument, NULL, LOOP}, {"help", no_argument, NULL, 'h'}, {0}};
 
 static int bad(const char *what)
@@ -410,6 +430,7 @@ static int parse(int argc, char **argv, const char **cpus)
 		case REPORT: o->report = optarg; break;
 		case KERNEL: o->kernel = optarg; break;
 		case INITRD: o->initrd = optarg; break;
+		case ROOT: o->root = optarg; break;
 		case LOOP: fputs(io_guest_loop, stdout); return 0;
 		case 'h': fputs(help, stdout); return 0;
 		default: return bad("unknown option");
@@ -420,8 +441,8 @@ static int parse(int argc, char **argv, const char **cpus)
 	if (o->rounds < 1 || o->rounds > IO_ROUNDS_MAX || !(o->seconds >= 0.1 && o->seconds <= 600) ||
 		o->image_mib < 16 || o->image_mib > 65536)
 		return bad("--rounds is 1 to 101, --seconds 0.1 to 600, --image-size 16 to 65536");
-	if (!o->kernel != !o->initrd)
-		return bad("--kernel and --initrd go together");
+	if (!o->kernel != !o->initrd || !o->kernel != !o->root)
+		return bad("--kernel, --initrd and --root go together");
 	return -1;
 }
 

@@ -25,6 +25,7 @@
 struct io_guest {
 	pid_t pid; /* 0: not there */
 	int in, out; /* its console, from our side: out is written, in is read */
+	char log[160]; /* its errors */
 	char text[1u << 16];
 	size_t have;
 };
@@ -69,7 +70,7 @@ struct io_options {
 	double seconds;
 	bool json, direct, writethrough;
 	const char *only, *report, *dir;
-	const char *kernel, *initrd; /* the rig of virtual machines; NULL: User-mode Linux */
+	const char *kernel, *initrd, *root; /* the rig of virtual machines; NULL: User-mode Linux */
 	int guest_cpu, sidecore_cpu, other_cpu;
 };
 
@@ -85,9 +86,11 @@ struct io_run {
 
 extern const char *const io_kind_name[IO_KINDS];
 
-/* io_guest.c: start @argv pinned to @cpu with its console on pipes. Return: 0 or -errno. */
-int io_guest_start(struct io_guest *g, char *const argv[], int cpu, const char *log,
+/* io_guest.c: start @argv on CPUs @a and @b with its console on pipes. Return: 0 or -errno. */
+int io_guest_start(struct io_guest *g, char *const argv[], int a, int b, const char *log,
 	struct sv_error *err);
+/* Put the threads that QEMU names as vCPUs on @cpu. */
+int io_pin_vcpus(pid_t pid, int cpu, struct sv_error *err);
 /* Wait for the line that says it is up. */
 int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err);
 /*
@@ -100,12 +103,14 @@ void io_guest_stop(struct io_guest *g);
 /* The shell function that answers io_guest_fio(); a guest's first process ends with it. */
 extern const char io_guest_loop[];
 
-/* io_rig.c: the rigs. io_rig_stop() takes down what was started, also after a failure. */
+/* io_rig.c, io_rig_vm.c: the rigs. io_rig_stop() takes down what was started, also after a failure. */
 int io_rig_uml(struct io_run *r, struct sv_error *err);
 int io_rig_vm(struct io_run *r, struct sv_error *err);
 void io_rig_stop(struct io_run *r);
 /* Start a process on CPUs @a and @b. Its errors go to @log. Return: pid or -errno. */
 pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *log);
+/* The beginning of a file, "" if there is none. */
+void io_beginning(const char *path, char *text, size_t room);
 /* A copy of the one image for this target. */
 int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_error *err);
 /* Wait for a socket to appear. */

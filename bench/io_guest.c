@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,14 +46,15 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-int io_guest_start(struct io_guest *g, char *const argv[], int cpu, const char *log,
+int io_guest_start(struct io_guest *g, char *const argv[], int a, int b, const char *log,
 	struct sv_error *err)
 {
 	int to[2], from[2];
 
 	if (pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
 		return sv_fail(err, errno, "pipe: %s", strerror(errno));
-	g->pid = io_spawn(argv, cpu, cpu, to[0], from[1], log);
+	snprintf(g->log, sizeof(g->log), "%s", log);
+	g->pid = io_spawn(argv, a, b, to[0], from[1], log);
 	close(to[0]);
 	close(from[1]);
 	if (g->pid < 0) {
@@ -66,6 +68,34 @@ int io_guest_start(struct io_guest *g, char *const argv[], int cpu, const char *
 	g->out = to[1];
 	g->in = from[0];
 	return 0;
+}
+
+int io_pin_vcpus(pid_t pid, int cpu, struct sv_error *err)
+{
+	unsigned pinned = 0;
+	char pattern[64];
+	cpu_set_t set;
+	glob_t g;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	snprintf(pattern, sizeof(pattern), "/proc/%d/task/*/comm", (int)pid);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return sv_fail(err, ESRCH, "the guest is gone");
+	for (size_t i = 0; i < g.gl_pathc; i++) {
+		FILE *f = fopen(g.gl_pathv[i], "re");
+		char name[32] = "";
+
+		if (f && fgets(name, sizeof(name), f) && !strncmp(name, "CPU ", 4)) {
+			pid_t tid = (pid_t)atoi(strstr(g.gl_pathv[i], "/task/") + 6);
+
+			pinned += sched_setaffinity(tid, sizeof(set), &set) == 0;
+		}
+		if (f)
+			fclose(f);
+	}
+	globfree(&g);
+	return pinned ? 0 : sv_fail(err, ESRCH, "QEMU has no thread that is called a vCPU");
 }
 
 /* Read on until the line @marker is there; *line: its beginning in g->text. Return: 0 or -errno. */
@@ -102,10 +132,12 @@ static int await(struct io_guest *g, const char *marker, uint64_t ms, char **lin
 
 static int gave_up(const struct io_guest *g, int rc, const char *doing, struct sv_error *err)
 {
-	size_t tail = g->have > 300 ? g->have - 300 : 0;
+	size_t tail = g->have > 150 ? g->have - 150 : 0;
+	char log[200];
 
-	return sv_fail(err, -rc, "the guest %s while %s; it said last: %s",
-		rc == -ETIMEDOUT ? "did not answer" : "ended", doing, g->text + tail);
+	io_beginning(g->log, log, sizeof(log));
+	return sv_fail(err, -rc, "the guest %s while %s; it said last: %s%s",
+		rc == -ETIMEDOUT ? "did not answer" : "ended", doing, g->text + tail, log);
 }
 
 int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err)

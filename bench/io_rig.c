@@ -39,7 +39,7 @@ pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *lo
 	_exit(127);
 }
 
-static void tail_of(const char *log, char *text, size_t room)
+void io_beginning(const char *log, char *text, size_t room)
 {
 	FILE *f = fopen(log, "re");
 	size_t n = f ? fread(text, 1, room - 1, f) : 0;
@@ -60,7 +60,7 @@ int io_await(const char *socket, pid_t server, const char *log, struct sv_error 
 			break;
 		usleep(10000);
 	}
-	tail_of(log, text, sizeof(text));
+	io_beginning(log, text, sizeof(text));
 	return sv_fail(err, EIO, "%s does not appear: %s", socket, text);
 }
 
@@ -248,7 +248,7 @@ static int start_guest(struct io_run *r, struct sv_error *err)
 	argv[n++] = uml_dir;
 	argv[n] = NULL;
 	preload();
-	rc = io_guest_start(&r->guest[0], argv, r->o.guest_cpu, log, err);
+	rc = io_guest_start(&r->guest[0], argv, r->o.guest_cpu, r->o.guest_cpu, log, err);
 	unsetenv("LD_PRELOAD");
 	r->guests = rc < 0 ? 0 : 1;
 	rc = rc < 0 ? rc : io_guest_up(&r->guest[0], release, sizeof(release), err);
