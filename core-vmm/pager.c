@@ -55,8 +55,9 @@ int sv_pager_open(struct sv_vm *vm, struct sv_error *err)
 	if (vm->config->direct_paging)
 		return sv_fail(err, ENOTSUP, WHAT " and --direct-paging: both watch guest memory through "
 			"a userfaultfd, of which there can be one; leave one of them out");
-	if (vm->config->ndisks || vm->config->nnets)
-		return sv_fail(err, ENOTSUP, WHAT ": a guest with disks or interfaces cannot have it yet");
+	if (vm->config->balloon)
+		return sv_fail(err, ENOTSUP, WHAT " and --balloon: a guest cannot give back what has not "
+			"arrived; leave one of them out");
 	if (vm->config->stage2 == SV_STAGE2_BEFORE)
 		return sv_fail(err, ENOTSUP, WHAT " and --stage2 before: nothing can be mapped that has "
 			"not arrived; with --stage2 running it is mapped then");

@@ -84,7 +84,10 @@ struct blk_store_ops {
 	 */
 	bool (*pending)(struct blk_store *s);
 	/* Context of these: control thread, not polled. NULL: nothing to do. */
-	/* The guest's memory is this from now on; operations may be in flight in what stays. */
+	/*
+	 * The guest's memory is this from now on; operations may be in flight in what stays. Where it has
+	 * a residency nothing may be pinned: that would take the place of what is still to arrive.
+	 */
 	void (*memory)(struct blk_store *s, const struct sv_gmem *gmem);
 	/*
 	 * Keep @sock open until the kernel is done with the last operation, even if this process ends.

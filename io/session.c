@@ -53,6 +53,7 @@ int sv_session_open(struct sv_session *s, const struct sv_device_request *req,
 	if (rc < 0)
 		return rc;
 	s->vhost.sealed_only = true;
+	s->vhost.gmem.residency = req->gmem ? req->gmem->residency : NULL;
 	s->open = true;
 	rc = req->host->add_fd(req->host, req->fds[0], ready, s);
 	if (rc < 0) {

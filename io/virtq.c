@@ -63,16 +63,15 @@ static void split_start(struct sv_virtq *vq, uint16_t base)
 
 unsigned sv_virtq_agains(const struct sv_virtq *vq)
 {
+	if (vq->late)
+		return 0;
 	if (vq->packed_record)
 		return inflight_packed_agains(vq->packed_record);
 	return vq->record ? inflight_agains(vq->record) : 0;
 }
 
-void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
+static void start(struct sv_virtq *vq, uint32_t base)
 {
-	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
-	sv_store_relaxed(&vq->inflight, 0);
-	virtq_order_start(vq);
 	if (vq->packed)
 		virtq_packed_start(vq, base);
 	else
@@ -81,8 +80,30 @@ void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
 	sv_virtq_suppress(vq);
 }
 
+void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
+{
+	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
+	sv_store_relaxed(&vq->inflight, 0);
+	virtq_order_start(vq);
+	vq->late_base = base;
+	vq->late = !virtq_rings_resident(vq);
+	if (!vq->late)
+		start(vq, base);
+}
+
+static bool still_late(struct sv_virtq *vq)
+{
+	if (!virtq_rings_resident(vq))
+		return true;
+	vq->late = false;
+	start(vq, vq->late_base);
+	return false;
+}
+
 uint32_t sv_virtq_position(const struct sv_virtq *vq)
 {
+	if (vq->late)
+		return vq->late_base;
 	if (!vq->packed)
 		return vq->next_avail;
 	return vq->next_avail | (vq->avail_wrap ? 0x8000u : 0) | (uint32_t)vq->next_used << 16 |
@@ -101,6 +122,7 @@ void virtq_chain_begin(struct sv_virtq_chain *c)
 {
 	c->readable = c->writable = 0;
 	c->readable_bytes = c->writable_bytes = 0;
+	c->absent = false;
 }
 
 void virtq_taken(struct sv_virtq *vq)
@@ -178,7 +200,8 @@ enum sv_virtq_defect virtq_chain_add(const struct sv_virtq *vq, struct sv_virtq_
 	return SV_VIRTQ_OK;
 }
 
-unsigned virtq_indirect_table(const struct sv_virtq *vq, const struct virtq_desc *d, const void **table)
+unsigned virtq_indirect_table(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *d, const void **table)
 {
 	uint32_t entries = d->len / sizeof(struct vring_desc);
 
@@ -186,6 +209,7 @@ unsigned virtq_indirect_table(const struct sv_virtq *vq, const struct virtq_desc
 		d->len % sizeof(struct vring_desc) || entries > SV_VIRTQ_INDIRECT_MAX)
 		return 0;
 	*table = sv_gmem_ptr(vq->gmem, sv_gpa(d->addr), d->len);
+	c->absent = *table && !sv_gmem_resident(vq->gmem, sv_gpa(d->addr), d->len);
 	return *table ? entries : 0;
 }
 
@@ -203,9 +227,9 @@ static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virt
 			return SV_VIRTQ_BAD_HEAD;
 		d = desc_load(table, i);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			entries = inside ? 0 : virtq_indirect_table(vq, &d, &table);
-			if (!entries)
-				return SV_VIRTQ_BAD_INDIRECT;
+			entries = inside ? 0 : virtq_indirect_table(vq, c, &d, &table);
+			if (!entries || c->absent)
+				return entries ? SV_VIRTQ_OK : SV_VIRTQ_BAD_INDIRECT;
 			inside = true;
 			i = 0;
 			continue;
@@ -269,6 +293,8 @@ static enum sv_virtq_take split_take(struct sv_virtq *vq, struct sv_virtq_chain 
 		virtq_break(vq, defect);
 		return SV_VIRTQ_BROKEN;
 	}
+	if (virtq_must_wait(vq, chain))
+		return SV_VIRTQ_EMPTY;
 	if (!again) {
 		if (vq->record)
 			inflight_take(vq->record, chain->head);
@@ -284,6 +310,8 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 
 	if (sv_unlikely(vq->broken))
 		return SV_VIRTQ_BROKEN;
+	if (sv_unlikely(vq->late) && still_late(vq))
+		return SV_VIRTQ_EMPTY;
 	took = vq->packed ? virtq_packed_take(vq, chain) : split_take(vq, chain);
 	if (took != SV_VIRTQ_ONE)
 		return took;
@@ -299,8 +327,8 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 
 bool sv_virtq_waiting(const struct sv_virtq *vq)
 {
-	if (vq->broken)
-		return false;
+	if (vq->broken || vq->late)
+		return !vq->broken;
 	if (vq->packed)
 		return virtq_packed_waiting(vq);
 	return vq->seen_avail != vq->next_avail || sv_virtq_agains(vq) ||
@@ -414,8 +442,8 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 {
 	bool pending;
 
-	if (vq->broken)
-		return false;
+	if (vq->broken || vq->late)
+		return !vq->broken;
 	pending = vq->packed ? virtq_packed_arm(vq) : split_arm(vq);
 	if (sv_unlikely(vq->log))
 		virtq_log_ring(vq);
@@ -426,6 +454,8 @@ void sv_virtq_suppress(struct sv_virtq *vq)
 {
 	struct vring_used *used = vq->used;
 
+	if (sv_unlikely(vq->late))
+		return;
 	if (vq->packed) {
 		virtq_packed_suppress(vq);
 	} else if (vq->event_idx) {

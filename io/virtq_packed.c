@@ -151,10 +151,10 @@ static enum sv_virtq_defect table_walk(const struct sv_virtq *vq, struct sv_virt
 	const struct virtq_desc *indirect)
 {
 	const void *table;
-	unsigned entries = virtq_indirect_table(vq, indirect, &table);
+	unsigned entries = virtq_indirect_table(vq, c, indirect, &table);
 
-	if (!entries)
-		return SV_VIRTQ_BAD_INDIRECT;
+	if (!entries || c->absent)
+		return entries ? SV_VIRTQ_OK : SV_VIRTQ_BAD_INDIRECT;
 	if (entries > SV_VIRTQ_CHAIN_MAX)
 		return SV_VIRTQ_TOO_LONG;
 	for (unsigned i = 0; i < entries; i++) {
@@ -257,6 +257,8 @@ static enum sv_virtq_take take_again(struct sv_virtq *vq, struct sv_virtq_chain 
 	}
 	if (!last || !id_free(vq, chain->head))
 		return broken(vq, SV_VIRTQ_BAD_RECORD);
+	if (virtq_must_wait(vq, chain))
+		return SV_VIRTQ_EMPTY;
 	inflight_packed_again_taken(f, chain->head);
 	return taken(vq, chain->head, n);
 }
@@ -276,6 +278,8 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 	defect = ring_walk(vq, chain, rest, &n);
 	if (!defect && !id_free(vq, chain->head))
 		defect = SV_VIRTQ_BAD_HEAD;
+	if (!defect && virtq_must_wait(vq, chain))
+		return SV_VIRTQ_EMPTY;
 	if (!defect && vq->packed_record &&
 		!inflight_packed_take(vq->packed_record, vq->packed_record->copy, n, chain->head))
 		defect = SV_VIRTQ_TOO_LONG;

@@ -25,13 +25,26 @@ void virtq_chain_begin(struct sv_virtq_chain *c);
 /* Add one buffer to the chain, in pieces where it crosses regions of guest memory. */
 enum sv_virtq_defect virtq_chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
 	const struct virtq_desc *d);
-/* The table an indirect descriptor names. Return: its entries, 0: invalid. */
-unsigned virtq_indirect_table(const struct sv_virtq *vq, const struct virtq_desc *d,
-	const void **table);
+/*
+ * The table an indirect descriptor names. Return: its entries, 0: invalid. c->absent: it is not there
+ * yet, and must not be looked at.
+ */
+unsigned virtq_indirect_table(const struct sv_virtq *vq, struct sv_virtq_chain *c,
+	const struct virtq_desc *d, const void **table);
 /* A chain was taken. */
 void virtq_taken(struct sv_virtq *vq);
 /* @chains were published: interrupt if @wanted, and they are in flight no more. */
 void virtq_published(struct sv_virtq *vq, unsigned chains, bool wanted);
+
+/* virtq_resident.c: memory that arrives while the guest runs; what is not there is fetched. */
+bool virtq_rings_resident(const struct sv_virtq *vq);
+bool virtq_chain_resident(const struct sv_virtq *vq, const struct sv_virtq_chain *c);
+
+/* @c has been walked. */
+static inline bool virtq_must_wait(const struct sv_virtq *vq, const struct sv_virtq_chain *c)
+{
+	return sv_unlikely(vq->gmem->residency != NULL) && (c->absent || !virtq_chain_resident(vq, c));
+}
 
 /* virtq_packed.c: the packed format's side of what io/virtq.h declares. */
 void virtq_packed_start(struct sv_virtq *vq, uint32_t base);

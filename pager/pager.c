@@ -45,6 +45,25 @@ static void want(struct unit *u, uint64_t page)
 		return; /* its counter is full: it is awake soon */
 }
 
+/* Words at a time: a driver may name gigabytes. As many as there are slots are asked for at once. */
+static bool pages_resident(struct unit *u, uint64_t page, uint64_t last)
+{
+	unsigned absent = 0;
+
+	while (page <= last && absent < WANTS) {
+		if (page % 64 == 0 && sv_load_acquire(&u->present[page / 64]) == UINT64_MAX) {
+			page += 64;
+			continue;
+		}
+		if (!unit_present(u, page)) {
+			want(u, page);
+			absent++;
+		}
+		page++;
+	}
+	return !absent;
+}
+
 static bool unit_resident(struct unit *u, uint64_t gpa, uint64_t bytes)
 {
 	bool all = true;
@@ -59,11 +78,7 @@ static bool unit_resident(struct unit *u, uint64_t gpa, uint64_t bytes)
 		if (from >= to)
 			continue;
 		last = u->piece[i].page + (to - 1 - u->piece[i].gpa) / PAGE;
-		for (uint64_t p = u->piece[i].page + (from - u->piece[i].gpa) / PAGE; p <= last; p++)
-			if (!unit_present(u, p)) {
-				want(u, p);
-				all = false;
-			}
+		all &= pages_resident(u, u->piece[i].page + (from - u->piece[i].gpa) / PAGE, last);
 	}
 	return all;
 }

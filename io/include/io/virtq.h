@@ -51,6 +51,7 @@ enum sv_virtq_defect {
 struct sv_virtq_chain {
 	uint16_t head;				/* split: its first descriptor; packed: its buffer id */
 	unsigned readable, writable;		/* number of pieces */
+	bool absent; /* memory that has not arrived yet is in it: not to be taken now */
 	uint32_t readable_bytes, writable_bytes;
 	struct iovec iov[SV_VIRTQ_CHAIN_MAX];
 };
@@ -103,6 +104,13 @@ struct sv_virtq {
 	struct sv_inflight *record;		  /* split only */
 	struct sv_inflight_packed *packed_record; /* packed only */
 
+	/*
+	 * Rings that have not arrived yet (sv_gmem_resident): the queue starts when they have. Written
+	 * as the words below.
+	 */
+	bool late;
+	uint32_t late_base;
+
 	/* Private to the polling thread. */
 	uint16_t next_avail;	 /* position of the next buffer to take */
 	uint16_t seen_avail;	 /* avail idx as loaded last */
@@ -145,7 +153,8 @@ unsigned sv_virtq_agains(const struct sv_virtq *vq);
 uint32_t sv_virtq_position(const struct sv_virtq *vq);
 
 /*
- * Take the next available chain. Context: polling thread. Order: AVAIL, acquire side.
+ * Take the next available chain, all of whose memory is there; one that has to wait for memory is
+ * EMPTY until then. Context: polling thread. Order: AVAIL, acquire side.
  * Return: SV_VIRTQ_ONE with *chain filled; EMPTY; BROKEN, *chain undefined.
  */
 enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
