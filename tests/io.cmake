@@ -6,6 +6,7 @@ sv_hosted(test_vq_driver)
 
 sv_test(virtq unit/test_virtq.c LIBS test_vq_driver LABELS unit)
 sv_test(virtq_packed unit/test_virtq_packed.c LIBS test_vq_driver LABELS unit)
+sv_test(virtq_resident unit/test_virtq_resident.c LIBS test_vq_driver LABELS unit)
 sv_test(histogram unit/test_histogram.c LIBS sv_base LABELS unit)
 sv_test(moderate unit/test_moderate.c LIBS test_vq_driver LABELS unit)
 sv_test(qos unit/test_qos.c unit/qos_sim.c LIBS sv_io LABELS unit)

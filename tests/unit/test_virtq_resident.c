@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Chains and rings in memory that has not arrived yet. Pages that have not must not be touched. */
+#include <criterion/criterion.h>
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <io/virtq.h>
+
+#include "vq_driver.h"
+
+#define PAGE 4096u
+#define PAGES 256u
+#define SIZE 64u
+#define RING 0x1000u
+#define DATA 0x10000u
+#define TABLE 0x8000u
+
+/* Absent pages are PROT_NONE to the device: who touches one ends there. */
+static uint8_t *driver_view, *device_view;
+static bool present[PAGES], asked[PAGES];
+static struct sv_gmem gm;
+static struct sv_virtq vq;
+static struct sv_virtq_chain chain;
+static struct vqd drv;
+
+static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
+{
+	bool all = true;
+
+	(void)r;
+	for (uint64_t p = gpa / PAGE; p <= (gpa + bytes - 1) / PAGE; p++) {
+		asked[p] |= !present[p];
+		all &= present[p];
+	}
+	return all;
+}
+
+static struct sv_residency residency = {.resident = resident};
+
+static void arrive(unsigned page, bool there)
+{
+	present[page] = there;
+	cr_assert_eq(mprotect(device_view + page * PAGE, PAGE, there ? PROT_READ | PROT_WRITE : PROT_NONE),
+		0);
+}
+
+static void all(bool there)
+{
+	memset(asked, 0, sizeof(asked));
+	for (unsigned i = 0; i < PAGES; i++)
+		arrive(i, there);
+}
+
+static void begin(bool there)
+{
+	all(there);
+	sv_virtq_start(&vq, 0);
+}
+
+static void set_up(void)
+{
+	int fd = memfd_create("guest", 0);
+
+	cr_assert_eq(ftruncate(fd, PAGES * PAGE), 0);
+	driver_view = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	device_view = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	memset(&vq, 0, sizeof(vq));
+	gm = (struct sv_gmem){.n = 1, .residency = &residency};
+	gm.region[0] = (struct sv_gmem_region){.gpa = 0, .size = PAGES * PAGE, .host = device_view};
+	vqd_init(&drv, driver_view, RING, SIZE, true);
+	vq.gmem = &gm;
+	vq.desc = device_view + drv.desc_gpa;
+	vq.avail = device_view + drv.avail_gpa;
+	vq.used = device_view + drv.used_gpa;
+	vq.size = SIZE;
+	vq.event_idx = vq.indirect = true;
+}
+
+TestSuite(virtq_resident, .init = set_up);
+
+static int add(uint64_t table)
+{
+	struct vqd_buf b[2] = {{DATA, 512, false}, {DATA + PAGE - 16, 3 * PAGE, true}};
+	int head = vqd_add(&drv, b, 2, table);
+
+	vqd_publish(&drv);
+	return head;
+}
+
+Test(virtq_resident, a_chain_waits_for_every_page_of_its_buffers)
+{
+	static const unsigned last = DATA / PAGE + 3;
+	int head;
+
+	begin(true);
+	head = add(0);
+	for (unsigned page = DATA / PAGE; page <= last; page++)
+		arrive(page, false);
+	for (unsigned page = DATA / PAGE; page <= last; page++) {
+		cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+		cr_assert(sv_virtq_waiting(&vq));
+		cr_assert(sv_virtq_arm(&vq), "it may not sleep on it");
+		cr_assert(asked[last], "all of them are asked for at once");
+		arrive(page, true);
+	}
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+	cr_assert_eq(chain.head, head);
+	cr_assert_eq(chain.writable_bytes, 3 * PAGE);
+	sv_virtq_put(&vq, chain.head, 1);
+	sv_virtq_publish(&vq);
+	cr_assert_eq(vqd_get(&drv, NULL), head);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+	cr_assert_eq(vq.stats.requests, 1);
+}
+
+Test(virtq_resident, an_indirect_table_is_not_read_before_it_is_there)
+{
+	begin(true);
+	add(TABLE);
+	arrive(TABLE / PAGE, false);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+	cr_assert(asked[TABLE / PAGE]);
+	cr_assert_eq(vq.broken, SV_VIRTQ_OK);
+	arrive(TABLE / PAGE, true);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+}
+
+Test(virtq_resident, rings_that_have_not_arrived_are_not_touched)
+{
+	begin(false);
+	cr_assert_eq(sv_virtq_position(&vq), 0);
+	cr_assert_eq(sv_virtq_agains(&vq), 0);
+	sv_virtq_suppress(&vq);
+	cr_assert(sv_virtq_arm(&vq));
+	cr_assert(sv_virtq_waiting(&vq));
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+	cr_assert(asked[RING / PAGE]);
+	sv_virtq_publish(&vq);
+	add(0);
+	all(true);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+}
