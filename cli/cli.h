@@ -16,6 +16,7 @@ int cli_run_guest_cpu(void);
 int cli_run_sidecore_cpu(void);
 int cli_serve(int argc, char **argv);
 int cli_stats(int argc, char **argv);
+int cli_dirty(int argc, char **argv);
 int cli_memory(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_device(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct {
 	{"doctor", cli_doctor, "is this node ready, what it costs, and the remedy"},
 	{"bench", cli_bench, "measure: exit against ring, channel against its peers"},
 	{"stats", cli_stats, "what a running VM counts"},
+	{"dirty", cli_dirty, "what a guest writes: track it, and prove that none is missed"},
 	{"memory", cli_memory, "how much memory a guest shall have, and has given back"},
 	{"ps", cli_ps, "the running VMs"},
 	{"device", cli_device, "what virtual devices count and may take, and changing it"},

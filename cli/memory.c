@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sidevisor memory: what a guest has given back, and what it shall have. */
+/* sidevisor memory: what a guest has given back, and what it shall have; dirty: what it writes. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,4 +113,42 @@ int cli_memory(int argc, char **argv)
 	if (argc - optind == 2)
 		return set_size(argv[optind], argv[optind + 1]);
 	return show(argv[optind], json);
+}
+
+int cli_dirty(int argc, char **argv)
+{
+	static const char dirty_help[] =
+		"usage: sidevisor dirty NAME [start|stop|show|verify]\n\n"
+		"Track which pages the guest NAME writes, as a checkpoint or migration would: start and stop;\n"
+		"show what is counted (the default); verify: with the vCPUs at rest, compare checksums of all\n"
+		"of its memory with those of the last time, and name pages that changed and were not found.\n"
+		"Needs `run --track-dirty`. Output: JSON. Exit status 1: a page was missed.\n";
+	const char *what = argc > 2 ? argv[2] : "show";
+	char command[32], *text;
+	struct sv_error err;
+	json_t *o;
+	int rc;
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		fputs(dirty_help, stdout);
+		return EXIT_DONE;
+	}
+	if (argc < 2 || argc > 3)
+		return cli_usage_error("dirty", "give the VM's name, then start, stop, show or verify");
+	if (strcmp(what, "start") && strcmp(what, "stop") && strcmp(what, "show") &&
+		strcmp(what, "verify"))
+		return cli_usage_error("dirty", "'%s': give start, stop, show or verify", what);
+	snprintf(command, sizeof(command), "dirty %s", what);
+	rc = sv_vmm_ask(argv[1], command, &text, &err);
+	if (rc < 0)
+		return cli_fail(&err, rc);
+	rc = report_error(argv[1], text);
+	o = json_loads(text, 0, NULL);
+	if (rc == EXIT_DONE)
+		puts(text);
+	if (json_integer_value(json_object_get(o, "missed")) > 0)
+		rc = EXIT_FAILED;
+	json_decref(o);
+	free(text);
+	return rc;
 }

@@ -96,6 +96,7 @@ static const char help[] =
 	"                            off: only pages that somebody waits for (default on)\n"
 	"      --memory-timeout SECONDS\n"
 	"                            the source is lost when it takes longer to answer (default 10)\n"
+	"      --track-dirty         `sidevisor dirty` may say what the guest writes\n"
 	"      --ring-entries N      of each channel, a power of two (default 64)\n"
 	"      --allow-bench         let the guest occupy the sidecore for measurements\n"
 	"      --direct-paging       page tables that belong to the sidecore (lightweight kernel)\n"
@@ -112,7 +113,7 @@ enum {
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
-	OPT_BALLOON,
+	OPT_BALLOON, OPT_DIRTY,
 	OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
 
@@ -153,6 +154,7 @@ static const struct option options[] = {
 	{"memory-hot", required_argument, NULL, OPT_HOT},
 	{"memory-prefetch", required_argument, NULL, OPT_PREFETCH},
 	{"memory-timeout", required_argument, NULL, OPT_SOURCE_TIMEOUT},
+	{"track-dirty", optional_argument, NULL, OPT_DIRTY},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
@@ -608,6 +610,9 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_SOURCE_TIMEOUT:
 		rc = parse_source_timeout(o, "--memory-timeout", arg, err);
+		break;
+	case OPT_DIRTY:
+		rc = cli_parse_flag(arg, &o->vm.track_dirty, err);
 		break;
 	case OPT_RING:
 		rc = cli_parse_number("--ring-entries", arg, 2, 4096, &n, err);

@@ -16,6 +16,7 @@
 
 #include "balloon.h"
 #include "devices.h"
+#include "dirty.h"
 #include "node.h"
 #include "stats.h"
 #include "vcpu.h"
@@ -103,6 +104,32 @@ static char *answer_devices(struct sv_vm *vm)
 	return sv_node_stats(*vm->node_sock, &text, &err) < 0 ? refusal(&err) : text;
 }
 
+/* "start", "stop", "verify", "show". */
+static char *answer_dirty(struct sv_vm *vm, const char *what)
+{
+	struct sv_error err = {""};
+	json_t *o = NULL;
+	char *text;
+	int rc = 0;
+
+	if (!strcmp(what, "start"))
+		rc = sv_dirty_start(vm, &err);
+	else if (!vm->dirty)
+		rc = sv_fail(&err, ENODEV,
+			"this VM's writes are not tracked; run it with --track-dirty");
+	else if (!strcmp(what, "stop"))
+		sv_dirty_stop(vm);
+	else if (!strcmp(what, "verify"))
+		o = sv_dirty_verify(vm, &err);
+	if (rc < 0 || *err.text)
+		return refusal(&err);
+	if (!o)
+		o = sv_dirty_json(vm);
+	text = json_dumps(o, JSON_INDENT(2));
+	json_decref(o);
+	return text;
+}
+
 static char *set_memory(struct sv_vm *vm, uint64_t bytes)
 {
 	struct sv_balloon *b = sv_devices_balloon(vm);
@@ -132,6 +159,8 @@ static char *answer(struct sv_vm *vm, char *command)
 		return answer_devices(vm);
 	if (!strncmp(command, "device ", 7))
 		return answer_device(vm, command + 7);
+	if (!strncmp(command, "dirty ", 6))
+		return answer_dirty(vm, command + 6);
 	if (!strncmp(command, "memory ", 7))
 		return set_memory(vm, strtoull(command + 7, NULL, 10));
 	return strdup("{\"error\": \"unknown command\"}");

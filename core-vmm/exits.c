@@ -51,6 +51,12 @@ static enum sv_exit_action exit_hypercall(struct sv_vcpu *vcpu, struct kvm_run *
 	return SV_EXIT_RESUME;
 }
 
+static enum sv_exit_action exit_dirty_ring_full(struct sv_vcpu *vcpu, struct kvm_run *run)
+{
+	(void)run;
+	return sv_dirty_ring_full(vcpu);
+}
+
 static enum sv_exit_action exit_shutdown(struct sv_vcpu *vcpu, struct kvm_run *run)
 {
 	(void)run;
@@ -114,6 +120,7 @@ static const struct {
 	[KVM_EXIT_HYPERCALL] = {"hypercall", exit_hypercall},
 	[KVM_EXIT_SHUTDOWN] = {"shutdown", exit_shutdown},
 	[KVM_EXIT_SYSTEM_EVENT] = {"system_event", exit_system_event},
+	[KVM_EXIT_DIRTY_RING_FULL] = {"dirty_ring_full", exit_dirty_ring_full},
 	[KVM_EXIT_FAIL_ENTRY] = {"fail_entry", exit_fail_entry},
 	[KVM_EXIT_INTERNAL_ERROR] = {"internal_error", exit_internal_error},
 };

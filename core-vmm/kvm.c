@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "kvm.h"
+#include "dirty.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -160,6 +161,7 @@ static void enable_early(struct sv_vm *vm)
 		vm->caps.halt_exits = vm->caps.pause_exits = vm->caps.mwait_exits = false;
 	if (vm->bench_hook && hypercall_exits(vm->kvm_fd))
 		enable(vm->vm_fd, KVM_CAP_EXIT_HYPERCALL, 1 << KVM_HC_MAP_GPA_RANGE);
+	sv_dirty_enable(vm);
 	if (vm->caps.x2apic_api)
 		enable(vm->vm_fd, KVM_CAP_X2APIC_API,
 			KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);

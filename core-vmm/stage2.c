@@ -307,6 +307,17 @@ void sv_stage2_destroy(struct sv_vm *vm)
 	vm->stage2 = NULL;
 }
 
+int sv_stage2_fd(const struct sv_vm *vm)
+{
+	return vm->stage2 ? vm->stage2->fd : -1;
+}
+
+void sv_stage2_refill(struct sv_vm *vm)
+{
+	if (vm->stage2 && vm->stage2->fd >= 0)
+		fill_all(vm);
+}
+
 bool sv_stage2_done(const struct sv_vm *vm)
 {
 	return !vm->stage2 || sv_load_acquire(&vm->stage2->done);

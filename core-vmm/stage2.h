@@ -32,6 +32,10 @@ int sv_stage2_ensure(struct sv_vm *vm, uint64_t gpa, uint64_t bytes);
 void sv_stage2_pin(const struct sv_vm *vm, pthread_t thread);
 /* What the configuration means: never SV_STAGE2_DEFAULT. */
 enum sv_stage2_when sv_stage2_when(const struct sv_vm_config *config);
+/* The helper vCPU; -1: none. */
+int sv_stage2_fd(const struct sv_vm *vm);
+/* The tables lost their huge pages: fill them again, by this thread. Best effort. */
+void sv_stage2_refill(struct sv_vm *vm);
 /* Has the thread come to its end (or was there nothing to do)? Context: any thread. */
 bool sv_stage2_done(const struct sv_vm *vm);
 /* What `stats` shows. A new reference. */

@@ -15,6 +15,7 @@
 #include "backing.h"
 #include "balloon.h"
 #include "devices.h"
+#include "dirty.h"
 #include "stage2.h"
 #include "pager.h"
 #include "vcpu.h"
@@ -158,6 +159,8 @@ char *sv_stats_json(struct sv_vm *vm)
 			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));
 	json_object_set_new(o, "backing", json_string(sv_backing_name(vm->backing)));
 	json_object_set_new(o, "stage2", sv_stage2_json(vm));
+	if (vm->dirty)
+		json_object_set_new(o, "dirty", sv_dirty_json(vm));
 	if (sv_devices_balloon(vm))
 		json_object_set_new(o, "balloon", sv_balloon_json(sv_devices_balloon(vm)));
 	if (vm->pager)

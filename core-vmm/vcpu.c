@@ -22,6 +22,7 @@
 
 #define KICK_SIGNAL SIGUSR1
 #define STOP_DEADLINE_S 5
+#define REST_DEADLINE_MS 2000u
 
 static __thread struct kvm_run *this_run;
 
@@ -33,12 +34,32 @@ static void on_kick(int sig)
 		__atomic_store_n(&this_run->immediate_exit, 1, __ATOMIC_RELAXED);
 }
 
-static void pause_while_asked(struct sv_vm *vm)
+static void pause_while_asked(struct sv_vcpu *vcpu)
 {
 	struct timespec slice = {.tv_nsec = 2000000};
 
-	while (sv_load_acquire(&vm->paused) && !sv_load_acquire(&vm->end))
+	while (sv_load_acquire(&vcpu->vm->paused) && !sv_load_acquire(&vcpu->vm->end)) {
+		sv_store_release(&vcpu->resting, 1);
 		nanosleep(&slice, NULL);
+	}
+	sv_store_release(&vcpu->resting, 0);
+}
+
+bool sv_vcpus_rest(struct sv_vm *vm)
+{
+	struct timespec slice = {.tv_nsec = 1000000};
+	unsigned resting = 0;
+
+	sv_vcpus_kick(vm);
+	for (unsigned i = 0; i < REST_DEADLINE_MS; i++) {
+		resting = 0;
+		for (unsigned v = 0; v < vm->nvcpus; v++)
+			resting += sv_load_acquire(&vm->vcpu[v].resting) != 0;
+		if (resting == vm->nvcpus)
+			break;
+		nanosleep(&slice, NULL);
+	}
+	return resting == vm->nvcpus;
 }
 
 static void run_loop(struct sv_vcpu *vcpu)
@@ -61,7 +82,7 @@ static void run_loop(struct sv_vcpu *vcpu)
 		}
 		sv_store_relaxed(&vcpu->kicks, vcpu->kicks + 1);
 		__atomic_store_n(&run->immediate_exit, 0, __ATOMIC_RELAXED);
-		pause_while_asked(vcpu->vm);
+		pause_while_asked(vcpu);
 	}
 }
 

@@ -25,6 +25,7 @@ struct sv_vcpu {
 
 	/* The kick: stop (flag, release), then a signal whose handler sets run->immediate_exit. */
 	int stop;
+	int resting; /* out of the guest, since the VM is paused */
 
 	/* Written by the vCPU thread, read by anyone (relaxed). */
 	uint64_t exits[EXIT_REASONS];
@@ -42,6 +43,8 @@ void sv_vcpus_destroy(struct sv_vm *vm);
 int sv_vcpus_start(struct sv_vm *vm, struct sv_error *err);
 /* Make every vCPU leave the guest and wait for the threads. Deadline 5 s, then the process aborts. */
 void sv_vcpus_stop(struct sv_vm *vm);
+/* With vm->paused set: wait until all are out of the guest, 2 s at most. Return: they are. */
+bool sv_vcpus_rest(struct sv_vm *vm);
 /* Kick: every vCPU leaves the guest and looks at `stop` and the pause word. Context: any thread. */
 void sv_vcpus_kick(struct sv_vm *vm);
 
@@ -52,6 +55,7 @@ int sv_vcpu_set_entry(struct sv_vcpu *vcpu, const struct sv_entry *entry, struct
 enum sv_exit_action { SV_EXIT_RESUME = 0, SV_EXIT_STOP = 1 };
 
 /* exits.c: the table. Context: the vCPU thread. */
+enum sv_exit_action sv_dirty_ring_full(struct sv_vcpu *vcpu); /* dirty.c */
 enum sv_exit_action sv_exit_dispatch(struct sv_vcpu *vcpu, struct kvm_run *run);
 const char *sv_exit_name(unsigned reason);
 

@@ -19,6 +19,7 @@ struct sv_vcpu;
 struct sv_irq;
 struct sv_devices;
 struct sv_stage2;
+struct sv_dirty;
 struct sv_vm_pager;
 
 /* Why a VM ended. The first reason recorded wins. */
@@ -69,6 +70,8 @@ struct sv_vm {
 	struct sv_irq *irq;
 	struct sv_devices *devices;
 	struct sv_stage2 *stage2;
+	struct sv_dirty *dirty;	/* NULL: writes are not tracked */
+	uint32_t dirty_entries; /* of each dirty ring; 0: KVM keeps none */
 	enum sv_backing backing; /* that it has: never SV_BACKING_AUTO */
 
 	unsigned nvcpus;

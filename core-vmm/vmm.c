@@ -24,6 +24,7 @@
 #include "ask.h"
 #include "console.h"
 #include "devices.h"
+#include "dirty.h"
 #include "kvm.h"
 #include "loader.h"
 #include "memory.h"
@@ -277,6 +278,16 @@ static void down_stage2(void *ctx)
 	sv_stage2_destroy(&((struct run *)ctx)->vm);
 }
 
+static int up_dirty(void *ctx, struct sv_error *err)
+{
+	return sv_dirty_create(&((struct run *)ctx)->vm, err);
+}
+
+static void down_dirty(void *ctx)
+{
+	sv_dirty_destroy(&((struct run *)ctx)->vm);
+}
+
 static int up_paging(void *ctx, struct sv_error *err)
 {
 	struct run *r = ctx;
@@ -360,6 +371,7 @@ static const struct sv_step steps[] = {
 	{"vcpus", up_vcpus, down_vcpus},
 	{"memory", up_memory, down_memory},
 	{"stage2", up_stage2, down_stage2},
+	{"dirty", up_dirty, down_dirty},
 	{"console", up_console, down_console},
 	{"node", up_node, NULL},
 	{"devices", up_devices, down_devices},

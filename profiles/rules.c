@@ -150,6 +150,7 @@ const struct rule rules_guest[] = {
 	SWITCH("memory_prefetch", "pages arrive that nobody waits for yet", "on"),
 	BOUND(NUMBER, 1, 3600, "memory_timeout", "a whole number from 1 to 3600",
 		"seconds that memory_source may take to answer", "10"),
+	SWITCH("track_dirty", "`sidevisor dirty` may say what the guest writes", "off"),
 	BOUND(POWER_OF_TWO, 2, 4096, "ring_entries", "a power of two from 2 to 4096",
 		"of each channel", "64"),
 	SWITCH("allow_bench", "the guest may occupy the sidecore for measurements", "off"),

@@ -217,6 +217,44 @@ stage2() {
 	check 0 "16384 pages touched, 0 errors" "app=touch mib=64" --backing 4k --memory 128M
 }
 
+# verified NAME N: N times, some pages changed, and none of them was missed.
+verified() {
+	timeout 20 "$sv" dirty "$1" verify >"$dir/verify" 2>&1 || failed=1
+	for i in $(seq "$2"); do
+		sleep 0.2
+		timeout 20 "$sv" dirty "$1" verify >"$dir/verify" 2>&1 || failed=1
+		grep -q '"missed": 0,' "$dir/verify" && ! grep -q '"changed": 0,' "$dir/verify" || failed=1
+	done
+}
+
+# What is found dirty against checksums of all memory: rings, rings that fill up, and the log.
+dirty() {
+	for way in "rings KVM_CAP_NONE 4096" "rings KVM_CAP_NONE 512" "log KVM_CAP_DIRTY_LOG_RING 4096"; do
+		# shellcheck disable=SC2086
+		set -- $way
+		SIDEVISOR_KVM_WITHOUT=$2 SIDEVISOR_DIRTY_RING=$3 "$sv" run --private --kernel "$lwk" \
+			--memory 64M --vcpus 2 --overcommit --name "dirty-$$" --track-dirty \
+			--cmdline "app=dirty mib=32" >"$dir/out" 2>&1 </dev/null &
+		vm=$!
+		for i in $(seq 300); do
+			grep -q "^writing" "$dir/out" && break
+			sleep 0.1
+		done
+		timeout 20 "$sv" dirty "dirty-$$" verify >"$dir/verify" 2>&1 && failed=1
+		grep -q "not being tracked; start that first" "$dir/verify" || failed=1
+		timeout 20 "$sv" dirty "dirty-$$" start >"$dir/start" 2>&1 || failed=1
+		grep -q "\"by\": \"$1\"" "$dir/start" || failed=1
+		verified "dirty-$$" 5
+		timeout 20 "$sv" dirty "dirty-$$" stop >"$dir/stop" 2>&1 || failed=1
+		timeout 20 "$sv" dirty "dirty-$$" start >"$dir/start" 2>&1 || failed=1
+		verified "dirty-$$" 1
+		[ "$failed" -eq 0 ] || cat "$dir/out" "$dir/start" "$dir/verify"
+		timeout 20 "$sv" stop "dirty-$$" >"$dir/stop" 2>&1 || failed=1
+		wait "$vm"
+		vm=
+	done
+}
+
 refuse() {
 	check 1 "too little memory below 3 GiB for the stacks" "app=threads" --memory 12M --vcpus 256 \
 		--overcommit --no-populate
@@ -231,7 +269,7 @@ refuse() {
 }
 
 case $group in
-paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | stage2 | refuse) $group ;;
+paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | stage2 | dirty | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2

@@ -128,6 +128,7 @@ struct sv_vm_config {
 	bool no_populate;
 	enum sv_stage2_when stage2;
 	enum sv_backing backing;
+	bool track_dirty; /* KVM is to be able to say what the guest writes */
 	bool balloon; /* the guest may give memory back */
 	struct sv_memory_source_config source;
 	bool say_hello; /* nobody greeted the node yet: sv_vmm_run() does, once it needs it */

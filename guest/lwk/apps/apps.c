@@ -22,6 +22,7 @@ static const struct {
 	{"pagingbench", app_paging_bench},
 	{"bench", app_bench},
 	{"touch", app_touch},
+	{"dirty", app_dirty},
 };
 
 int lwk_app_main(void);

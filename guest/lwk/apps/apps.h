@@ -15,6 +15,7 @@ int app_memory(void);
 int app_paging(void);
 int app_paging_bench(void);
 int app_touch(void);
+int app_dirty(void);
 int app_wake(void);
 
 #endif

@@ -102,7 +102,7 @@ struct sv_profile_guest {
 	unsigned *memory_timeout;
 	unsigned *ring_entries, *rejoin;
 	bool *smt_sibling, *overcommit, *private, *exit_port, *fw_cfg, *boot32, *populate,
-		*allow_bench, *balloon, *direct_paging, *quiet, *json;
+		*allow_bench, *balloon, *track_dirty, *direct_paging, *quiet, *json;
 	/* placement */
 	bool *smt, *share_cores, *untrusted;
 	char *near, *sidecores;

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "dirty.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <channels/atomics.h>
+
+#include "layout.h"
+#include "stage2.h"
+#include "vcpu.h"
+
+#define PAGE 4096ull
+#define RING_ENTRIES 4096u /* 64 KiB a vCPU */
+#define SOON_US 200u	    /* until the next look at rings that had something */
+#define CALM_US 5000u
+#define HOST_PAGE 4096u
+
+struct ring {
+	struct kvm_dirty_gfn *gfn; /* NULL: not mapped */
+	uint32_t next;
+};
+
+struct sv_dirty {
+	pthread_mutex_t lock; /* rings, bitmap */
+	struct ring *ring;    /* NULL: the log */
+	unsigned rings;
+	uint32_t entries;
+	uint64_t *bits, *log, words;
+	pthread_t thread;
+	bool on, started;
+	int stop;
+	uint64_t *sum; /* of each page, for sv_dirty_verify() */
+	/* Relaxed. */
+	uint64_t pages, harvests, resets, full;
+};
+
+static uint64_t ram_bytes(const struct sv_vm *vm)
+{
+	return vm->ram_low_bytes + vm->ram_high_bytes;
+}
+
+static unsigned ram_slots(const struct sv_vm *vm)
+{
+	return vm->ram_high_bytes ? 2 : 1;
+}
+
+static uint64_t slot_pages(const struct sv_vm *vm, unsigned slot)
+{
+	return (slot ? vm->ram_high_bytes : vm->ram_low_bytes) / PAGE;
+}
+
+static uint64_t slot_first(const struct sv_vm *vm, unsigned slot)
+{
+	return slot ? vm->ram_low_bytes / PAGE : 0;
+}
+
+uint64_t sv_dirty_words(const struct sv_vm *vm)
+{
+	return (ram_bytes(vm) / PAGE + 63) / 64;
+}
+
+void sv_dirty_enable(struct sv_vm *vm)
+{
+	static const uint32_t caps[] = {KVM_CAP_DIRTY_LOG_RING_ACQ_REL, KVM_CAP_DIRTY_LOG_RING};
+	const char *without = getenv("SIDEVISOR_KVM_WITHOUT");
+
+	/* Tests have rings that fill up. */
+	const char *entries = getenv("SIDEVISOR_DIRTY_RING");
+
+	vm->dirty_entries = 0;
+	if (!vm->config->track_dirty || (without && !strcmp(without, "KVM_CAP_DIRTY_LOG_RING")))
+		return;
+	for (unsigned i = 0; i < 2 && !vm->dirty_entries; i++) {
+		int most = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, (unsigned long)caps[i]);
+		uint32_t n = entries ? (uint32_t)strtoul(entries, NULL, 10) : RING_ENTRIES;
+		uint32_t bytes = n * (uint32_t)sizeof(struct kvm_dirty_gfn);
+		struct kvm_enable_cap e = {.cap = caps[i]};
+
+		if (most <= 0)
+			continue;
+		e.args[0] = bytes < (uint32_t)most ? bytes : (uint32_t)most;
+		if (ioctl(vm->vm_fd, KVM_ENABLE_CAP, &e) == 0)
+			vm->dirty_entries = (uint32_t)(e.args[0] / sizeof(struct kvm_dirty_gfn));
+	}
+}
+
+/* --- rings and log --------------------------------------------------------------------------- */
+
+static bool set_bit(struct sv_dirty *d, uint64_t page)
+{
+	uint64_t *word = &d->bits[page / 64], bit = 1ull << page % 64;
+	bool fresh = !(*word & bit);
+
+	*word |= bit;
+	return fresh;
+}
+
+static uint64_t empty_ring(struct sv_vm *vm, struct sv_dirty *d, struct ring *r, unsigned *taken)
+{
+	uint64_t fresh = 0;
+
+	for (uint32_t i = 0; i < d->entries; i++) {
+		struct kvm_dirty_gfn *e = &r->gfn[r->next % d->entries];
+		uint32_t slot;
+
+		/* KVM's entry is whole once its flag is seen; ours is done with once the other one is. */
+		if (!(sv_load_acquire(&e->flags) & KVM_DIRTY_GFN_F_DIRTY))
+			break;
+		slot = e->slot & 0xffffu;
+		if (slot < ram_slots(vm) && e->offset < slot_pages(vm, slot))
+			fresh += set_bit(d, slot_first(vm, slot) + e->offset);
+		sv_store_release(&e->flags, KVM_DIRTY_GFN_F_RESET);
+		r->next++;
+		++*taken;
+	}
+	return fresh;
+}
+
+static int64_t empty_rings(struct sv_vm *vm, struct sv_dirty *d)
+{
+	unsigned taken = 0;
+	uint64_t fresh = 0;
+
+	for (unsigned i = 0; i < d->rings; i++)
+		if (d->ring[i].gfn)
+			fresh += empty_ring(vm, d, &d->ring[i], &taken);
+	/* Protects the pages again; what is written from now on comes again. */
+	if (taken && ioctl(vm->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0)
+		return -errno;
+	sv_store_relaxed(&d->resets, d->resets + (taken != 0));
+	return (int64_t)fresh;
+}
+
+static int64_t read_log(struct sv_vm *vm, struct sv_dirty *d)
+{
+	int64_t fresh = 0;
+
+	for (unsigned slot = 0; slot < ram_slots(vm); slot++) {
+		struct kvm_dirty_log get = {.slot = slot, .dirty_bitmap = d->log};
+		uint64_t n = slot_pages(vm, slot), first = slot_first(vm, slot);
+
+		memset(d->log, 0, d->words * sizeof(d->log[0]));
+		if (ioctl(vm->vm_fd, KVM_GET_DIRTY_LOG, &get) < 0)
+			return -errno;
+		for (uint64_t p = 0; p < n; p++)
+			if (d->log[p / 64] & 1ull << p % 64)
+				fresh += set_bit(d, first + p);
+	}
+	return fresh;
+}
+
+int64_t sv_dirty_harvest(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+	int64_t n = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (d->on)
+		n = d->ring ? empty_rings(vm, d) : read_log(vm, d);
+	if (n > 0)
+		sv_store_relaxed(&d->pages, d->pages + (uint64_t)n);
+	sv_store_relaxed(&d->harvests, d->harvests + 1);
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+uint64_t sv_dirty_take(struct sv_vm *vm, uint64_t *bits)
+{
+	struct sv_dirty *d = vm->dirty;
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&d->lock);
+	memcpy(bits, d->bits, d->words * sizeof(bits[0]));
+	memset(d->bits, 0, d->words * sizeof(bits[0]));
+	sv_store_relaxed(&d->pages, 0);
+	pthread_mutex_unlock(&d->lock);
+	for (uint64_t i = 0; i < d->words; i++)
+		n += (uint64_t)__builtin_popcountll(bits[i]);
+	return n;
+}
+
+/* A full ring keeps its vCPU out of the guest: it empties it itself, and goes on. */
+enum sv_exit_action sv_dirty_ring_full(struct sv_vcpu *vcpu)
+{
+	struct sv_vm *vm = vcpu->vm;
+
+	if (!vm->dirty)
+		return SV_EXIT_RESUME;
+	__atomic_fetch_add(&vm->dirty->full, 1, __ATOMIC_RELAXED);
+	sv_dirty_harvest(vm);
+	return SV_EXIT_RESUME;
+}
+
+/* --- the thread -------------------------------------------------------------------------------- */
+
+static void *harvest(void *arg)
+{
+	struct sv_vm *vm = arg;
+	struct sv_dirty *d = vm->dirty;
+
+	while (!sv_load_acquire(&d->stop)) {
+		int64_t n = sv_dirty_harvest(vm);
+		/* Reading the log costs by the size of memory: not as often. */
+		struct timespec t = {.tv_nsec = 1000 * (n > 0 && d->ring ? SOON_US : CALM_US)};
+
+		if (n < 0) {
+			sv_warn("pages that the guest writes cannot be tracked: %s",
+				strerror((int)-n));
+			break;
+		}
+		nanosleep(&t, NULL);
+	}
+	return NULL;
+}
+
+static int start_thread(struct sv_vm *vm, struct sv_error *err)
+{
+	struct sv_dirty *d = vm->dirty;
+	sigset_t all, old;
+	int rc;
+
+	sv_store_release(&d->stop, 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&d->thread, NULL, harvest, vm);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		return sv_fail(err, rc, "cannot start the thread that tracks writes: %s",
+			strerror(rc));
+	d->started = true;
+	sv_stage2_pin(vm, d->thread);
+	pthread_setname_np(d->thread, "dirty");
+	return 0;
+}
+
+/* KVM splits huge pages when it begins to log, and makes them whole when it ends. */
+static int log_slots(struct sv_vm *vm, bool on)
+{
+	for (unsigned i = 0; i < ram_slots(vm); i++) {
+		const struct sv_gmem_region *r = &vm->gmem.region[i];
+		struct kvm_userspace_memory_region slot = {.slot = i,
+			.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+			.guest_phys_addr = r->gpa,
+			.memory_size = r->size,
+			.userspace_addr = (uintptr_t)r->host};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int sv_dirty_start(struct sv_vm *vm, struct sv_error *err)
+{
+	struct sv_dirty *d = vm->dirty;
+	int rc;
+
+	if (!d)
+		return sv_fail(err, ENODEV, "this VM's writes are not tracked; run it with --track-dirty");
+	if (d->on)
+		return sv_fail(err, EALREADY, "it is being tracked already");
+	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
+	d->pages = 0;
+	rc = log_slots(vm, true);
+	if (rc < 0)
+		return sv_fail(err, -rc, "KVM does not log writes: %s", strerror(-rc));
+	d->on = true;
+	rc = start_thread(vm, err);
+	if (rc < 0)
+		sv_dirty_stop(vm);
+	return rc;
+}
+
+void sv_dirty_stop(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+
+	if (!d || !d->on)
+		return;
+	sv_store_release(&d->stop, 1);
+	if (d->started)
+		pthread_join(d->thread, NULL);
+	d->started = false;
+	sv_dirty_harvest(vm);
+	d->on = false;
+	if (log_slots(vm, false) < 0)
+		sv_warn("KVM goes on logging writes: %s", strerror(errno));
+	free(d->sum);
+	d->sum = NULL;
+	/* The tables were cut into small pages: whole again before the guest asks. */
+	sv_stage2_refill(vm);
+}
+
+/* --- proof ------------------------------------------------------------------------------------- */
+
+static uint64_t checksum(const uint64_t *p)
+{
+	uint64_t h = 0x9e3779b97f4a7c15ull;
+
+	for (unsigned i = 0; i < PAGE / sizeof(*p); i++)
+		h = (h ^ sv_load_relaxed(&p[i])) * 0xff51afd7ed558ccdull + (h >> 29);
+	return h;
+}
+
+static bool bit_of(const struct sv_dirty *d, uint64_t page)
+{
+	return d->bits[page / 64] & 1ull << page % 64;
+}
+
+static json_t *compare(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+	const uint8_t *ram = vm->gmem.region[0].host;
+	uint64_t n = ram_bytes(vm) / PAGE, changed = 0, missed = 0, dirty = 0, first = 0;
+	bool have = d->sum != NULL;
+
+	if (!have)
+		d->sum = calloc(n, sizeof(d->sum[0]));
+	for (uint64_t p = 0; d->sum && p < n; p++) {
+		uint64_t sum = checksum((const uint64_t *)(const void *)(ram + p * PAGE));
+		bool differs = have && sum != d->sum[p];
+
+		changed += differs;
+		dirty += bit_of(d, p);
+		if (differs && !bit_of(d, p) && !missed++)
+			first = p;
+		d->sum[p] = sum;
+	}
+	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
+	sv_store_relaxed(&d->pages, 0);
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "compared", have, "pages", (json_int_t)n,
+		"changed", (json_int_t)changed, "dirty", (json_int_t)dirty, "missed",
+		(json_int_t)missed, "first_missed_page", (json_int_t)first);
+}
+
+json_t *sv_dirty_verify(struct sv_vm *vm, struct sv_error *err)
+{
+	json_t *out = NULL;
+	bool paused = vm->paused;
+
+	if (!vm->dirty || !vm->dirty->on) {
+		sv_fail(err, ENODEV, "its writes are not being tracked; start that first");
+		return NULL;
+	}
+	sv_store_release(&vm->paused, 1);
+	if (sv_vcpus_rest(vm)) {
+		sv_dirty_harvest(vm);
+		pthread_mutex_lock(&vm->dirty->lock);
+		out = compare(vm);
+		pthread_mutex_unlock(&vm->dirty->lock);
+	} else {
+		sv_fail(err, ETIMEDOUT, "a vCPU does not come out of the guest");
+	}
+	sv_store_release(&vm->paused, paused);
+	return out;
+}
+
+json_t *sv_dirty_json(const struct sv_vm *vm)
+{
+	const struct sv_dirty *d = vm->dirty;
+
+	return json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:I}", "on", d->on, "by",
+		d->ring ? "rings" : "log", "ring_entries", d->ring ? (int)d->entries : 0,
+		"dirty_pages", (json_int_t)sv_load_relaxed(&d->pages), "harvests",
+		(json_int_t)sv_load_relaxed(&d->harvests), "resets",
+		(json_int_t)sv_load_relaxed(&d->resets), "full_exits",
+		(json_int_t)sv_load_relaxed(&d->full));
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static void unmap_rings(struct sv_dirty *d)
+{
+	for (unsigned i = 0; d->ring && i < d->rings; i++)
+		if (d->ring[i].gfn)
+			munmap(d->ring[i].gfn, d->entries * sizeof(struct kvm_dirty_gfn));
+	free(d->ring);
+	d->ring = NULL;
+}
+
+/* One for each vCPU, and for the helper: what KVM writes on its behalf comes there. */
+static int map_rings(struct sv_vm *vm, struct sv_dirty *d)
+{
+	d->rings = vm->nvcpus + 1;
+	d->entries = vm->dirty_entries;
+	d->ring = calloc(d->rings, sizeof(d->ring[0]));
+	if (!d->ring)
+		return -ENOMEM;
+	for (unsigned i = 0; i < d->rings; i++) {
+		int fd = i < vm->nvcpus ? vm->vcpu[i].fd : sv_stage2_fd(vm);
+		void *p;
+
+		if (fd < 0)
+			continue;
+		p = mmap(NULL, d->entries * sizeof(struct kvm_dirty_gfn), PROT_READ | PROT_WRITE,
+			MAP_SHARED, fd, KVM_DIRTY_LOG_PAGE_OFFSET * HOST_PAGE);
+		if (p == MAP_FAILED) {
+			unmap_rings(d);
+			return -errno;
+		}
+		d->ring[i].gfn = p;
+	}
+	return 0;
+}
+
+int sv_dirty_create(struct sv_vm *vm, struct sv_error *err)
+{
+	struct sv_dirty *d;
+	int rc = 0;
+
+	if (!vm->config->track_dirty)
+		return 0;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return sv_fail(err, ENOMEM, "out of memory");
+	vm->dirty = d;
+	pthread_mutex_init(&d->lock, NULL);
+	d->words = sv_dirty_words(vm);
+	d->bits = calloc(d->words, sizeof(d->bits[0]));
+	d->log = calloc(d->words, sizeof(d->log[0]));
+	if (!d->bits || !d->log)
+		rc = -ENOMEM;
+	else if (vm->dirty_entries)
+		rc = map_rings(vm, d);
+	else
+		sv_warn("--track-dirty: this KVM has no dirty rings; its dirty log is read instead, at a "
+			"cost by the size of memory");
+	if (rc < 0) {
+		sv_dirty_destroy(vm);
+		return sv_fail(err, -rc, "--track-dirty: %s", strerror(-rc));
+	}
+	return 0;
+}
+
+void sv_dirty_destroy(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+
+	if (!d)
+		return;
+	sv_store_release(&d->stop, 1);
+	if (d->started)
+		pthread_join(d->thread, NULL);
+	unmap_rings(d);
+	free(d->bits);
+	free(d->log);
+	free(d->sum);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+	vm->dirty = NULL;
+}

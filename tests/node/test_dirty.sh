@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# What a guest writes on kvm_amd, by rings, rings that fill up, and the log: none missed against checksums
+# of all memory. Huge pages are split while it is tracked and whole again afterwards.
+set -u
+. "$(dirname "$0")/lib.sh"
+
+cat >"$test_dir/inside.sh" <<'EOF'
+huge() { sidevisor stats d --json | tr -d ' ,' | awk -F: '$1 == "\"pages_2m\"" { n = $2 } END { print n + 0 }'; }
+try() {
+	sidevisor run --kernel lwk.elf --name d --vcpus 3 --memory 128M --track-dirty \
+		--cmdline "app=dirty mib=32" >out 2>&1 &
+	for i in $(seq 300); do
+		grep -q '^writing' out && sidevisor stats d --json | grep -q '"done": true' && break
+		sleep 0.1
+	done
+	before=$(huge)
+	sidevisor dirty d start | grep '"by"'
+	sidevisor dirty d verify >/dev/null
+	missed=0 changed=0
+	for i in $(seq 5); do
+		sleep 0.3
+		sidevisor dirty d verify >v || missed=$((missed + 1))
+		changed=$((changed + $(sed -n 's/.*"changed": \([0-9]*\),*/\1/p' v)))
+	done
+	during=$(huge)
+	full=$(sidevisor dirty d | sed -n 's/.*"full_exits": \([0-9]*\),*/\1/p')
+	sidevisor dirty d stop >/dev/null
+	after=$(huge)
+	echo "$1: $changed pages changed, $missed times some were missed, $full exits for full rings"
+	echo "$1: huge pages $before before, $during while tracked, $after afterwards"
+	[ "$before" -ge 32 ] && [ "$during" -lt "$before" ] && [ "$after" -ge "$before" ] && echo "$1: whole again"
+	sidevisor stop d
+	wait
+	cat out
+}
+try rings
+SIDEVISOR_DIRTY_RING=512 try small
+SIDEVISOR_KVM_WITHOUT=KVM_CAP_DIRTY_LOG_RING try log
+EOF
+node --cpus 5 --memory 1G --timeout 500 --file "$test_dir/inside.sh" -- sh inside.sh
+expect_status 0
+for way in rings small log; do
+	expect "^$way: [1-9][0-9]* pages changed, 0 times some were missed"
+	expect "^$way: whole again"
+done
+expect '^small: .* [1-9][0-9]* exits for full rings'
+expect '"by": "rings"'
+expect '"by": "log"'
+grep -E '^(rings|small|log):' "$test_dir/out"
+done_testing
