@@ -6,31 +6,6 @@
 #include "inflight.h"
 #include "inflight_packed.h"
 
-/*
- * How far from next_avail the avail event is kept while polling. The driver kicks when its index
- * passes the event; at half the number space away it never does within a queue's length.
- */
-#define EVENT_FAR 0x8000u
-#define EVENT_REFRESH 0x2000u
-
-_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2, 2.7.5");
-_Static_assert(SV_VIRTQ_MAX_SIZE <= EVENT_REFRESH, "suppression holds for every queue size");
-
-static uint16_t *avail_idx(const struct sv_virtq *vq)
-{
-	return &((struct vring_avail *)vq->avail)->idx;
-}
-
-static uint16_t *used_event(const struct sv_virtq *vq)
-{
-	return &((struct vring_avail *)vq->avail)->ring[vq->size];
-}
-
-static uint16_t *avail_event(const struct sv_virtq *vq)
-{
-	return (uint16_t *)(void *)&((struct vring_used *)vq->used)->ring[vq->size];
-}
-
 const char *sv_virtq_defect_name(enum sv_virtq_defect kind)
 {
 	static const char *const name[SV_VIRTQ_DEFECTS] = {
@@ -49,18 +24,6 @@ const char *sv_virtq_defect_name(enum sv_virtq_defect kind)
 	return (unsigned)kind < SV_VIRTQ_DEFECTS ? name[kind] : "unknown";
 }
 
-/* Where the queue stands. After a predecessor's end nothing but the used ring says how far it came. */
-static void split_start(struct sv_virtq *vq, uint16_t base)
-{
-	uint16_t used = base, avail = base;
-
-	if (vq->record && !inflight_start(vq->record, vq->size, base,
-			sv_load_relaxed(&((struct vring_used *)vq->used)->idx), &used, &avail))
-		virtq_break(vq, SV_VIRTQ_BAD_RECORD);
-	vq->next_avail = vq->seen_avail = avail;
-	vq->next_used = vq->published_used = used;
-}
-
 unsigned sv_virtq_agains(const struct sv_virtq *vq)
 {
 	if (vq->late)
@@ -75,7 +38,7 @@ static void start(struct sv_virtq *vq, uint32_t base)
 	if (vq->packed)
 		virtq_packed_start(vq, base);
 	else
-		split_start(vq, (uint16_t)base);
+		virtq_split_start(vq, (uint16_t)base);
 	vq->armed = true;
 	sv_virtq_suppress(vq);
 }
@@ -155,20 +118,6 @@ void sv_virtq_reject(struct sv_virtq *vq)
 	sv_store_release(&vq->inflight, vq->inflight - 1);
 }
 
-/* One load per word of a descriptor. @table is 8-byte aligned. */
-static struct virtq_desc desc_load(const void *table, unsigned i)
-{
-	const uint64_t *word = (const uint64_t *)table + 2ul * i;
-	uint64_t rest = sv_load_relaxed(&word[1]);
-
-	return (struct virtq_desc){
-		.addr = sv_load_relaxed(&word[0]),
-		.len = (uint32_t)rest,
-		.flags = (uint16_t)(rest >> 32),
-		.next = (uint16_t)(rest >> 48),
-	};
-}
-
 enum sv_virtq_defect virtq_chain_add(const struct sv_virtq *vq, struct sv_virtq_chain *c,
 	const struct virtq_desc *d)
 {
@@ -213,97 +162,6 @@ unsigned virtq_indirect_table(const struct sv_virtq *vq, struct sv_virtq_chain *
 	return *table ? entries : 0;
 }
 
-static enum sv_virtq_defect chain_walk(const struct sv_virtq *vq, struct sv_virtq_chain *c)
-{
-	const void *table = vq->desc;
-	unsigned entries = vq->size, i = c->head;
-	bool inside = false;
-
-	for (unsigned steps = 0; steps < SV_VIRTQ_CHAIN_MAX; steps++) {
-		enum sv_virtq_defect defect;
-		struct virtq_desc d;
-
-		if (i >= entries)
-			return SV_VIRTQ_BAD_HEAD;
-		d = desc_load(table, i);
-		if (d.flags & VRING_DESC_F_INDIRECT) {
-			entries = inside ? 0 : virtq_indirect_table(vq, c, &d, &table);
-			if (!entries || c->absent)
-				return entries ? SV_VIRTQ_OK : SV_VIRTQ_BAD_INDIRECT;
-			inside = true;
-			i = 0;
-			continue;
-		}
-		defect = virtq_chain_add(vq, c, &d);
-		if (defect)
-			return defect;
-		if (!(d.flags & VRING_DESC_F_NEXT))
-			return SV_VIRTQ_OK;
-		i = d.next;
-	}
-	return SV_VIRTQ_TOO_LONG;
-}
-
-/* Load avail idx and believe it only if the driver can have that many buffers out. */
-static bool avail_look(struct sv_virtq *vq)
-{
-	uint16_t idx = sv_load_acquire(avail_idx(vq));
-
-	uint16_t out = (uint16_t)(idx - vq->published_used);
-
-	if (sv_unlikely(out > vq->size ||
-			out < (uint16_t)(vq->next_avail - vq->published_used))) {
-		virtq_break(vq, SV_VIRTQ_BAD_AVAIL);
-		return false;
-	}
-	vq->seen_avail = idx;
-	return true;
-}
-
-/* The head of the next chain: one of a predecessor's, or from the avail ring. */
-static enum sv_virtq_take next_head(struct sv_virtq *vq, uint16_t *head, bool *again)
-{
-	const struct vring_avail *avail = vq->avail;
-
-	*again = vq->record && inflight_again(vq->record, head);
-	if (*again)
-		return SV_VIRTQ_ONE;
-	if (vq->seen_avail == vq->next_avail) {
-		if (!avail_look(vq))
-			return SV_VIRTQ_BROKEN;
-		if (vq->seen_avail == vq->next_avail)
-			return SV_VIRTQ_EMPTY;
-	}
-	*head = sv_load_relaxed(&avail->ring[vq->next_avail & (vq->size - 1)]);
-	return SV_VIRTQ_ONE;
-}
-
-static enum sv_virtq_take split_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
-{
-	enum sv_virtq_defect defect;
-	enum sv_virtq_take any;
-	bool again;
-
-	any = next_head(vq, &chain->head, &again);
-	if (any != SV_VIRTQ_ONE)
-		return any;
-	virtq_chain_begin(chain);
-	defect = chain_walk(vq, chain);
-	if (sv_unlikely(defect)) {
-		virtq_break(vq, defect);
-		return SV_VIRTQ_BROKEN;
-	}
-	if (virtq_must_wait(vq, chain))
-		return SV_VIRTQ_EMPTY;
-	if (!again) {
-		if (vq->record)
-			inflight_take(vq->record, chain->head);
-		vq->next_avail++;
-	}
-	virtq_taken(vq);
-	return SV_VIRTQ_ONE;
-}
-
 enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
 {
 	enum sv_virtq_take took;
@@ -312,7 +170,7 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 		return SV_VIRTQ_BROKEN;
 	if (sv_unlikely(vq->late) && still_late(vq))
 		return SV_VIRTQ_EMPTY;
-	took = vq->packed ? virtq_packed_take(vq, chain) : split_take(vq, chain);
+	took = vq->packed ? virtq_packed_take(vq, chain) : virtq_split_take(vq, chain);
 	if (took != SV_VIRTQ_ONE)
 		return took;
 	if (vq->in_order && virtq_order_take(vq, chain->head)) {
@@ -329,10 +187,7 @@ bool sv_virtq_waiting(const struct sv_virtq *vq)
 {
 	if (vq->broken || vq->late)
 		return !vq->broken;
-	if (vq->packed)
-		return virtq_packed_waiting(vq);
-	return vq->seen_avail != vq->next_avail || sv_virtq_agains(vq) ||
-	       sv_load_acquire(avail_idx(vq)) != vq->next_avail;
+	return vq->packed ? virtq_packed_waiting(vq) : virtq_split_waiting(vq);
 }
 
 void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
@@ -341,22 +196,10 @@ void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
 		virtq_order_untake(vq, head);
 	if (vq->packed)
 		virtq_packed_untake(vq, head);
-	else if (!vq->record || inflight_untake(vq->record, head))
-		vq->next_avail--;
+	else
+		virtq_split_untake(vq, head);
 	sv_store_relaxed(&vq->stats.requests, vq->stats.requests - 1);
 	sv_store_release(&vq->inflight, vq->inflight - 1);
-}
-
-static void split_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
-{
-	struct vring_used_elem *e =
-		&((struct vring_used *)vq->used)->ring[vq->next_used & (vq->size - 1)];
-
-	sv_store_relaxed(&e->id, head);
-	sv_store_relaxed(&e->len, bytes);
-	vq->next_used++;
-	if (vq->record)
-		inflight_put(vq->record, head);
 }
 
 void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
@@ -366,7 +209,7 @@ void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 	if (vq->packed)
 		virtq_packed_put(vq, head, bytes);
 	else
-		split_put(vq, head, bytes);
+		virtq_split_put(vq, head, bytes);
 }
 
 void sv_virtq_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
@@ -393,49 +236,12 @@ void sv_virtq_signal(struct sv_virtq *vq)
 	vq->call(vq->call_ctx);
 }
 
-static void split_publish(struct sv_virtq *vq)
-{
-	struct vring_used *used = vq->used;
-	const struct vring_avail *avail = vq->avail;
-	uint16_t old = vq->published_used, now = vq->next_used;
-	bool wanted;
-
-	if (now == old)
-		return;
-	sv_exchange_full(&used->idx, now);
-	if (vq->record)
-		inflight_published(vq->record, now);
-	vq->published_used = now;
-	if (vq->event_idx)
-		wanted = (uint16_t)(now - sv_load_relaxed(used_event(vq)) - 1) <
-			 (uint16_t)(now - old);
-	else
-		wanted = !(sv_load_relaxed(&avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-	virtq_published(vq, (uint16_t)(now - old), wanted);
-}
-
 void sv_virtq_publish(struct sv_virtq *vq)
 {
 	if (vq->packed)
 		virtq_packed_publish(vq);
 	else
-		split_publish(vq);
-}
-
-static bool split_arm(struct sv_virtq *vq)
-{
-	struct vring_used *used = vq->used;
-
-	if (vq->seen_avail != vq->next_avail || sv_virtq_agains(vq))
-		return true;
-	vq->armed = true;
-	if (vq->event_idx) {
-		vq->event_written = vq->next_avail;
-		sv_exchange_full(avail_event(vq), vq->next_avail);
-	} else {
-		sv_exchange_full(&used->flags, 0);
-	}
-	return sv_load_acquire(avail_idx(vq)) != vq->next_avail;
+		virtq_split_publish(vq);
 }
 
 bool sv_virtq_arm(struct sv_virtq *vq)
@@ -444,7 +250,7 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 
 	if (vq->broken || vq->late)
 		return !vq->broken;
-	pending = vq->packed ? virtq_packed_arm(vq) : split_arm(vq);
+	pending = vq->packed ? virtq_packed_arm(vq) : virtq_split_arm(vq);
 	if (sv_unlikely(vq->log))
 		virtq_log_ring(vq);
 	return pending;
@@ -452,23 +258,12 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 
 void sv_virtq_suppress(struct sv_virtq *vq)
 {
-	struct vring_used *used = vq->used;
+	bool wrote;
 
 	if (sv_unlikely(vq->late))
 		return;
-	if (vq->packed) {
-		virtq_packed_suppress(vq);
-	} else if (vq->event_idx) {
-		uint16_t distance = (uint16_t)(vq->event_written - vq->next_avail);
-
-		if (!vq->armed && distance >= EVENT_FAR - EVENT_REFRESH)
-			return;
-		vq->event_written = (uint16_t)(vq->next_avail + EVENT_FAR);
-		sv_store_relaxed(avail_event(vq), vq->event_written);
-	} else if (vq->armed) {
-		sv_store_relaxed(&used->flags, VRING_USED_F_NO_NOTIFY);
-	}
-	if (sv_unlikely(vq->log) && vq->armed)
+	wrote = vq->packed ? virtq_packed_suppress(vq) : virtq_split_suppress(vq);
+	if (sv_unlikely(vq->log) && wrote)
 		virtq_log_ring(vq);
 	vq->armed = false;
 }

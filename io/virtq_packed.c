@@ -292,7 +292,8 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 
 bool virtq_packed_waiting(const struct sv_virtq *vq)
 {
-	return is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
+	return sv_virtq_agains(vq) ||
+	       is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
 }
 
 void virtq_packed_untake(struct sv_virtq *vq, uint16_t id)
@@ -390,9 +391,9 @@ bool virtq_packed_arm(struct sv_virtq *vq)
 	return is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
 }
 
-void virtq_packed_suppress(struct sv_virtq *vq)
+bool virtq_packed_suppress(struct sv_virtq *vq)
 {
 	if (vq->armed)
 		sv_store_relaxed((uint32_t *)vq->used, EVENT(0, VRING_PACKED_EVENT_FLAG_DISABLE));
-	vq->armed = false;
+	return vq->armed;
 }

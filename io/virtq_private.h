@@ -46,6 +46,17 @@ static inline bool virtq_must_wait(const struct sv_virtq *vq, const struct sv_vi
 	return sv_unlikely(vq->gmem->residency != NULL) && (c->absent || !virtq_chain_resident(vq, c));
 }
 
+/* virtq_split.c: the split format's side of what io/virtq.h declares. */
+void virtq_split_start(struct sv_virtq *vq, uint16_t base);
+enum sv_virtq_take virtq_split_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
+void virtq_split_untake(struct sv_virtq *vq, uint16_t head);
+void virtq_split_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
+void virtq_split_publish(struct sv_virtq *vq);
+bool virtq_split_arm(struct sv_virtq *vq);
+bool virtq_split_waiting(const struct sv_virtq *vq);
+/* Return: something was written. */
+bool virtq_split_suppress(struct sv_virtq *vq);
+
 /* virtq_packed.c: the packed format's side of what io/virtq.h declares. */
 void virtq_packed_start(struct sv_virtq *vq, uint32_t base);
 enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain);
@@ -54,7 +65,7 @@ void virtq_packed_untake(struct sv_virtq *vq, uint16_t id);
 void virtq_packed_put(struct sv_virtq *vq, uint16_t id, uint32_t bytes);
 void virtq_packed_publish(struct sv_virtq *vq);
 bool virtq_packed_arm(struct sv_virtq *vq);
-void virtq_packed_suppress(struct sv_virtq *vq);
+bool virtq_packed_suppress(struct sv_virtq *vq);
 
 /*
  * virtq_order.c: used in the order of taking. A head that is out already is a defect. What was put is

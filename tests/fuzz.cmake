@@ -1,7 +1,8 @@
 # The fuzz targets of io/: virtqueues, vhost-user messages, packets. The default set runs the kept inputs
 # and changes of them; tests/fuzz/long.sh builds them for libFuzzer and runs them for hours.
 set(fuzz_io ${PROJECT_SOURCE_DIR}/io)
-set(fuzz_virtq_parts virtq.c virtq_packed.c virtq_order.c virtq_log.c virtq_resident.c inflight.c inflight_packed.c)
+set(fuzz_virtq_parts virtq.c virtq_packed.c virtq_split.c virtq_order.c virtq_log.c virtq_resident.c
+	inflight.c inflight_packed.c)
 set(fuzz_packets_parts frame.c net_filter.c net_filter_pcap.c net_filter_simple.c offload.c switch.c
 	switch_forward.c switch_learn.c switch_registry.c)
 # Over a made-up kernel.
