@@ -187,3 +187,37 @@ Test(blk_qos, a_device_cannot_ask_for_what_is_not_there)
 	fe_close(&other);
 	close(fd);
 }
+
+/* One device under load; its settings change, its counters are read, a neighbour comes and goes. */
+Test(blk_qos, settings_change_and_neighbours_come_under_load)
+{
+	struct sv_control_device d = {.kind = SV_DEVICE_BLK, .queues = 1, .name = "other"};
+	static struct fe other;
+	char value[16];
+
+	up(NULL, true);
+	for (unsigned round = 0; round < 60; round++) {
+		for (unsigned i = 0; i < 32; i++)
+			add(i, VIRTIO_BLK_T_IN);
+		vqd_kick(&fe.q[0]);
+		snprintf(value, sizeof(value), "%u", round + 1);
+		set("weight", value);
+		set(round % 2 ? "max-iops" : "min-iops", round % 4 == 1 ? "100000" : "0");
+		set("priority", round % 3 ? "1" : "0");
+		if (round % 4 == 0) {
+			char path[] = "/tmp/sidevisor-qos-XXXXXX";
+			int fd = mkostemp(path, O_CLOEXEC);
+
+			cr_assert(fd >= 0 && ftruncate(fd, IMAGE) == 0);
+			unlink(path);
+			cr_assert_eq(fe_open_with(&other, &fe, &sv_blk_class, &d, &fd, 1), 0);
+			fe_start(&other, FE_ALL, 1, 128);
+		}
+		cr_assert_eq(stat_of("weight"), round + 1);
+		for (unsigned i = 0; i < 32; i++)
+			fe_wait(&fe, 0, NULL);
+		if (round % 4 == 2)
+			fe_close(&other);
+	}
+	cr_expect_eq(stat_of("outstanding"), 0);
+}
