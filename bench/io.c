@@ -69,14 +69,14 @@ static struct io_cell cell[WORKLOADS][IO_TARGETS][IO_ROUNDS_MAX];
 
 /* --- one cell -------------------------------------------------------------------------------- */
 
-static double at(json_t *o, const char *a, const char *b)
+static double at(json_t *o, const char *key)
 {
-	return json_number_value(json_object_get(json_object_get(o, a), b));
+	return json_number_value(json_object_get(o, key));
 }
 
 static double guest_interrupts(json_t *answer, const char *when, unsigned disk)
 {
-	json_t *all = json_object_get(json_object_get(answer, when), "interrupts");
+	json_t *all = json_object_get(answer, when);
 
 	return json_array_size(all) > disk ? json_number_value(json_array_get(all, disk)) : -1;
 }
@@ -91,7 +91,7 @@ static int measure(const struct io_workload *w, unsigned target, struct io_cell 
 {
 	struct io_target *t = &run.target[target];
 	struct io_sample before, after;
-	json_t *answer, *job, *dir;
+	json_t *answer, *dir;
 	double ops;
 	int rc;
 
@@ -102,23 +102,22 @@ static int measure(const struct io_workload *w, unsigned target, struct io_cell 
 	io_sample(t, &after);
 	before.of[IO_INTERRUPTS] = guest_interrupts(answer, "before", (unsigned)(t->device[2] - 'a'));
 	after.of[IO_INTERRUPTS] = guest_interrupts(answer, "after", (unsigned)(t->device[2] - 'a'));
-	job = json_array_get(json_object_get(json_object_get(answer, "fio"), "jobs"), 0);
-	dir = json_object_get(job, strstr(w->fio, "read") ? "read" : "write");
 	if (json_is_string(json_object_get(answer, "cache")))
-		snprintf(t->cache, sizeof(t->cache), "%s", json_string_value(json_object_get(answer, "cache")));
-	ops = json_number_value(json_object_get(dir, "total_ios"));
-	c->iops = json_number_value(json_object_get(dir, "iops"));
-	c->mean_us = at(dir, "clat_ns", "mean") / 1000;
-	c->p50_us = at(json_object_get(dir, "clat_ns"), "percentile", "50.000000") / 1000;
-	c->p99_us = at(json_object_get(dir, "clat_ns"), "percentile", "99.000000") / 1000;
+		snprintf(t->cache, sizeof(t->cache), "%s",
+			json_string_value(json_object_get(answer, "cache")));
+	dir = json_object_get(answer, strstr(w->fio, "read") ? "read" : "write");
+	ops = at(dir, "total_ios");
+	c->iops = at(dir, "iops");
+	c->mean_us = at(dir, "mean") / 1000;
+	c->p50_us = at(dir, "p50") / 1000;
+	c->p99_us = at(dir, "p99") / 1000;
 	for (unsigned i = 0; i < IO_COUNTERS; i++)
 		rate(before.of[i], after.of[i], ops, &c->per_op.of[i]);
 	for (unsigned k = 0; k < IO_KINDS; k++)
 		rate(before.exits[k], after.exits[k], ops, &c->per_op.exits[k]);
-	rc = json_number_value(json_object_get(job, "error")) != 0 || ops <= 0
-		     ? sv_fail(err, EIO, "fio %s on %s: %g operations, error %g", w->fio, t->what, ops,
-			       json_number_value(json_object_get(job, "error")))
-		     : 0;
+	if (at(answer, "error") != 0 || ops <= 0)
+		rc = sv_fail(err, EIO, "fio %s on %s: %g operations, error %g", w->fio, t->what, ops,
+			at(answer, "error"));
 	json_decref(answer);
 	return rc;
 }

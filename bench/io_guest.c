@@ -18,23 +18,37 @@
 #define STOP_MS 10000
 
 /*
- * Lines from the host: DEVICE SECONDS ARGUMENT...; "bye" ends it. The markers stand in quotes so that
- * an echo of this text is not taken for an answer.
+ * Lines from the host: DEVICE SECONDS ARGUMENT...; "bye" ends it. The answer is one JSON object, short
+ * because a console may be slow: what fio's record has of each direction. The markers stand in quotes
+ * so that an echo of this text is not taken for an answer.
  */
 const char io_guest_loop[] =
 	"irq() { awk '/virtio.*(uml|req|input)|virtio[0-9]+$/ { n = 0; for (i = 2; i <= NF; i++) "
 	"if ($i ~ /^[0-9]+$/) n += $i; else break; s = s sep n; sep = \", \" } "
-	"END { print \"\\\"interrupts\\\": [\" s \"],\" }' /proc/interrupts; }\n"
+	"END { print \"[\" s \"]\" }' /proc/interrupts; }\n"
+	"brief() { awk '\n"
+	"	/\"error\" :/ { e = $3 }\n"
+	"	/\"(read|write|trim|sync)\" : [{]/ { d = $1 }\n"
+	"	/\"iops\" :/ { iops[d] = $3 }\n"
+	"	/\"total_ios\" :/ { n[d] = $3 }\n"
+	"	/\"(slat|clat|lat)_ns\" :/ { c = /clat/ }\n"
+	"	c && /\"mean\" :/ { mean[d] = $3 }\n"
+	"	c && /\"50.000000\" :/ { p50[d] = $3 }\n"
+	"	c && /\"99.000000\" :/ { p99[d] = $3 }\n"
+	"	END { printf \"\\\"error\\\": %d\", e; for (d in n) printf \", %s: { \\\"iops\\\": %f, \"\\\n"
+	"		\"\\\"total_ios\\\": %d, \\\"mean\\\": %f, \\\"p50\\\": %d, \\\"p99\\\": %d }\", \\\n"
+	"		d, iops[d], n[d], mean[d], p50[d], p99[d] }' /tmp/fio; }\n"
 	"stty -echo 2>/dev/null\n"
 	"echo \"@\"\"up $(uname -r)\"\n"
 	"while read -r device seconds args; do\n"
 	"	[ \"$device\" != bye ] || break\n"
-	"	echo \"@\"\"begin\"\n"
-	"	echo \"{ \\\"cache\\\": \\\"$(cat /sys/block/$device/queue/write_cache)\\\",\"\n"
-	"	echo '\"before\": {'; irq; echo '\"x\": 0 }, \"fio\": '\n"
+	"	before=$(irq)\n"
 	"	fio --name=w --filename=/dev/$device --direct=1 --ioengine=libaio --time_based \\\n"
-	"		--runtime=$seconds --norandommap --randrepeat=0 --output-format=json $args 2>/dev/null\n"
-	"	echo ', \"after\": {'; irq; echo '\"x\": 0 } }'\n"
+	"		--runtime=$seconds --norandommap --randrepeat=0 --output-format=json $args \\\n"
+	"		>/tmp/fio 2>/dev/null\n"
+	"	echo \"@\"\"begin\"\n"
+	"	echo \"{ $(brief), \\\"before\\\": $before, \\\"after\\\": $(irq),\"\n"
+	"	echo \"\\\"cache\\\": \\\"$(cat /sys/block/$device/queue/write_cache)\\\" }\"\n"
 	"	echo \"@\"\"end\"\n"
 	"done\n";
 

@@ -64,7 +64,8 @@ mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
 while read -r m; do
-	insmod "/lib/modules/$m.ko" || echo "initrd: module $m does not load"
+	# shellcheck disable=SC2046 # the parameters are words
+	insmod "/lib/modules/$m.ko" $(tr ' ' '\n' </proc/cmdline | sed -n "s/^$m\.//p") || echo "initrd: module $m does not load"
 done </lib/modules/order
 for n in $(seq 100); do
 	[ -b /dev/vda ] && break
