@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk_filters.h"
+
 static int open_failed(const char *path, bool readonly, bool direct, struct sv_error *err)
 {
 	switch (errno) {
@@ -132,13 +134,12 @@ bool sv_disk_is_remote(const char *path, const char *format)
 	return sv_dial_is_address(path) || (format && strcmp(format, "raw") != 0);
 }
 
-int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err)
+static int attach_image(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err)
 {
 	bool raw = !spec->format || !strcmp(spec->format, "raw");
 	uint64_t bytes;
 	int rc;
 
-	*disk = (struct sv_disk){.fd = -1};
 	if (sv_dial_is_address(spec->path))
 		return spec->format && !raw
 			       ? sv_fail(err, EINVAL,
@@ -153,8 +154,36 @@ int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct
 				     err);
 }
 
+int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err)
+{
+	int rc;
+
+	*disk = (struct sv_disk){.fd = -1};
+	memset(disk->filter_fd, 0xff, sizeof(disk->filter_fd));
+	rc = sv_disk_filters_open(spec, disk, err);
+	if (rc == 0)
+		rc = attach_image(spec, disk, err);
+	if (rc < 0)
+		sv_disk_detach(disk);
+	return rc;
+}
+
+unsigned sv_disk_fds(const struct sv_disk *disk, int *fds)
+{
+	unsigned n = 0;
+
+	fds[n++] = disk->fd;
+	for (unsigned i = 0; i < SV_DISK_FILTERS && disk->filter_fd[i] >= 0; i++)
+		fds[n++] = disk->filter_fd[i];
+	return n;
+}
+
 void sv_disk_detach(struct sv_disk *disk)
 {
+	for (unsigned i = 0; i < SV_DISK_FILTERS; i++)
+		if (disk->filter_fd[i] >= 0)
+			close(disk->filter_fd[i]);
+	memset(disk->filter_fd, 0xff, sizeof(disk->filter_fd));
 	if (disk->fd < 0)
 		return;
 	if (disk->remote)

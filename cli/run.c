@@ -56,7 +56,7 @@ static int join_service(struct run_options *o, struct node_process *np, struct e
 static bool has_remote_disk(const struct sv_vm_config *c)
 {
 	for (unsigned i = 0; i < c->ndisks; i++)
-		if (sv_disk_is_remote(c->disk[i].path, c->disk[i].format))
+		if (sv_disk_is_remote(c->disk[i].path, c->disk[i].format) || c->disk[i].filters)
 			return true;
 	return false;
 }

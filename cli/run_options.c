@@ -38,7 +38,7 @@ static const char help[] =
 	"      --numa N              NUMA nodes of the guest, with memory and vCPUs split evenly\n"
 	"  -d, --disk path=FILE[,readonly][,direct][,writethrough][,nodiscard][,queues=N][,serial=S]\n"
 	"                            [,format=raw|qcow2][,deadline=SECONDS][,sidecore=CPU][,weight=N]\n"
-	"                            [,max-iops=N]...\n"
+	"                            [,max-iops=N]...[,filters=NAME:FILE[+NAME:FILE]...]\n"
 	"                            a virtio-blk disk: raw image, block device, nbd://HOST/EXPORT,\n"
 	"                            nbd+unix:///EXPORT?socket=PATH, or a qcow2 image; repeat for more.\n"
 	"                            Shares and bounds: weight, priority, min-bandwidth, max-bandwidth,\n"
@@ -171,11 +171,12 @@ static const struct option options[] = {
 static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 {
 	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL, SIDECORE,
-		FORMAT, DEADLINE };
+		FORMAT, DEADLINE, FILTERS };
 	static const char *const keys[] = {[PATH] = "path", [READONLY] = "readonly",
 		[DIRECT] = "direct", [WRITETHROUGH] = "writethrough", [NODISCARD] = "nodiscard",
 		[QUEUES] = "queues", [SERIAL] = "serial",
-		[SIDECORE] = "sidecore", [FORMAT] = "format", [DEADLINE] = "deadline", NULL};
+		[SIDECORE] = "sidecore", [FORMAT] = "format", [DEADLINE] = "deadline",
+		[FILTERS] = "filters", NULL};
 	char *whole = strdup(text), *value;
 	struct sv_disk_config *d = &o->vm.disk[o->vm.ndisks];
 	uint64_t n;
@@ -188,7 +189,7 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 	while (*text && rc == 0) {
 		int key = getsubopt(&text, (char *const *)(uintptr_t)keys, &value);
 
-		if ((key == PATH || (key >= QUEUES && key <= DEADLINE)) && !value)
+		if ((key == PATH || (key >= QUEUES && key <= FILTERS)) && !value)
 			key = -1;
 		switch (key) {
 		case PATH:
@@ -221,6 +222,9 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 		case FORMAT:
 			d->format = value;
 			break;
+		case FILTERS:
+			d->filters = value;
+			break;
 		case DEADLINE:
 			rc = cli_parse_number("--disk deadline", value, 1, 3600, &n, err);
 			d->deadline_s = (unsigned)n;
@@ -232,7 +236,7 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 			rc = sv_fail(err, EINVAL,
 				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
 				"nodiscard, queues=N, serial=TEXT, sidecore=CPU, format=raw|qcow2, "
-				"deadline=SECONDS or what docs/qos.md lists, with commas", whole);
+				"deadline=SECONDS, filters=NAME:FILE[+...] or what docs/qos.md lists, with commas", whole);
 		}
 	}
 	if (rc == 0 && (!d->path || !*d->path))

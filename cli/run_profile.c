@@ -47,6 +47,7 @@ static int take_disks(struct run_options *o, const struct sv_profile_guest *g, s
 
 		o->vm.disk[i] = (struct sv_disk_config){.path = from->path,
 			.format = from->format,
+			.filters = from->filters,
 			.deadline_s = from->deadline ? *from->deadline : 0,
 			.serial = from->serial,
 			.readonly = is_on(from->readonly),

@@ -12,6 +12,7 @@
 #include <io/blk_export.h>
 #include <io/devices.h>
 #include <io/dial.h>
+#include <io/filter.h>
 #include <io/net_export.h>
 #include <io/uplink.h>
 #include <pager/pager.h>
@@ -43,7 +44,8 @@ static const char help[] =
 	"      --idle MICROSECONDS a sidecore sleeps after so long without work (default 2000);\n"
 	"                          `never`: it polls for ever\n"
 	"      --blk path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,in-order]\n"
-	"                          [,queues=N][,serial=TEXT][,format=raw|qcow2][,deadline=SECONDS]:\n"
+	"                          [,queues=N][,serial=TEXT][,format=raw|qcow2][,deadline=SECONDS]\n"
+	"                          [,filters=NAME:FILE[+NAME:FILE]...]:\n"
 	"                          IMAGE may be nbd://HOST/EXPORT: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
 	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
@@ -433,8 +435,10 @@ int cli_serve(int argc, char **argv)
 	if (c.private_fd >= 0)
 		prctl(PR_SET_NAME, "sidevisor-serve"); /* it was started by way of /proc/self/exe */
 	/* Once confined it cannot load anything; without the library such disks are refused. */
-	if (c.private_fd < 0 || remote_disks)
+	if (c.private_fd < 0 || remote_disks) {
 		sv_nbd_preload(NULL);
+		sv_blk_filter_preload();
+	}
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
 	c.class[c.classes++] = &sv_net_class;

@@ -37,6 +37,7 @@ static int take_disks(const struct sv_profile_node *n, struct sv_blk_export_conf
 
 		disk[i] = (struct sv_blk_export_config){.image = from->path,
 			.format = from->format,
+			.filters = from->filters,
 			.deadline_s = from->deadline ? *from->deadline : 0,
 			.socket = from->socket,
 			.flags = flag_if(from->readonly, SV_DEVICE_F_READONLY) |

@@ -217,9 +217,10 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 		.sidecore = c->sidecore_given ? (uint32_t)c->sidecore_cpu : SV_CONTROL_ANY,
 		.qos = c->qos};
 	struct sv_disk_spec spec = {
-		.path = c->path, .format = c->format, .readonly = c->readonly, .direct = c->direct};
+		.path = c->path, .format = c->format, .readonly = c->readonly, .direct = c->direct,
+		.filters = c->filters};
 	struct disk *disk = &d->disk[i];
-	int rc = sv_disk_attach(&spec, &disk->image, err);
+	int rc = sv_disk_attach(&spec, &disk->image, err), fds[SV_DISK_FDS];
 
 	if (rc < 0)
 		return rc;
@@ -229,12 +230,12 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 	if (c->serial)
 		memcpy(ask.serial, c->serial, strnlen(c->serial, sizeof(ask.serial)));
 	snprintf(disk->name, sizeof(disk->name), "disk%u", i);
-	if (disk->image.remote)
-		ask.blk = (struct sv_control_blk){.bytes = disk->image.export.bytes,
-			.preferred = disk->image.export.preferred,
-			.export_flags = disk->image.export.flags,
-			.deadline_ms = c->deadline_s * 1000};
-	disk->virtio = connect_device(d, disk->name, &ask, &disk->image.fd, 1, &rc, err);
+	ask.blk = (struct sv_control_blk){.bytes = disk->image.export.bytes,
+		.preferred = disk->image.export.preferred,
+		.export_flags = disk->image.export.flags,
+		.deadline_ms = c->deadline_s * 1000};
+	memcpy(ask.blk.filters, disk->image.filters, sizeof(ask.blk.filters));
+	disk->virtio = connect_device(d, disk->name, &ask, fds, sv_disk_fds(&disk->image, fds), &rc, err);
 	if (!disk->virtio)
 		sv_disk_detach(&disk->image);
 	return disk->virtio ? 0 : rc;

@@ -16,6 +16,7 @@
 #include <io/devices.h>
 
 #include "blk_nbd.h"
+#include "blk_stack.h"
 
 /* --- the poller ------------------------------------------------------------------------------ */
 
@@ -343,11 +344,36 @@ static int open_base(struct blk *b, const struct sv_device_request *req, int fd,
 		.notice = &b->notice};
 	int rc;
 
-	if (!c->bytes)
+	if (!c->bytes && !c->filters[0])
 		return blk_raw_open(&b->store, fd, flags, req->device->name, err);
 	rc = blk_notice_open(&b->notice, req->host, req->device->name, req->vm);
-	return rc < 0 ? sv_fail(err, -rc, "disk %s: %s", req->device->name, strerror(-rc))
-		      : blk_nbd_open(&b->store, fd, &remote, err);
+	if (rc < 0)
+		return sv_fail(err, -rc, "disk %s: %s", req->device->name, strerror(-rc));
+	return c->bytes ? blk_nbd_open(&b->store, fd, &remote, err)
+			: blk_raw_open(&b->store, fd, flags, req->device->name, err);
+}
+
+static int open_filters(struct blk *b, const struct sv_device_request *req, struct sv_error *err)
+{
+	char names[sizeof(req->device->blk.filters) + 1] = "";
+	int files[SV_FILTER_STACK] = {-1, -1, -1, -1}, rc = 0;
+	unsigned n = req->nfds - 2;
+
+	memcpy(names, req->device->blk.filters, sizeof(names) - 1);
+	if (!names[0])
+		return n ? sv_fail(err, EINVAL, "disk %s: %u descriptors too many", req->device->name, n)
+			 : 0;
+	for (unsigned i = 0; i < n && rc == 0; i++) {
+		files[i] = fcntl(req->fds[2 + i], F_DUPFD_CLOEXEC, 0);
+		if (files[i] < 0)
+			rc = sv_fail(err, errno, "disk %s: %s", req->device->name, strerror(errno));
+	}
+	if (rc == 0)
+		rc = blk_stack_open(&b->store, names, files, n, &b->notice, err);
+	for (unsigned i = 0; i < n; i++)
+		if (files[i] >= 0)
+			close(files[i]);
+	return rc;
 }
 
 static int open_store(struct blk *b, const struct sv_device_request *req, bool trusted,
@@ -363,6 +389,9 @@ static int open_store(struct blk *b, const struct sv_device_request *req, bool t
 		close(fd);
 		return rc;
 	}
+	rc = open_filters(b, req, err);
+	if (rc < 0)
+		return rc;
 	rc = b->store->ops->hold ? b->store->ops->hold(b->store, req->fds[0]) : 0;
 	return rc < 0 ? sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc)) : 0;
 }
@@ -384,7 +413,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	struct blk *b;
 	int rc;
 
-	if (req->nfds != 2 || !req->device->queues || req->device->queues > SV_VHOST_QUEUES)
+	if (req->nfds < 2 || req->nfds > 2 + SV_FILTER_STACK || !req->device->queues || req->device->queues > SV_VHOST_QUEUES)
 		return sv_fail(err, EINVAL, "disk %s: %u descriptors, %u queues (1 to %u)",
 			req->device->name, req->nfds, req->device->queues, SV_VHOST_QUEUES);
 	b = blk_new(req);
@@ -406,7 +435,8 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	b->session.poller.wake_fds[1] = b->store->wake_fd[0];
 	b->session.poller.wake_fds[2] = b->store->wake_fd[1];
 	b->session.poller.wake_fds[3] = b->qos.timer;
-	close(req->fds[1]);
+	for (unsigned i = 1; i < req->nfds; i++)
+		close(req->fds[i]);
 	*out = b;
 	return 0;
 }
@@ -440,7 +470,8 @@ char *blk_stats(void *handle)
 	const struct blk_counters *c = &b->counts;
 	const struct blk_store_counters *sc = &b->store->counts;
 	struct sv_virtq_stats q = sv_vhost_stats(&b->session.vhost);
-	char *text = NULL, *qos = qos_device_json(&b->qos);
+	char *text = NULL, *qos = qos_device_json(&b->qos),
+	     *filters = blk_stack_json(b->store);
 	uint64_t defects = 0;
 
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
@@ -452,15 +483,18 @@ char *blk_stats(void *handle)
 		    "\"unsupported\": %llu, \"continued\": %llu, \"bounced\": %llu, "
 		    "\"submits\": %llu, \"interrupts\": %llu, \"interrupts_saved\": %llu, "
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
-		    "\"idle_ticks\": %llu, \"qos\": %s}",
+		    "\"idle_ticks\": %llu, \"reconnects\": %llu, \"retried\": %llu, "
+		    "\"filters\": %s, \"qos\": %s}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
 		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
 		    N(sc->bounced), N(sc->submits), N(q.calls), N(q.calls_saved),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
-		    N(b->session.poller.ticks.idle_ticks), qos ? qos : "{}") < 0)
+		    N(b->session.poller.ticks.idle_ticks), N(sc->reconnects), N(sc->retried),
+		    filters ? filters : "[]", qos ? qos : "{}") < 0)
 		text = NULL;
 #undef N
 	free(qos);
+	free(filters);
 	return text;
 }
 

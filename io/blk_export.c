@@ -29,23 +29,27 @@ struct sv_blk_export {
 
 static void serve(struct sv_blk_export *e, int sock)
 {
-	int fds[2] = {sock, fcntl(e->image.fd, F_DUPFD_CLOEXEC, 0)};
+	int mine[SV_DISK_FDS], fds[1 + SV_DISK_FDS] = {sock};
+	unsigned n = sv_disk_fds(&e->image, mine);
 	struct sv_device_request req = {.device = &e->device,
 		.fds = fds,
-		.nfds = 2,
+		.nfds = 1 + n,
 		.vm = e->device.name,
 		.host = e->host};
 	struct sv_error err = {""};
 
-	if (fds[1] < 0)
-		sv_fail(&err, errno, "%s", strerror(errno));
-	else if (blk_open(&req, true, &e->blk, &err) == 0)
+	for (unsigned i = 0; i < n; i++) {
+		fds[1 + i] = fcntl(mine[i], F_DUPFD_CLOEXEC, 0);
+		if (fds[1 + i] < 0)
+			sv_fail(&err, errno, "%s", strerror(errno));
+	}
+	if (!err.text[0] && blk_open(&req, true, &e->blk, &err) == 0)
 		return;
 	e->blk = NULL;
 	sv_warn("%s: %s", e->at.at.sun_path, err.text);
-	close(sock);
-	if (fds[1] >= 0)
-		close(fds[1]);
+	for (unsigned i = 0; i < req.nfds; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 static void on_front_end(void *ctx)
@@ -94,7 +98,8 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 	struct sv_disk_spec spec = {.path = c->image,
 		.format = c->format,
 		.readonly = c->flags & SV_DEVICE_F_READONLY,
-		.direct = c->flags & SV_DEVICE_F_DIRECT};
+		.direct = c->flags & SV_DEVICE_F_DIRECT,
+		.filters = c->filters};
 	int rc;
 
 	for (unsigned tries = 0;; tries++) {
@@ -103,12 +108,14 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 			break;
 		nanosleep(&nap, NULL);
 	}
-	if (rc == 0 && e->image.remote)
-		e->device.blk = (struct sv_control_blk){.bytes = e->image.export.bytes,
-			.preferred = e->image.export.preferred,
-			.export_flags = e->image.export.flags,
-			.deadline_ms = c->deadline_s * 1000};
-	return rc;
+	if (rc < 0)
+		return rc;
+	e->device.blk = (struct sv_control_blk){.bytes = e->image.export.bytes,
+		.preferred = e->image.export.preferred,
+		.export_flags = e->image.export.flags,
+		.deadline_ms = c->deadline_s * 1000};
+	memcpy(e->device.blk.filters, e->image.filters, sizeof(e->device.blk.filters));
+	return 0;
 }
 
 int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_config *config,
@@ -121,6 +128,7 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 		return sv_fail(err, ENOMEM, "out of memory");
 	e->host = host;
 	e->at.fd = e->image.fd = -1;
+	memset(e->image.filter_fd, 0xff, sizeof(e->image.filter_fd));
 	name_device(e, config);
 	rc = open_image(e, config, err);
 	if (rc == 0)
@@ -195,9 +203,9 @@ static int parse_number(const char *key, const char *text, unsigned most, unsign
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err)
 {
 	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, QUEUES, SERIAL,
-		FORMAT, DEADLINE };
+		FORMAT, DEADLINE, FILTERS };
 	static char *const key[] = {"path", "socket", "readonly", "direct", "discard", "writethrough",
-		"in-order", "queues", "serial", "format", "deadline", NULL};
+		"in-order", "queues", "serial", "format", "deadline", "filters", NULL};
 	static const uint32_t flag[] = {[READONLY] = SV_DEVICE_F_READONLY,
 		[DIRECT] = SV_DEVICE_F_DIRECT,
 		[DISCARD] = SV_DEVICE_F_DISCARD,
@@ -220,7 +228,7 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 		if (k < 0 || is_flag != !value)
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
-				"in-order, queues=, serial=, format=, deadline= and those of "
+				"in-order, queues=, serial=, format=, deadline=, filters= and those of "
 				"quality of service are known",
 				value ? value : key[k]);
 		if (is_flag)
@@ -233,6 +241,7 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 			*(k == PATH	? &config->image
 				: k == SOCKET ? &config->socket
 				: k == FORMAT ? &config->format
+				: k == FILTERS ? &config->filters
 					      : &config->serial) = value;
 		if (rc < 0)
 			return rc;

@@ -32,6 +32,8 @@
 		"the image; relative to the profile", NULL), \
 	RULE(CHOICE, "format", "raw or qcow2", \
 		"of the image (default: raw; a qcow2 image is refused unless it is said)", NULL), \
+	BOUND(TEXT, 0, 1023, "filters", "NAME:FILE, more after a +", \
+		"code on its data path, next to the guest first (docs/block.md)", NULL), \
 	BOUND(NUMBER, 1, 3600, "deadline", "seconds from 1 to 3600", \
 		"a request that a remote disk does not answer fails after it", "30"), \
 	SWITCH("readonly", "the guest cannot write", "off"), \

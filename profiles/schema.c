@@ -40,7 +40,7 @@ static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", 
 static const cyaml_schema_field_t guest_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, writethrough), BOOL(D, nodiscard),
-	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), TEXT(D, format),
+	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), TEXT(D, format), TEXT(D, filters),
 	NUMBER(D, deadline), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, guest_disk_fields)};
@@ -49,7 +49,7 @@ static const cyaml_schema_field_t node_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, D, socket, 1, 107),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, discard), BOOL(D, writethrough),
-	NUMBER(D, queues), TEXT(D, serial), TEXT(D, format),
+	NUMBER(D, queues), TEXT(D, serial), TEXT(D, format), TEXT(D, filters),
 	NUMBER(D, deadline), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_disk = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, D, node_disk_fields)};

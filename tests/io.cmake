@@ -37,6 +37,7 @@ sv_test(net_state unit/test_net_state.c LIBS test_net_guest LABELS unit)
 
 sv_test(blk_nbd unit/test_blk_nbd.c unit/nbd_by_hand.c LIBS test_vq_driver LABELS unit)
 target_include_directories(test_blk_nbd PRIVATE ${NBD_INCLUDE_DIRS})
+sv_test(blk_stack unit/test_blk_stack.c LIBS test_vq_driver LABELS unit)
 
 # Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
 sv_test(blk_mutants fuzz/test_blk_mutants.c fuzz/blk_once.c LIBS test_vq_driver LABELS fuzz)

@@ -24,11 +24,18 @@ struct sv_disk_spec {
 	const char *path;   /* of a file or block device, or the address of an NBD export */
 	const char *format; /* NULL: raw, unless its content says otherwise, which is refused; raw; qcow2 */
 	bool readonly, direct;
+	const char *filters; /* NAME:FILE[+NAME:FILE...], next to the guest first (io/filter.h); NULL */
 };
+
+#define SV_DISK_FILTERS 4u
+#define SV_DISK_FDS (1 + SV_DISK_FILTERS)
 
 struct sv_disk {
 	int fd; /* the image; remote: the socket of the dialer (base/dial.h) */
 	bool remote;
+	/* What each filter works with, from now until the disk is detached; -1: none. */
+	int filter_fd[SV_DISK_FILTERS];
+	char filters[64]; /* their names: NAME[+NAME...] */
 	struct sv_export export; /* remote: what it serves */
 };
 
@@ -39,6 +46,8 @@ bool sv_disk_is_remote(const char *path, const char *format);
  * most on the latter. Return: 0, or -errno with a sentence.
  */
 int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err);
+/* The image and what its filters work with. @fds: SV_DISK_FDS. Return: how many. */
+unsigned sv_disk_fds(const struct sv_disk *disk, int *fds);
 /* A server that was started for it has let go of its image on return. */
 void sv_disk_detach(struct sv_disk *disk);
 

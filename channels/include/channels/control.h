@@ -106,12 +106,13 @@ struct sv_control_qos {
 	uint64_t burst_ms, depth;
 };
 
-/* Of a disk behind a server: what the dialer (base/dial.h) said of its export. */
+/* Of a disk. Behind a server: what the dialer (base/dial.h) said of its export. */
 struct sv_control_blk {
-	uint64_t bytes; /* 0: the image is a file or block device, and all else is zero */
+	uint64_t bytes; /* 0: the image is a file or block device */
 	uint32_t preferred, export_flags; /* SV_EXPORT_F_* */
 	uint32_t deadline_ms; /* a request that the server does not answer fails after it; 0: 30000 */
 	uint32_t reserved0;
+	char filters[64]; /* NAME[+NAME...], next to the guest first; fds: what each works with */
 };
 
 struct sv_control_device {

@@ -41,6 +41,7 @@ enum sv_console { SV_CONSOLE_STDIO = 0, SV_CONSOLE_SERIAL_ONLY = 1, SV_CONSOLE_N
 struct sv_disk_config {
 	const char *path;   /* base/disk.h: struct sv_disk_spec */
 	const char *format; /* NULL: raw */
+	const char *filters;
 	const char *serial; /* NULL: none */
 	unsigned deadline_s; /* of a remote disk; 0: 30 */
 	bool readonly, direct, writethrough;

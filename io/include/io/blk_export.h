@@ -16,6 +16,7 @@ struct sv_blk_export;
 struct sv_blk_export_config {
 	const char *image;  /* opened and locked until the export is closed (base/disk.h) */
 	const char *format; /* NULL: raw */
+	const char *filters; /* base/disk.h: struct sv_disk_spec */
 	const char *socket; /* created; a stale one is replaced, any other file is respected */
 	uint32_t flags;	    /* SV_DEVICE_F_* */
 	unsigned queues;    /* 0: one */

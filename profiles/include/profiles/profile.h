@@ -66,7 +66,7 @@ struct sv_profile_disk {
 	char *socket; /* node profiles: where a front end connects */
 	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
 	unsigned *queues, *sidecore, *deadline;
-	char *serial, *format;
+	char *serial, *format, *filters;
 	char *qos[SV_PROFILE_QOS];
 };
 
