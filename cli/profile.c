@@ -237,7 +237,8 @@ static void keys_text(enum sv_profile_kind kind, const char *list)
 		printf("%s    %s%s%s%s\n", list ? "    " : "", k[i].what,
 			k[i].default_text ? " (default " : "",
 			k[i].default_text ? k[i].default_text : "", k[i].default_text ? ")" : "");
-		if (!list && (!strcmp(k[i].name, "disks") || !strcmp(k[i].name, "nets")))
+		if (!list && (!strcmp(k[i].name, "disks") || !strcmp(k[i].name, "nets") ||
+				     !strcmp(k[i].name, "uplinks")))
 			keys_text(kind, k[i].name);
 	}
 }
@@ -249,9 +250,10 @@ static int keys(int n, bool node, bool json)
 	if (n)
 		return cli_usage_error("profile", "keys: it takes no operand");
 	if (json)
-		print_json(json_pack("{s:i, s:s, s:o, s:o, s:o}", "version", 1, "kind",
+		print_json(json_pack("{s:i, s:s, s:o, s:o, s:o, s:o*}", "version", 1, "kind",
 			sv_profile_kind_name(kind), "keys", keys_json(kind, NULL), "disks",
-			keys_json(kind, "disks"), "nets", keys_json(kind, "nets")));
+			keys_json(kind, "disks"), "nets", keys_json(kind, "nets"), "uplinks",
+			node ? keys_json(kind, "uplinks") : NULL));
 	else
 		keys_text(kind, NULL);
 	return EXIT_DONE;

@@ -44,6 +44,7 @@ static const char help[] =
 	"                            Shares and bounds: weight, priority, min-bandwidth, max-bandwidth,\n"
 	"                            min-iops, max-iops, burst, depth; for --net, too\n"
 	"      --net switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
+	"                            [,filter=FILTERS]\n"
 	"                            a virtio-net interface on a switch of the sidecore process, which\n"
 	"                            is made when its first interface comes; repeat for more\n"
 	"      --console stdio|serial|none\n"
@@ -251,7 +252,7 @@ static int parse_disk(struct run_options *o, char *text, struct sv_error *err)
 static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 {
 	enum { SPOOF, TRUNK };
-	static char *const keys[] = {"spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", NULL};
+	static char *const keys[] = {"spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", "filter", NULL};
 	struct sv_net_config *n = &o->vm.net[o->vm.nnets];
 	char *value;
 
@@ -270,7 +271,7 @@ static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 		}
 		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
 			return sv_fail(err, EINVAL, "--net: '%s': switch=NAME, mac=ADDRESS, vlan=N, mtu=N, "
-				"queues=N, spoof, trunk and what docs/qos.md lists are known", value ? value : keys[k]);
+				"queues=N, filter=FILTERS, spoof, trunk and what docs/qos.md lists are known", value ? value : keys[k]);
 		if (k == SPOOF)
 			n->spoof = true;
 		else if (k == TRUNK)

@@ -25,6 +25,8 @@ const char *run_profile_option(const char *key, bool *inverted, char name[32])
 		key = "disk";
 	else if (!strcmp(key, "nets"))
 		key = "net";
+	else if (!strcmp(key, "uplinks"))
+		key = "uplink";
 	snprintf(name, 32, "%s", key);
 	for (char *s = name; *s; s++)
 		if (*s == '_')
@@ -84,6 +86,8 @@ int profile_take_net(const struct sv_profile_net *from, struct sv_control_net *n
 
 	if (rc == 0 && from->mac)
 		rc = sv_net_key("nets", "mac", from->mac, net, pairs, err);
+	if (rc == 0 && from->filter)
+		rc = sv_net_key("nets", "filter", from->filter, net, pairs, err);
 	net->vlan = from->vlan ? (uint16_t)*from->vlan : 0;
 	net->mtu = from->mtu ? (uint16_t)*from->mtu : 0;
 	*pairs = from->queues ? *from->queues : 0;

@@ -49,6 +49,7 @@ static const char help[] =
 	"                          IMAGE may be nbd://HOST/EXPORT: a disk for a vhost-user front end that\n"
 	"                          is not sidevisor's, such as QEMU; may be given several times\n"
 	"      --net path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]\n"
+	"                          [,filter=FILTERS]\n"
 	"                          a port of a switch for such a front end; the switch is made when its\n"
 	"                          first interface comes; may be given several times\n"
 	"                          Both take what docs/qos.md lists: weight, priority, min-bandwidth,\n"
@@ -360,12 +361,15 @@ static bool is_private(char **argv)
 static int take_profile(struct sv_node_config *c, const char *path, struct exports *exports,
 	struct sv_profile **profile, struct sv_error *err)
 {
-	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS && NETS == SV_PROFILE_NODE_NETS,
+	_Static_assert(DISKS == SV_PROFILE_NODE_DISKS && NETS == SV_PROFILE_NODE_NETS &&
+			UPLINKS == SV_PROFILE_NODE_UPLINKS,
 		"a profile may list what options may");
 	int rc = serve_profile_apply(path, c, exports->config, &exports->n, profile, err);
 
 	if (rc == 0)
 		rc = serve_profile_nets(*profile, exports->net_config, &exports->nets, err);
+	if (rc == 0)
+		rc = serve_profile_uplinks(*profile, exports->uplink_config, &exports->uplinks, err);
 
 	if (rc == 0 && sv_profile_node_policy(*profile, &node_policy) < 0)
 		rc = sv_fail(err, ENOMEM, "out of memory");

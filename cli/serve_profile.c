@@ -71,6 +71,40 @@ int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *
 	return rc;
 }
 
+static int take_uplink(const struct sv_profile_uplink *from, struct sv_uplink_config *to, struct sv_error *err)
+{
+	static const enum sv_uplink_type type[] = {[SV_PROFILE_TAP] = SV_UPLINK_TAP,
+		[SV_PROFILE_PACKET] = SV_UPLINK_PACKET,
+		[SV_PROFILE_SLIRP] = SV_UPLINK_SLIRP};
+	int rc = 0;
+
+	*to = (struct sv_uplink_config){.type = type[*from->type],
+		.sw = from->sw,
+		.dev = from->dev,
+		.filter = from->filter,
+		.queues = from->queues ? *from->queues : 0,
+		.vlan = (uint16_t)(from->vlan ? *from->vlan : 0),
+		.restricted = from->restrict_ && *from->restrict_,
+		.host_loopback = from->host_loopback && *from->host_loopback};
+	if (from->net)
+		rc = sv_uplink_key("uplinks", "net", from->net, to, err);
+	if (rc == 0 && from->forward)
+		rc = sv_uplink_key("uplinks", "forward", from->forward, to, err);
+	return rc < 0 ? rc : sv_uplink_check("uplinks", to, err);
+}
+
+int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink, unsigned *uplinks,
+	struct sv_error *err)
+{
+	const struct sv_profile_node *n = sv_profile_node(p);
+	int rc = 0;
+
+	for (unsigned i = 0; i < n->uplinks_count && rc == 0; i++)
+		rc = take_uplink(&n->uplinks[i], &uplink[i], err);
+	*uplinks = n->uplinks_count;
+	return rc;
+}
+
 static int take_cpus(const struct sv_profile *p, struct sv_node_config *c, struct sv_error *err)
 {
 	struct sv_profile_node_policy policy;

@@ -7,6 +7,7 @@
 
 #include <io/blk_export.h>
 #include <io/net_export.h>
+#include <io/uplink.h>
 #include <placement/plan.h>
 #include <profiles/profile.h>
 #include <sidecore/node.h>
@@ -33,6 +34,8 @@ const struct option *serve_options_table(void);
 const char *serve_profile_text(const struct sv_profile *p, const char *key);
 
 /* The interfaces of --net likewise (@net: of SV_PROFILE_NODE_NETS). */
+int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink, unsigned *uplinks,
+	struct sv_error *err);
 int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *net, unsigned *nets,
 	struct sv_error *err);
 

@@ -10,6 +10,7 @@
 
 #include <channels/atomics.h>
 #include <io/devices.h>
+#include <io/net_filter.h>
 
 #define DEFAULT_MTU 1500u
 #define F(bit) (1ull << (bit))
@@ -240,6 +241,8 @@ static int check_request(const struct sv_device_request *req, struct sv_error *e
 			d->name, req->nfds, d->queues, NET_PAIRS);
 	if (!c->sw[0] || memchr(c->sw, 0, sizeof(c->sw)) == NULL)
 		return sv_fail(err, EINVAL, "network interface %s: name the switch it is on", d->name);
+	if (memchr(c->filter, 0, sizeof(c->filter)) == NULL)
+		return sv_fail(err, EINVAL, "network interface %s: its packet filters have no end", d->name);
 	if (c->mtu && c->mtu < NET_MTU_MIN)
 		return sv_fail(err, EINVAL, "network interface %s: an MTU of %u (%u to %u)", d->name,
 			c->mtu, NET_MTU_MIN, NET_MTU_MAX);
@@ -285,7 +288,9 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 	n = net_new(req);
 	if (!n)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
-	rc = sv_switch_get(&n->sw, req->device->net.sw, req->host, err);
+	rc = sv_net_filter_open(&n->port.filter, req->device->net.filter, err);
+	if (rc == 0)
+		rc = sv_switch_get(&n->sw, req->device->net.sw, req->host, err);
 	if (rc == 0) {
 		/* Whoever polls the switch polls its interfaces. */
 		here.host = sv_switch_host(n->sw);
@@ -294,6 +299,7 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 			sv_switch_put(n->sw);
 	}
 	if (rc < 0) {
+		sv_net_filter_close(n->port.filter);
 		free(n);
 		return rc;
 	}
@@ -304,6 +310,7 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 		qos_device_close(&n->qos);
 		sv_switch_detach(n->sw, &n->port);
 		sv_switch_put(n->sw);
+		sv_net_filter_close(n->port.filter);
 		free(n);
 		return rc;
 	}
@@ -320,6 +327,7 @@ void net_close(struct net *n)
 	qos_device_close(&n->qos);
 	sv_switch_detach(n->sw, &n->port);
 	sv_switch_put(n->sw);
+	sv_net_filter_close(n->port.filter);
 	if (rc == 0)
 		free(n);
 }

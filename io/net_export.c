@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <io/net_filter.h>
 #include <io/qos.h>
 
 #include "listen.h"
@@ -161,6 +162,24 @@ static int parse_mac(const char *what, const char *text, uint8_t mac[6], struct 
 	return 0;
 }
 
+/* Tried here, so that a mistake shows where it was made. */
+static int parse_filter(const char *what, const char *text, char filter[SV_CONTROL_FILTER],
+	struct sv_error *err)
+{
+	struct sv_error why = {""};
+	struct sv_net_filter *f;
+	int rc;
+
+	if (strlen(text) >= SV_CONTROL_FILTER)
+		return sv_fail(err, EINVAL, "%s: filter=: at most %u bytes", what, SV_CONTROL_FILTER - 1);
+	rc = sv_net_filter_open(&f, text, &why);
+	if (rc < 0)
+		return sv_fail(err, EINVAL, "%s: %.400s", what, why.text);
+	sv_net_filter_close(f);
+	strcpy(filter, text);
+	return 0;
+}
+
 int sv_net_key(const char *what, const char *key, const char *value, struct sv_control_net *c,
 	unsigned *pairs, struct sv_error *err)
 {
@@ -171,6 +190,8 @@ int sv_net_key(const char *what, const char *key, const char *value, struct sv_c
 		return parse_switch(what, value, c->sw, err);
 	if (!strcmp(key, "mac"))
 		return parse_mac(what, value, c->mac, err);
+	if (!strcmp(key, "filter"))
+		return parse_filter(what, value, c->filter, err);
 	if (!strcmp(key, "vlan")) {
 		rc = parse_number(what, key, value, 1, 4094, &n, err);
 		if (rc == 0)
@@ -195,7 +216,7 @@ int sv_net_key(const char *what, const char *key, const char *value, struct sv_c
 int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct sv_error *err)
 {
 	enum { PATH, SPOOF, TRUNK };
-	static char *const key[] = {"path", "spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", NULL};
+	static char *const key[] = {"path", "spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", "filter", NULL};
 	char *value;
 
 	*config = (struct sv_net_export_config){.pairs = 1};
@@ -211,7 +232,7 @@ int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct 
 		}
 		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
 			return sv_fail(err, EINVAL, "--net: '%s': path=, switch=, mac=, vlan=, mtu=, "
-				"queues=, spoof, trunk and the keys of quality of service are known", value ? value : key[k]);
+				"queues=, filter=, spoof, trunk and the keys of quality of service are known", value ? value : key[k]);
 		if (k == SPOOF)
 			config->flags |= SV_DEVICE_F_SPOOF;
 		else if (k == TRUNK)

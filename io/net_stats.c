@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <channels/atomics.h>
+#include <io/net_filter.h>
 
 static void print_drops(FILE *f, const struct sv_port_counters *c)
 {
@@ -30,12 +31,13 @@ char *net_stats(void *handle)
 	struct sv_virtq_stats q = sv_vhost_stats(&n->session.vhost);
 	const uint8_t *mac = n->port.mac;
 	uint64_t defects = 0;
-	char *text = NULL, *qos = qos_device_json(&n->qos);
+	char *text = NULL, *qos = qos_device_json(&n->qos), *filter = sv_net_filter_json(n->port.filter);
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
 	if (!f) {
 		free(qos);
+		free(filter);
 		return NULL;
 	}
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
@@ -63,8 +65,9 @@ char *net_stats(void *handle)
 	N("idle_ticks", p->ticks.idle_ticks);
 #undef N
 	print_drops(f, &n->port.counters);
-	fprintf(f, ", \"qos\": %s}", qos ? qos : "{}");
+	fprintf(f, ", \"filter\": %s, \"qos\": %s}", filter ? filter : "[]", qos ? qos : "{}");
 	free(qos);
+	free(filter);
 	if (fclose(f) != 0) {
 		free(text);
 		return NULL;

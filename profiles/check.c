@@ -127,7 +127,8 @@ static void check_list(struct checker *c, const struct cyaml_schema_field *f,
 		n = n->next, i++) {
 		if (n->kind != TREE_MAP) {
 			AT(c, n, "%s[%u]: write an entry with keys, such as `- %s`",
-				f->key, i, strcmp(f->key, "nets") ? "path: disk.img" : "switch: lan");
+				f->key, i, !strcmp(f->key, "disks") ? "path: disk.img"
+					   : !strcmp(f->key, "nets") ? "switch: lan" : "type: tap");
 			continue;
 		}
 		snprintf(c->in, sizeof(c->in), "%s[%u].", f->key, i);

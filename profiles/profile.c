@@ -201,8 +201,8 @@ static int resolve(struct sv_profile *p)
 {
 	const struct cyaml_schema_field *fields = schema_of(p->kind)->mapping.fields, *f;
 
-	p->value = calloc(RULES + SV_PROFILE_NODE_DISKS * 16 + SV_PROFILE_NODE_NETS * 16,
-		sizeof(*p->value));
+	p->value = calloc(RULES + ENTRY_KEYS * (SV_PROFILE_NODE_DISKS + SV_PROFILE_NODE_NETS +
+						       SV_PROFILE_NODE_UPLINKS), sizeof(*p->value));
 	if (!p->value)
 		return -ENOMEM;
 	for (f = fields; f->key; f++) {

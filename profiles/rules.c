@@ -55,6 +55,8 @@
 		"the longest packet", "1500"), \
 	SWITCH("spoof", "the guest may send from any address", "off"), \
 	SWITCH("trunk", "the guest may send and receive tagged frames of all VLANs", "off"), \
+	BOUND(TEXT, 0, 255, "filter", "packet filters such as pcap:arp or ip; see network.md", \
+		"what passes, in both directions", NULL), \
 	QOS_RULES
 #define COMMON_RULES \
 	RULE(INHERITS, "inherits", "the name of a profile, or the path of its file", \
@@ -90,6 +92,26 @@ const struct rule rules_node_net[] = {
 		"where the front end connects", NULL),
 };
 const size_t n_rules_node_net = sizeof(rules_node_net) / sizeof(rules_node_net[0]);
+
+const struct rule rules_node_uplink[] = {
+	RULE(CHOICE, "type", "tap, packet or slirp", "what leads to the outside", NULL),
+	RULE(SWITCH, "switch", "1 to 15 letters, digits, '.', '_' or '-'",
+		"the switch whose way to the outside it is", NULL),
+	BOUND(TEXT, 1, 15, "dev", "the name of an interface, 15 characters at most",
+		"of a TAP or Ethernet interface of this host", NULL),
+	BOUND(NUMBER, 1, 4, "queues", "a whole number from 1 to 4", "of a TAP interface", "1"),
+	BOUND(NUMBER, 1, 4094, "vlan", "a whole number from 1 to 4094",
+		"untagged outside, this VLAN on the switch (default: all, tagged)", NULL),
+	BOUND(TEXT, 0, 4095, "filter", "packet filters such as pcap:arp or ip; see network.md",
+		"what passes, in both directions", NULL),
+	BOUND(TEXT, 0, 31, "net", "ADDRESS/BITS with 8 to 27 bits", "the network that slirp serves",
+		"10.0.2.0/24"),
+	SWITCH("restrict", "nothing leaves by slirp but what is forwarded", "off"),
+	SWITCH("host_loopback", "slirp lets guests reach this host's own services", "off"),
+	BOUND(TEXT, 0, 1023, "forward", "tcp: or udp:[HOST:]PORT:[GUEST:]PORT, several with blanks between",
+		"ports of this host that slirp leads to a guest", NULL),
+};
+const size_t n_rules_node_uplink = sizeof(rules_node_uplink) / sizeof(rules_node_uplink[0]);
 
 const struct rule rules_guest[] = {
 	RULE(CHOICE, "kind", "guest or node", "what the file describes", "guest"),
@@ -207,5 +229,7 @@ const struct rule rules_node[] = {
 		"disks exported over vhost-user; a list replaces the inherited one", NULL),
 	RULE(LIST, "nets", "a list of at most 64 interfaces",
 		"ports of switches over vhost-user; a list replaces the inherited one", NULL),
+	RULE(LIST, "uplinks", "a list of at most 16 uplinks",
+		"ways of switches to the outside; a list replaces the inherited one", NULL),
 };
 const size_t n_rules_node = sizeof(rules_node) / sizeof(rules_node[0]);

@@ -13,6 +13,8 @@ extern const struct rule rules_guest_net[];
 extern const size_t n_rules_guest_net;
 extern const struct rule rules_node_net[];
 extern const size_t n_rules_node_net;
+extern const struct rule rules_node_uplink[];
+extern const size_t n_rules_node_uplink;
 extern const struct rule rules_guest_disk[];
 extern const size_t n_rules_guest_disk;
 extern const struct rule rules_node_disk[];

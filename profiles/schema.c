@@ -8,6 +8,7 @@
 #define N struct sv_profile_node
 #define D struct sv_profile_disk
 #define I struct sv_profile_net
+#define U struct sv_profile_uplink
 
 #define TEXT(s, m) CYAML_FIELD_STRING_PTR(#m, OPTIONAL, s, m, 0, 4095)
 #define NUMBER(s, m) CYAML_FIELD_UINT_PTR(#m, OPTIONAL, s, m)
@@ -35,6 +36,8 @@ static const cyaml_strval_t backings[] = {{"auto", SV_PROFILE_BACKING_AUTO},
 	{"2m", SV_PROFILE_BACKING_2M}, {"1g", SV_PROFILE_BACKING_1G}};
 static const cyaml_strval_t stage2s[] = {{"before", SV_PROFILE_BEFORE},
 	{"running", SV_PROFILE_RUNNING}, {"demand", SV_PROFILE_DEMAND}};
+static const cyaml_strval_t uplinks[] = {
+	{"tap", SV_PROFILE_TAP}, {"packet", SV_PROFILE_PACKET}, {"slirp", SV_PROFILE_SLIRP}};
 static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", SV_PROFILE_FULL}};
 
 static const cyaml_schema_field_t guest_disk_fields[] = {
@@ -56,18 +59,27 @@ static const cyaml_schema_value_t node_disk = {
 
 static const cyaml_schema_field_t guest_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
-	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk), TEXT(I, filter),
 	NUMBER(I, queues), QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, guest_net_fields)};
 
 static const cyaml_schema_field_t node_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
-	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk), TEXT(I, filter),
 	NUMBER(I, queues), CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, I, socket, 1, 107),
 	QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, node_net_fields)};
+
+static const cyaml_schema_field_t node_uplink_fields[] = {
+	CYAML_FIELD_ENUM_PTR("type", CYAML_FLAG_POINTER | CYAML_FLAG_STRICT, U, type, uplinks, COUNT(uplinks)),
+	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, U, sw, 1, 15),
+	TEXT(U, dev), NUMBER(U, queues), NUMBER(U, vlan), TEXT(U, filter), TEXT(U, net),
+	CYAML_FIELD_BOOL_PTR("restrict", OPTIONAL, U, restrict_), BOOL(U, host_loopback),
+	TEXT(U, forward), CYAML_FIELD_END};
+static const cyaml_schema_value_t node_uplink = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, U, node_uplink_fields)};
 
 static const cyaml_schema_field_t guest_fields[] = {
 	CHOICE(G, kind, kinds), TEXT(G, inherits), TEXT(G, description), TEXT(G, name),
@@ -97,6 +109,7 @@ static const cyaml_schema_field_t node_fields[] = {
 	BOOL(N, allow_bench),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, N, disks, &node_disk, 0, SV_PROFILE_NODE_DISKS),
 	CYAML_FIELD_SEQUENCE("nets", OPTIONAL, N, nets, &node_net, 0, SV_PROFILE_NODE_NETS),
+	CYAML_FIELD_SEQUENCE("uplinks", OPTIONAL, N, uplinks, &node_uplink, 0, SV_PROFILE_NODE_UPLINKS),
 	CYAML_FIELD_END};
 static const cyaml_schema_value_t node_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, N, node_fields)};
@@ -117,6 +130,7 @@ const struct rule *schema_rules(const struct cyaml_schema_field *fields, size_t 
 		{node_fields, rules_node, &n_rules_node},
 		{guest_net_fields, rules_guest_net, &n_rules_guest_net},
 		{node_net_fields, rules_node_net, &n_rules_node_net},
+		{node_uplink_fields, rules_node_uplink, &n_rules_node_uplink},
 		{guest_disk_fields, rules_guest_disk, &n_rules_guest_disk},
 		{node_disk_fields, rules_node_disk, &n_rules_node_disk},
 	};
@@ -152,7 +166,7 @@ const struct cyaml_schema_field *schema_field(const struct cyaml_schema_field *f
 
 const struct sv_profile_key *sv_profile_keys(enum sv_profile_kind kind, const char *list, size_t *n)
 {
-	static struct sv_profile_key keys[6][RULES];
+	static struct sv_profile_key keys[8][RULES];
 	const struct cyaml_schema_field *fields = schema_of(kind)->mapping.fields, *f;
 	const struct rule *rules;
 	struct sv_profile_key *out = keys[kind];
@@ -164,7 +178,7 @@ const struct sv_profile_key *sv_profile_keys(enum sv_profile_kind kind, const ch
 			return NULL;
 		}
 		fields = f->value.sequence.entry->mapping.fields;
-		out = keys[(strcmp(list, "nets") ? 2 : 4) + kind];
+		out = keys[(!strcmp(list, "disks") ? 2 : !strcmp(list, "nets") ? 4 : 6) + kind];
 	}
 	rules = schema_rules(fields, n);
 	for (size_t i = 0; i < *n && i < RULES; i++)

@@ -38,6 +38,7 @@ struct rule {
 };
 
 #define RULES 64u
+#define ENTRY_KEYS 24u /* of an entry of a list, at most */
 
 /* The schema of a kind: a pointer to a mapping. */
 const struct cyaml_schema_value *schema_of(enum sv_profile_kind kind);

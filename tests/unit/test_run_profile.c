@@ -129,6 +129,7 @@ Test(run_profile, every_key_is_documented)
 	check_documented(nodes, SV_PROFILE_NODE_KIND, NULL);
 	check_documented(nodes, SV_PROFILE_NODE_KIND, "disks");
 	check_documented(nodes, SV_PROFILE_NODE_KIND, "nets");
+	check_documented(nodes, SV_PROFILE_NODE_KIND, "uplinks");
 	*nodes = '\0';
 	check_documented(text, SV_PROFILE_GUEST, NULL);
 	check_documented(text, SV_PROFILE_GUEST, "disks");
@@ -154,7 +155,7 @@ static const char full[] =
 	"  weight: 300\n  priority: 2\n  min_bandwidth: 1M\n  max_bandwidth: 2G\n  min_iops: 5\n"
 	"  max_iops: 6\n  burst: 7\n  depth: 8\n- path: /d,2\n"
 	"nets:\n- switch: lan\n  mac: 52:54:00:00:00:01\n  vlan: 7\n  mtu: 9000\n  queues: 3\n"
-	"  spoof: on\n  trunk: on\n  weight: 3\n  max_bandwidth: 1G\n- switch: wan\n";
+	"  spoof: on\n  trunk: on\n  filter: pcap:arp or ip;count\n  weight: 3\n  max_bandwidth: 1G\n- switch: wan\n";
 
 static char path[64];
 
@@ -206,7 +207,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 			 "depth=8"},
 		"--disk", (char[]){"path=/d2"}, "--net",
 		(char[]){"switch=lan,mac=52:54:00:00:00:01,vlan=7,mtu=9000,queues=3,spoof,trunk,"
-			 "weight=3,max-bandwidth=1024M"},
+			 "filter=pcap:arp or ip;count,weight=3,max-bandwidth=1024M"},
 		"--net", (char[]){"switch=wan"}, NULL};
 
 	put(full);
@@ -315,6 +316,64 @@ Test(run_profile, a_node_profile_configures_serve)
 	sv_profile_node_policy_free(&node);
 	cr_expect_str_eq(serve_profile_text(p, "isolate"), "require");
 	cr_expect_str_eq(serve_profile_text(p, "share_cores"), "true");
+	sv_profile_free(p);
+}
+
+Test(run_profile, a_node_profile_has_uplinks)
+{
+	static struct sv_blk_export_config disk[SV_PROFILE_NODE_DISKS];
+	struct sv_uplink_config u[SV_PROFILE_NODE_UPLINKS];
+	struct sv_node_config c = {.control_cpu = -1};
+	struct sv_profile *p = NULL;
+	struct sv_error err = {""};
+	unsigned disks, n;
+
+	put("kind: node\nuplinks:\n- type: tap\n  switch: lan\n  dev: tap0\n  queues: 2\n  vlan: 7\n"
+	    "  filter: pcap:not stp\n- type: slirp\n  switch: wan\n  net: 10.1.0.0/16\n  restrict: on\n"
+	    "  host_loopback: on\n  forward: tcp:2222:22 udp:127.0.0.1:53:10.1.0.9:5353\n");
+	cr_assert_eq(serve_profile_apply(path, &c, disk, &disks, &p, &err), 0, "%s", err.text);
+	cr_assert_eq(serve_profile_uplinks(p, u, &n, &err), 0, "%s", err.text);
+	unlink(path);
+	cr_assert_eq(n, 2);
+	cr_expect(u[0].type == SV_UPLINK_TAP && u[0].queues == 2 && u[0].vlan == 7);
+	cr_expect_str_eq(u[0].sw, "lan");
+	cr_expect_str_eq(u[0].dev, "tap0");
+	cr_expect_str_eq(u[0].filter, "pcap:not stp");
+	cr_expect(u[1].type == SV_UPLINK_SLIRP && u[1].restricted && u[1].host_loopback && u[1].forwards == 2);
+	cr_expect(u[1].net == 0x0a010000 && u[1].mask == 0xffff0000);
+	cr_expect(u[1].forward[0].host_port == 2222 && u[1].forward[0].guest_port == 22);
+	cr_expect(u[1].forward[1].udp && u[1].forward[1].host == 0x7f000001 && u[1].forward[1].guest == 0x0a010009);
+	sv_profile_free(p);
+}
+
+#define MANY_NETS 20u /* all of them were more values than a file may have */
+Test(run_profile, a_full_node_profile_is_read)
+{
+	static const char qos[] = "  weight: 1\n  priority: 1\n  min_bandwidth: 1M\n  max_bandwidth: 1M\n"
+				  "  min_iops: 1\n  max_iops: 1\n  burst: 1\n  depth: 1\n";
+	static char text[1 << 17];
+	struct sv_profile *p = NULL;
+	struct sv_error err = {""};
+	char buf[PROFILE_PATH];
+	int at = sprintf(text, "kind: node\ndisks:\n");
+	size_t n;
+
+	for (unsigned i = 0; i < SV_PROFILE_NODE_DISKS; i++)
+		at += sprintf(text + at, "- path: d%u\n  socket: /d%u\n  readonly: on\n  direct: on\n  discard: on\n"
+			"  writethrough: on\n  queues: 1\n  serial: s\n  format: raw\n  deadline: 1\n%s", i, i, qos);
+	at += sprintf(text + at, "nets:\n");
+	for (unsigned i = 0; i < MANY_NETS; i++)
+		at += sprintf(text + at, "- switch: lan\n  socket: /n%u\n  mac: 52:54:00:00:00:01\n  vlan: 1\n  mtu: 1500\n"
+			"  spoof: on\n  trunk: on\n  filter: 'count:'\n  queues: 1\n%s", i, qos);
+	at += sprintf(text + at, "uplinks:\n");
+	for (unsigned i = 0; i < SV_PROFILE_NODE_UPLINKS; i++)
+		at += sprintf(text + at, "- type: slirp\n  switch: s\n  dev: d\n  queues: 1\n  vlan: 1\n  filter: 'count:'\n"
+			"  net: 10.0.0.0/24\n  restrict: on\n  host_loopback: on\n  forward: tcp:1:1\n");
+	put(text);
+	cr_assert_eq(profile_load_one(path, SV_PROFILE_NODE_KIND, buf, &p, &err), 0, "%s", err.text);
+	unlink(path);
+	sv_profile_values(p, &n);
+	cr_expect_gt(n, (SV_PROFILE_NODE_DISKS * 18 + MANY_NETS * 17 + SV_PROFILE_NODE_UPLINKS * 10));
 	sv_profile_free(p);
 }
 

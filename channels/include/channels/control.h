@@ -90,6 +90,8 @@ struct sv_control_channel {
 #define SV_DEVICE_F_SPOOF (1u << 4) /* network: the guest may send from any address */
 #define SV_DEVICE_F_TRUNK (1u << 5) /* network: the guest may send and receive tagged frames */
 
+#define SV_CONTROL_FILTER 256u
+
 /* Of a network interface. The switch is made when its first interface comes. */
 struct sv_control_net {
 	char sw[16];	  /* the switch's name, terminated */
@@ -97,6 +99,7 @@ struct sv_control_net {
 	uint16_t vlan;	  /* 0: none; with SV_DEVICE_F_TRUNK all, tagged by the guest */
 	uint16_t mtu;	  /* 0: 1500 */
 	uint16_t reserved0;
+	char filter[SV_CONTROL_FILTER]; /* packet filters as text, docs/network.md; empty: none */
 };
 
 /* What a device may take of its sidecore and store: docs/qos.md. All zero: the defaults. */

@@ -34,14 +34,14 @@ extern const struct sv_device_class sv_net_export_class;
 void sv_net_export_close(struct sv_net_export *e);
 
 /*
- * `path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk]`
+ * `path=SOCKET,switch=NAME[,mac=ADDRESS][,vlan=N][,mtu=N][,queues=N][,spoof][,trunk][,filter=FILTERS]`
  * and the keys of io/qos.h: the argument of `serve --net`. @text is cut into pieces that *config then points to.
  * Return: 0, or -EINVAL with a sentence.
  */
 int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct sv_error *err);
 
 /*
- * One key of a network interface into *c: switch, mac, vlan, mtu, or queues into *pairs; @what
+ * One key of a network interface into *c: switch, mac, vlan, mtu, filter (io/net_filter.h), or queues into *pairs; @what
  * begins the sentence. Return: 0; -ENOENT: another key; -EINVAL with a sentence.
  */
 int sv_net_key(const char *what, const char *key, const char *value, struct sv_control_net *c,

@@ -25,6 +25,7 @@
 #define SV_PROFILE_NODE_DISKS 64u
 #define SV_PROFILE_GUEST_NETS 8u
 #define SV_PROFILE_NODE_NETS 64u
+#define SV_PROFILE_NODE_UPLINKS 16u
 #define SV_PROFILE_NODE "/etc/sidevisor/node.yaml"
 #define SV_PROFILE_GUESTS "/etc/sidevisor/guests"
 
@@ -76,7 +77,18 @@ struct sv_profile_net {
 	char *mac;
 	unsigned *vlan, *mtu, *queues;
 	bool *spoof, *trunk;
+	char *filter;
 	char *qos[SV_PROFILE_QOS];
+};
+
+enum sv_profile_uplink_type { SV_PROFILE_TAP, SV_PROFILE_PACKET, SV_PROFILE_SLIRP };
+
+/* Type and switch are there. */
+struct sv_profile_uplink {
+	enum sv_profile_uplink_type *type;
+	char *sw, *dev, *filter, *net, *forward;
+	unsigned *queues, *vlan;
+	bool *restrict_, *host_loopback;
 };
 
 struct sv_profile_guest {
@@ -126,6 +138,8 @@ struct sv_profile_node {
 	unsigned disks_count;
 	struct sv_profile_net *nets;
 	unsigned nets_count;
+	struct sv_profile_uplink *uplinks;
+	unsigned uplinks_count;
 };
 
 /* One key of the schema, as documentation and completion see it. */
