@@ -47,6 +47,9 @@ unsigned sv_links_poll_fds(const struct sv_links *l, int *fds, unsigned max)
 	for (unsigned i = 0; i < l->n && n < max; i++)
 		if (!sv_virtio_pci_away(l->at[i].virtio))
 			fds[n++] = l->at[i].virtio->front.sock;
+	for (unsigned i = 0; i < l->n && n < max; i++)
+		if (!sv_virtio_pci_away(l->at[i].virtio) && l->at[i].virtio->front.events >= 0)
+			fds[n++] = l->at[i].virtio->front.events;
 	return n;
 }
 
@@ -55,6 +58,9 @@ int sv_links_poll(struct sv_links *l, int fd, struct sv_error *err)
 	for (unsigned i = 0; i < l->n; i++)
 		if (fd == l->at[i].virtio->front.sock)
 			return sv_virtio_pci_poll(l->at[i].virtio, err);
+	for (unsigned i = 0; i < l->n; i++)
+		if (fd == l->at[i].virtio->front.events)
+			sv_virtio_pci_event(l->at[i].virtio);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 #include "virtio_pci.h"
 
 #define SV_LINKS 64u
-#define SV_LINK_FDS 4u
+#define SV_LINK_FDS 8u
 
 struct sv_links {
 	const struct sv_device_link *link;

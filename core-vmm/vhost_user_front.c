@@ -12,7 +12,8 @@
 #include "vhost_user_msg.h"
 
 #define PROTOCOL_WANTED \
-	(VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG | VUF_PROTOCOL_INFLIGHT)
+	(VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_BACKEND_REQ | \
+		VUF_PROTOCOL_CONFIG | VUF_PROTOCOL_INFLIGHT)
 #define MAX_QUEUES 256u
 
 int sv_vhost_front_hurry = 1;
@@ -187,6 +188,31 @@ static int negotiate_protocol(struct sv_vhost_front *v, struct sv_error *err)
 	return rc;
 }
 
+/* A socket by which the back end tells that a disk became larger. Without it, it just cannot. */
+static int open_events(struct sv_vhost_front *v, struct sv_error *err)
+{
+	struct vuf_message m = {.request = VUF_SET_BACKEND_REQ_FD};
+	int pair[2], rc;
+
+	if (!(v->protocol & VUF_PROTOCOL_BACKEND_REQ) ||
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return 0;
+	rc = tell(v, &m, &pair[1], 1, err);
+	close(pair[1]);
+	if (rc < 0)
+		close(pair[0]);
+	else
+		v->events = pair[0];
+	return rc;
+}
+
+void sv_vhost_front_deafen(struct sv_vhost_front *v)
+{
+	if (v->events >= 0)
+		close(v->events);
+	v->events = -1;
+}
+
 static int set_memory(struct sv_vhost_front *v, const struct sv_gmem *gm, struct sv_error *err)
 {
 	struct vuf_message m = {.request = VUF_SET_MEM_TABLE};
@@ -215,7 +241,7 @@ int sv_vhost_front_open(struct sv_vhost_front *v, int sock, const struct sv_gmem
 	struct vuf_message owner = {.request = VUF_SET_OWNER};
 	int rc;
 
-	*v = (struct sv_vhost_front){.sock = sock};
+	*v = (struct sv_vhost_front){.sock = sock, .events = -1};
 	rc = ask_u64(v, VUF_GET_FEATURES, &v->features, err);
 	v->has_protocol = v->features & VUF_F_PROTOCOL_FEATURES;
 	v->features &= ~VUF_F_PROTOCOL_FEATURES;
@@ -223,11 +249,18 @@ int sv_vhost_front_open(struct sv_vhost_front *v, int sock, const struct sv_gmem
 		rc = negotiate_protocol(v, err);
 	if (rc == 0)
 		rc = tell(v, &owner, NULL, 0, err);
-	return rc < 0 ? rc : set_memory(v, gm, err);
+	if (rc == 0)
+		rc = open_events(v, err);
+	if (rc == 0)
+		rc = set_memory(v, gm, err);
+	if (rc < 0)
+		sv_vhost_front_deafen(v);
+	return rc;
 }
 
 void sv_vhost_front_close(struct sv_vhost_front *v)
 {
+	sv_vhost_front_deafen(v);
 	close(v->sock);
 	v->sock = -1;
 }
@@ -416,4 +449,19 @@ int sv_vhost_front_check(struct sv_vhost_front *v, struct sv_error *err)
 	if (n == 0)
 		return gone(err, ECONNRESET);
 	return errno == EAGAIN || errno == EINTR ? 0 : gone(err, errno);
+}
+
+int sv_vhost_front_event(struct sv_vhost_front *v)
+{
+	struct {
+		uint32_t request, flags, size;
+	} head;
+	ssize_t n = recv(v->events, &head, sizeof(head), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n == sizeof(head) && head.request == VUF_BACKEND_CONFIG_CHANGE && !head.size)
+		return 1;
+	sv_vhost_front_deafen(v); /* it ended, or says what we did not ask for */
+	return -1;
 }

@@ -26,6 +26,7 @@ extern int sv_vhost_front_hurry;
 
 struct sv_vhost_front {
 	int sock;
+	int events; /* what the back end says by itself; -1: it does not */
 	uint64_t features; /* offered by the back end, without what is vhost-user's own */
 	uint64_t protocol; /* protocol features in use */
 	bool has_protocol; /* the back end knows protocol features */
@@ -95,5 +96,13 @@ int sv_vhost_front_stop(struct sv_vhost_front *v, unsigned queue, uint16_t *base
  * Return: 0, or -errno with a sentence: the back end is gone, or does not keep to the protocol.
  */
 int sv_vhost_front_check(struct sv_vhost_front *v, struct sv_error *err);
+
+/*
+ * v->events is readable. Does not block. Return: 1: the configuration space changed; 0: nothing of
+ * interest; -1: it ends, and v->events was closed.
+ */
+int sv_vhost_front_event(struct sv_vhost_front *v);
+/* Close v->events alone. */
+void sv_vhost_front_deafen(struct sv_vhost_front *v);
 
 #endif

@@ -24,6 +24,7 @@ enum vuf_request {
 	VUF_SET_PROTOCOL_FEATURES = 16,
 	VUF_GET_QUEUE_NUM = 17,
 	VUF_SET_VRING_ENABLE = 18,
+	VUF_SET_BACKEND_REQ_FD = 21,
 	VUF_GET_CONFIG = 24,
 	VUF_SET_CONFIG = 25,
 	VUF_GET_INFLIGHT_FD = 31,
@@ -33,8 +34,12 @@ enum vuf_request {
 #define VUF_F_PROTOCOL_FEATURES (1ull << 30)
 #define VUF_PROTOCOL_MQ (1ull << 0)
 #define VUF_PROTOCOL_REPLY_ACK (1ull << 3)
+#define VUF_PROTOCOL_BACKEND_REQ (1ull << 5)
 #define VUF_PROTOCOL_CONFIG (1ull << 9)
 #define VUF_PROTOCOL_INFLIGHT (1ull << 12)
+
+/* What a back end says by itself. */
+#define VUF_BACKEND_CONFIG_CHANGE 2u
 
 #define VUF_VRING_NO_FD (1ull << 8)
 #define VUF_REGIONS 8u

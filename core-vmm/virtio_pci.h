@@ -70,6 +70,8 @@ struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
 	const struct sv_virtio_pci_options *options, int *rc, struct sv_error *err);
 void sv_virtio_pci_destroy(struct sv_virtio_pci *d);
 
+/* front.events is readable. Context: control thread. */
+void sv_virtio_pci_event(struct sv_virtio_pci *d);
 /* The socket is readable. Context: control thread. Return: 0, or -errno with a sentence. */
 int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err);
 /*

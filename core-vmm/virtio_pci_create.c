@@ -228,6 +228,17 @@ void sv_virtio_pci_destroy(struct sv_virtio_pci *d)
 	free(d);
 }
 
+void sv_virtio_pci_event(struct sv_virtio_pci *d)
+{
+	int rc;
+
+	pthread_mutex_lock(&d->pci.lock);
+	rc = d->front.events < 0 ? -1 : sv_vhost_front_event(&d->front);
+	pthread_mutex_unlock(&d->pci.lock);
+	if (rc > 0)
+		sv_virtio_pci_refresh_config(d);
+}
+
 int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err)
 {
 	struct sv_error why;

@@ -376,10 +376,11 @@ static int come_back(struct sv_virtio_pci *d, int sock, struct sv_error *err)
 	if (rc == 0)
 		rc = tell_again(d, err);
 	if (rc < 0) {
+		sv_vhost_front_deafen(&d->front);
 		d->front = last;
 		return rc;
 	}
-	close(last.sock);
+	sv_vhost_front_close(&last);
 	d->away = false;
 	restart(d);
 	return 0;

@@ -17,6 +17,7 @@
 
 #include "blk_nbd.h"
 #include "blk_stack.h"
+#include "vhost_private.h"
 
 /* --- the poller ------------------------------------------------------------------------------ */
 
@@ -498,11 +499,58 @@ char *blk_stats(void *handle)
 	return text;
 }
 
+/* A size such as 12884901888, 12G or 512M; max: as much as its storage has now. */
+static int parse_size(const char *text, uint64_t *bytes, struct sv_error *err)
+{
+	static const char units[] = "KMGT";
+	char *end = NULL;
+	const char *unit;
+
+	*bytes = 0;
+	if (!strcmp(text, "max"))
+		return 0;
+	errno = 0;
+	if (*text >= '0' && *text <= '9')
+		*bytes = strtoull(text, &end, 10);
+	unit = end && *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		errno = *bytes > UINT64_MAX >> shift ? ERANGE : errno;
+		*bytes <<= shift;
+		end++;
+	}
+	return end && !*end && *bytes && !errno
+		       ? 0
+		       : sv_fail(err, EINVAL, "size=%s: write a number of bytes, with K, M, G or T behind "
+				 "it, or max", text);
+}
+
+static int resize(struct blk *b, const char *text, struct sv_error *err)
+{
+	struct sv_vhost *v = &b->session.vhost;
+	uint64_t before = b->store->geometry.bytes, bytes;
+	struct sv_error why;
+	int rc = parse_size(text, &bytes, err);
+
+	if (rc < 0)
+		return rc;
+	if (!b->session.open)
+		return sv_fail(err, ENOTCONN, "no front end is there");
+	sv_vhost_pause(v);
+	rc = b->store->ops->resize(b->store, bytes, err);
+	if (sv_vhost_resume(v, &why) < 0)
+		sv_warn("%s of %s: %s", b->session.name, b->session.poller.vm, why.text);
+	if (rc == 0 && b->store->geometry.bytes != before)
+		sv_vhost_config_changed(v);
+	return rc;
+}
+
 int blk_set(void *handle, const char *key, const char *value, struct sv_error *err)
 {
 	struct blk *b = handle;
 
-	return qos_device_set(&b->qos, key, value, err);
+	return strcmp(key, "size") ? qos_device_set(&b->qos, key, value, err) : resize(b, value, err);
 }
 
 const struct sv_device_class sv_blk_class = {.kind = SV_DEVICE_BLK,

@@ -48,6 +48,7 @@ enum vu_request {
 #define VU_PROTOCOL_F_MQ (1ull << 0)
 #define VU_PROTOCOL_F_LOG_SHMFD (1ull << 1)
 #define VU_PROTOCOL_F_REPLY_ACK (1ull << 3)
+#define VU_BACKEND_CONFIG_CHANGE 2u
 #define VU_PROTOCOL_F_BACKEND_REQ (1ull << 5)
 #define VU_PROTOCOL_F_CONFIG (1ull << 9)
 #define VU_PROTOCOL_F_INFLIGHT_SHMFD (1ull << 12)

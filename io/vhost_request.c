@@ -2,6 +2,8 @@
 /* The vhost-user requests: one table, one handler each. */
 #include "vhost_private.h"
 
+#include <base/fdpass.h>
+
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -99,10 +101,7 @@ static int set_owner(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 	return 0;
 }
 
-/*
- * A socket for requests of ours. There are none yet, but virtio_uml allocates its interrupts only
- * when this was negotiated.
- */
+/* A socket for what we say by ourselves; virtio_uml allocates its interrupts only when it is there. */
 static int set_backend_req_fd(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
 	struct sv_error *err)
 {
@@ -116,6 +115,14 @@ static int set_backend_req_fd(struct sv_vhost *v, union vu_payload *p, uint32_t 
 	v->backend_req_fd = v->fds[0];
 	v->fds[0] = -1;
 	return 0;
+}
+
+void sv_vhost_config_changed(struct sv_vhost *v)
+{
+	const uint32_t head[3] = {VU_BACKEND_CONFIG_CHANGE, 1, 0};
+
+	if (v->backend_req_fd >= 0)
+		sv_fd_send(v->backend_req_fd, head, sizeof(head), NULL, 0, 100);
 }
 
 /* --- configuration space and reset ----------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +111,63 @@ static unsigned long long stat_of(const char *key)
 	n = strtoull(strstr(text, name) + strlen(name), NULL, 10);
 	free(text);
 	return n;
+}
+
+/* --- size ------------------------------------------------------------------------------------- */
+
+static uint64_t capacity(void)
+{
+	struct vu_config ask = {.size = 8};
+	union vu_payload reply;
+	uint64_t sectors;
+
+	cr_assert_gt(fe_call(&fe, VU_GET_CONFIG, 0, &ask, VU_CONFIG_HEADER + 8, NULL, 0, &reply), 0);
+	memcpy(&sectors, reply.config.bytes, sizeof(sectors));
+	return sectors;
+}
+
+static int set_size(const char *text, const char *words)
+{
+	struct sv_error err = {""};
+	int rc = fe.class->set(fe.handle, "size", text, &err);
+
+	cr_assert(!words || strstr(err.text, words), "%s: %s", text, err.text);
+	return rc;
+}
+
+Test(blk, a_disk_grows_while_it_is_used_and_the_driver_is_told)
+{
+	uint32_t head[3] = {0};
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	fe_call(&fe, VU_SET_BACKEND_REQ_FD, 0, NULL, 0, &pair[1], 1, NULL);
+	fe_pump(&fe);
+	cr_assert_eq(capacity(), SECTORS);
+	cr_assert_eq(ask(VIRTIO_BLK_T_OUT, SECTORS, 512), VIRTIO_BLK_S_IOERR);
+	cr_assert_eq(set_size("8M", NULL), 0);
+	cr_assert_eq(recv(pair[0], head, sizeof(head), MSG_DONTWAIT), (ssize_t)sizeof(head));
+	cr_assert_eq(head[0], VU_BACKEND_CONFIG_CHANGE);
+	cr_assert_eq(capacity(), 2 * SECTORS);
+	cr_assert_eq(ask(VIRTIO_BLK_T_OUT, 2 * SECTORS - 1, 512), VIRTIO_BLK_S_OK);
+	cr_assert_eq(ask(VIRTIO_BLK_T_OUT, 2 * SECTORS, 512), VIRTIO_BLK_S_IOERR);
+	cr_assert_eq(ftruncate(image, 3 * IMAGE), 0);
+	cr_assert_eq(set_size("max", NULL), 0); /* grown by somebody else */
+	cr_assert_eq(capacity(), 3 * SECTORS);
+	close(pair[0]);
+	cr_assert_eq(set_size("13M", NULL), 0); /* and nobody listens */
+}
+
+Test(blk, a_size_that_cannot_be_is_refused_with_a_reason)
+{
+	cr_assert_eq(set_size("1M", "cannot shrink"), -EINVAL);
+	cr_assert_eq(set_size("4194305", "whole number of 512-byte sectors"), -EINVAL);
+	cr_assert_eq(set_size("8X", "write a number of bytes"), -EINVAL);
+	cr_assert_eq(set_size("", "write a number of bytes"), -EINVAL);
+	cr_assert_eq(set_size("-8M", "write a number of bytes"), -EINVAL);
+	cr_assert_eq(set_size("99999999999999999999", "write a number of bytes"), -EINVAL);
+	cr_assert_eq(set_size("16777216T", "write a number of bytes"), -EINVAL);
+	cr_assert_eq(capacity(), SECTORS);
 }
 
 /* --- data ------------------------------------------------------------------------------------ */

@@ -152,6 +152,9 @@ int sv_vhost_input(struct sv_vhost *v, struct sv_error *err);
  */
 int sv_vhost_close(struct sv_vhost *v);
 
+/* The configuration space changed: the front end is told, if it listens. Context: control thread. */
+void sv_vhost_config_changed(struct sv_vhost *v);
+
 /* For the device's poller ops: all kicks consumed. Context: polling thread; does not block. */
 void sv_vhost_drain_kicks(struct sv_vhost *v);
 /* Suppress notifications of all running queues, or arm them. Return of arm: work is pending. */
