@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "run_options.h"
+#include "run_foreign.h"
 #include "run_profile.h"
 
 #include <errno.h>
@@ -87,6 +88,10 @@ static const char help[] =
 	"                            when KVM maps guest memory: before the start, by a thread of\n"
 	"                            ours while the guest runs (default), or by the guest's faults\n"
 	"                            (default with --no-populate)\n"
+	"      --rng                 a virtio-rng device: random bytes of this machine's kernel\n"
+	"      --vhost-user blk|net|fs,socket=PATH[,queues=N][,tag=NAME]\n"
+	"                            a device that another program serves, such as virtiofsd (fs: the\n"
+	"                            guest mounts it as NAME); may be given several times\n"
 	"      --balloon             the guest may give memory back: free pages that it reports, and\n"
 	"                            what `sidevisor memory` asks for\n"
 	"      --memory-source PATH  memory that arrives while the guest runs: from a file, or from the\n"
@@ -115,7 +120,7 @@ enum {
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
 	OPT_BALLOON, OPT_DIRTY,
-	OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
+	OPT_FOREIGN, OPT_RNG, OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
 
 static const struct option options[] = {
@@ -150,6 +155,8 @@ static const struct option options[] = {
 	{"no-populate", optional_argument, NULL, OPT_NO_POPULATE},
 	{"backing", required_argument, NULL, OPT_BACKING},
 	{"stage2", required_argument, NULL, OPT_STAGE2},
+	{"rng", optional_argument, NULL, OPT_RNG},
+	{"vhost-user", required_argument, NULL, OPT_FOREIGN},
 	{"balloon", optional_argument, NULL, OPT_BALLOON},
 	{"memory-source", required_argument, NULL, OPT_SOURCE},
 	{"memory-hot", required_argument, NULL, OPT_HOT},
@@ -601,6 +608,12 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		rc = parse_choice("--stage2", arg, whens, &choice, err);
 		o->vm.stage2 = (enum sv_stage2_when)(SV_STAGE2_BEFORE + choice);
 		break;
+	case OPT_RNG:
+		rc = cli_parse_flag(arg, &o->vm.rng, err);
+		break;
+	case OPT_FOREIGN:
+		rc = run_foreign_parse(o, arg, err);
+		break;
 	case OPT_BALLOON:
 		rc = cli_parse_flag(arg, &o->vm.balloon, err);
 		break;
@@ -746,6 +759,10 @@ static void forget_profile(struct run_options *o, int c)
 	if (c == OPT_NET && !o->nets_given) {
 		o->nets_given = true;
 		o->vm.nnets = 0;
+	}
+	if (c == OPT_FOREIGN && !o->foreign_given) {
+		o->foreign_given = true;
+		o->vm.nforeign = 0;
 	}
 	if (c == OPT_SIDECORE && !o->sidecores_given) {
 		o->sidecores_given = true;

@@ -13,6 +13,11 @@
 
 #include "cli.h"
 
+/* What a device of --vhost-user points into. */
+struct run_foreign {
+	char path[108], tag[SV_FOREIGN_TAG + 1];
+};
+
 struct run_options {
 	struct sv_vm_config vm;
 	const char *node;	/* control socket of the node's sidecores; NULL: the default, if served */
@@ -39,6 +44,7 @@ struct run_options {
 	enum sv_plan_policy_kind policy;
 	int sidecore_count; /* 0: as many as suit */
 	char *source_text; /* what the strings of vm.source are pieces of */
+	struct run_foreign foreign[SV_MAX_FOREIGN];
 	const char *near;   /* PCI address or network interface; NULL: none */
 	bool smt, untrusted;
 	int house[8]; /* CPUs where other VMs' control threads are: good for ours, and no guest's */
@@ -48,7 +54,7 @@ struct run_options {
 	bool allow_bench;	/* the sidecore's measurement service */
 	const char *idle;	/* idle policy of a private sidecore */
 	char name[32];
-	bool disks_given, nets_given, sidecores_given; /* on the command line, not by the profile */
+	bool disks_given, nets_given, foreign_given, sidecores_given; /* on the command line, not by the profile */
 	struct sv_profile *profile; /* what strings above may belong to; NULL: none */
 };
 

@@ -446,6 +446,7 @@ int cli_serve(int argc, char **argv)
 	c.class[c.classes++] = &sv_blk_class;
 	c.class[c.classes++] = &sv_console_class;
 	c.class[c.classes++] = &sv_net_class;
+	c.class[c.classes++] = &sv_rng_class;
 	c.service[c.services++] = &cli_paging_class;
 	c.pager = &sv_pager_class;
 	if (c.private_fd < 0)

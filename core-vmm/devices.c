@@ -12,6 +12,7 @@
 #include <base/disk.h>
 #include <channels/control.h>
 
+#include "foreign.h"
 #include "links.h"
 #include "pci.h"
 #include "platform.h"
@@ -37,6 +38,7 @@ struct sv_devices {
 	struct sv_vm *vm;
 	struct sv_links links;
 	struct sv_balloon *balloon; /* NULL: none */
+	struct sv_foreign *foreign; /* NULL: none */
 	struct sv_bus pio, mmio; /* as they were before */
 	struct sv_output *out;
 	struct sv_platform *platform;
@@ -50,7 +52,7 @@ struct sv_devices {
 	struct disk disk[SV_MAX_DISKS];
 	unsigned nnets;
 	struct net net[SV_MAX_NETS];
-	struct sv_virtio_pci *console;
+	struct sv_virtio_pci *console, *rng;
 };
 
 /* --- steps ----------------------------------------------------------------------------------------- */
@@ -346,6 +348,39 @@ static void down_balloon(void *ctx)
 	sv_balloon_destroy(((struct sv_devices *)ctx)->balloon);
 }
 
+static int up_foreign(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+
+	return sv_foreign_create(d->vm, &d->pci, &d->ram, &d->foreign, err);
+}
+
+static void down_foreign(void *ctx)
+{
+	sv_foreign_destroy(((struct sv_devices *)ctx)->foreign);
+}
+
+static int up_rng(void *ctx, struct sv_error *err)
+{
+	struct sv_control_device ask = {
+		.kind = SV_DEVICE_RNG, .queues = 1, .sidecore = SV_CONTROL_ANY};
+	struct sv_devices *d = ctx;
+	int rc = 0;
+
+	if (!d->has_pci || !d->vm->config->rng)
+		return 0;
+	d->rng = connect_device(d, "rng", &ask, NULL, 0, &rc, err);
+	return rc;
+}
+
+static void down_rng(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	if (d->rng)
+		sv_virtio_pci_destroy(d->rng);
+}
+
 /* --- life ------------------------------------------------------------------------------------------ */
 
 static const struct sv_step steps[] = {
@@ -361,6 +396,8 @@ static const struct sv_step steps[] = {
 	{"nets", up_nets, down_nets},
 	{"console", up_console, down_console},
 	{"balloon", up_balloon, down_balloon},
+	{"rng", up_rng, down_rng},
+	{"foreign", up_foreign, down_foreign},
 };
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
@@ -409,6 +446,7 @@ unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 		fds[n++] = sv_rtc_poll_fd(d->rtc);
 	if (d->balloon && n < max)
 		fds[n++] = sv_balloon_function(d->balloon)->front.sock;
+	n += sv_foreign_poll_fds(d->foreign, fds + n, max - n);
 	return n + sv_links_poll_fds(&d->links, fds + n, max - n);
 }
 
@@ -437,7 +475,7 @@ int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 	}
 	if (d->balloon && fd == sv_balloon_function(d->balloon)->front.sock)
 		return sv_virtio_pci_poll(sv_balloon_function(d->balloon), err);
-	return sv_links_poll(&d->links, fd, err);
+	return sv_foreign_poll(d->foreign, fd, err) < 0 ? -EIO : sv_links_poll(&d->links, fd, err);
 }
 
 struct sv_balloon *sv_devices_balloon(struct sv_vm *vm)

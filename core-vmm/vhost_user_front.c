@@ -23,14 +23,14 @@ int sv_vhost_front_hurry = 1;
 static int gone(struct sv_error *err, int errnum)
 {
 	return sv_fail(err, errnum,
-		"vhost-user: the sidecore process went away (%s); see its messages, and start the VM "
+		"vhost-user: the back end went away (%s); see its messages, and start the VM "
 		"again", strerror(errnum));
 }
 
 static int silent(struct sv_error *err, unsigned request)
 {
 	return sv_fail(err, ETIMEDOUT,
-		"vhost-user: the sidecore process does not answer request %u in time; see its "
+		"vhost-user: the back end does not answer request %u in time; see its "
 		"messages, and start the VM again", request);
 }
 

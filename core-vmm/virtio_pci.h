@@ -59,6 +59,7 @@ struct sv_virtio_pci_options {
 	unsigned queues;	   /* at most; the back end may have fewer */
 	const struct sv_gmem *ram; /* memory for rings and buffers; outlives the device */
 	int sock;		   /* a back end */
+	const uint8_t *config;	   /* of a kind whose back end does not give it; else NULL */
 	bool returns;		   /* when it goes, wait for sv_virtio_pci_return() */
 };
 

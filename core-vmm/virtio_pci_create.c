@@ -7,6 +7,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
+#include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -23,6 +24,7 @@
 #define REVISION 1u
 #define CLASS_NETWORK 0x020000u
 #define CLASS_STORAGE 0x010000u
+#define CLASS_STORAGE_OTHER 0x018000u
 #define CLASS_OTHER 0x00ff00u
 #define CLASS_COMMUNICATION 0x078000u
 
@@ -65,6 +67,8 @@ static const struct kind {
 		F(VIRTIO_BALLOON_F_MUST_TELL_HOST) | F(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) |
 			F(VIRTIO_BALLOON_F_REPORTING),
 		sizeof(struct virtio_balloon_config), true},
+	{VIRTIO_ID_RNG, CLASS_OTHER, 0, 0, false},
+	{VIRTIO_ID_FS, CLASS_STORAGE_OTHER, 0, sizeof(struct virtio_fs_config), true},
 	{VIRTIO_ID_CONSOLE, CLASS_COMMUNICATION, F(VIRTIO_CONSOLE_F_SIZE), 12, false},
 };
 
@@ -96,11 +100,29 @@ static int net_queues(struct sv_virtio_pci *d, unsigned *queues, struct sv_error
 	return 0;
 }
 
-static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind, unsigned queues,
-	int sock, struct sv_error *err)
+/* From the back end, or from whoever made the device where that kind of back end has none. */
+static int fill_config(struct sv_virtio_pci *d, const struct kind *kind, const uint8_t *given,
+	struct sv_error *err)
 {
+	int rc;
+
+	d->config_bytes = kind->config_bytes;
+	if (given)
+		memcpy(d->config, given, d->config_bytes);
+	if (given || !d->config_bytes)
+		return 0;
+	rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, err);
+	if (rc == -ENOTSUP && kind->needs_config)
+		return sv_fail(err, EPROTO, "the back end does not give the device's configuration");
+	return rc == -ENOTSUP ? 0 : rc;
+}
+
+static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind,
+	const struct sv_virtio_pci_options *o, struct sv_error *err)
+{
+	unsigned queues = o->queues;
 	uint8_t *num = d->config + offsetof(struct virtio_blk_config, num_queues);
-	int rc = sv_vhost_front_open(&d->front, sock, d->ram, err);
+	int rc = sv_vhost_front_open(&d->front, o->sock, d->ram, err);
 
 	if (rc < 0)
 		return rc;
@@ -108,17 +130,17 @@ static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind, unsig
 	if (!(d->offered & F(VIRTIO_F_VERSION_1)))
 		return sv_fail(err, EPROTO, "the back end does not offer virtio 1 (features 0x%llx)",
 			(unsigned long long)d->front.features);
-	d->config_bytes = kind->config_bytes;
-	rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, err);
-	if (rc == -ENOTSUP && kind->needs_config)
-		return sv_fail(err, EPROTO, "the back end does not give the device's configuration");
-	if (rc < 0 && rc != -ENOTSUP)
+	rc = fill_config(d, kind, o->config, err);
+	if (rc < 0)
 		return rc;
 	if (kind->id == VIRTIO_ID_NET) {
 		rc = net_queues(d, &queues, err);
 		if (rc < 0)
 			return rc;
 	} else if (d->front.queues && queues > d->front.queues) {
+		if (kind->id == VIRTIO_ID_FS)
+			return sv_fail(err, EPROTO, "the back end has %u queues, %u are asked for",
+				d->front.queues, queues);
 		queues = d->front.queues;
 	}
 	if (kind->id == VIRTIO_ID_BLOCK) {
@@ -163,7 +185,7 @@ static int set_up(struct sv_virtio_pci *d, struct sv_pci *pci, const struct kind
 		.subsystem = SUBSYSTEM,
 		.revision = REVISION,
 		.class_code = kind->class_code};
-	int rc = open_back_end(d, kind, o->queues, o->sock, err);
+	int rc = open_back_end(d, kind, o, err);
 
 	if (rc == 0)
 		rc = open_kicks(d, err);

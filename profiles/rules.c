@@ -166,6 +166,9 @@ const struct rule rules_guest[] = {
 		"when KVM maps guest memory (default: while the guest runs; on demand with populate "
 		"off)",
 		NULL),
+	SWITCH("rng", "a virtio-rng device", "off"),
+	BOUND(TEXT, 0, 1023, "vhost_user", "TYPE,socket=PATH[,queues=N][,tag=NAME], blanks between several",
+		"devices that other programs serve, as --vhost-user says it", NULL),
 	SWITCH("balloon", "the guest may give memory back (Linux)", "off"),
 	RULE(PATH, "memory_source", "the path of a file or socket",
 		"guest memory that arrives while the guest runs; relative to the profile", NULL),

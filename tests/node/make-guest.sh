@@ -53,6 +53,7 @@ copy_module() {
 	echo "$1" >>"$r/lib/modules/order"
 }
 for m in virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio_balloon pvpanic-mmio \
+	virtio-rng virtiofs vmw_vsock_virtio_transport \
 	crc32c-intel crc32c_generic ext4; do
 	copy_module $m
 done

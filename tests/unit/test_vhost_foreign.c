@@ -242,7 +242,7 @@ Test(vhost_foreign, back_end_that_dies_ends_the_vm_with_a_sentence)
 	waitpid(daemon_pid, NULL, 0);
 	daemon_pid = 0;
 	cr_assert_lt(sv_devices_poll(&r->vm, fds[n - 1], &err), 0);
-	cr_assert(strstr(err.text, "disk0: vhost-user: the sidecore process went away"));
+	cr_assert(strstr(err.text, "disk0: vhost-user: the back end went away"));
 	driver_set(&d, 20, 0, 1);
 	sv_devices_destroy(&r->vm);
 	rig_free(r);

@@ -481,7 +481,7 @@ Test(vhost_front, end_of_the_connection_is_found_by_poll)
 	while ((rc = sv_virtio_pci_poll(dev, &err)) == 0)
 		;
 	cr_assert_eq(rc, -ECONNRESET);
-	cr_assert(strstr(err.text, "disk0: vhost-user: the sidecore process went away"));
+	cr_assert(strstr(err.text, "disk0: vhost-user: the back end went away"));
 	cr_assert_eq(sv_virtio_pci_poll(dev, &err), 0, "said once");
 	sv_virtio_pci_destroy(dev);
 	back_end_stop(&back);

@@ -81,6 +81,7 @@ struct sv_control_channel {
 #define SV_DEVICE_NET 1u
 #define SV_DEVICE_BLK 2u
 #define SV_DEVICE_CONSOLE 3u
+#define SV_DEVICE_RNG 4u
 
 #define SV_DEVICE_F_READONLY (1u << 0)
 #define SV_DEVICE_F_DIRECT (1u << 1)	 /* O_DIRECT: bypass the host's page cache */

@@ -110,6 +110,19 @@ struct sv_memory_source_config {
 	unsigned timeout_s; /* for an answer of the source */
 };
 
+/* A device that another program serves, over vhost-user. */
+enum sv_foreign_kind { SV_FOREIGN_BLK = 0, SV_FOREIGN_NET, SV_FOREIGN_FS };
+
+#define SV_MAX_FOREIGN 8u
+#define SV_FOREIGN_TAG 36u /* bytes of a shared folder's name, without a final NUL */
+
+struct sv_foreign_config {
+	enum sv_foreign_kind kind;
+	const char *path; /* the back end's socket */
+	const char *tag;  /* the name under which the guest mounts a shared folder */
+	unsigned queues;  /* 0: min(vCPUs, 4), a folder: 1 */
+};
+
 struct sv_vm_config {
 	const char *name;
 	const char *kernel, *initrd, *cmdline; /* initrd, cmdline may be NULL */
@@ -147,6 +160,9 @@ struct sv_vm_config {
 	unsigned ndisks;
 	struct sv_net_config net[SV_MAX_NETS];
 	unsigned nnets;
+	struct sv_foreign_config foreign[SV_MAX_FOREIGN];
+	unsigned nforeign;
+	bool rng;
 
 	enum sv_irqchip irqchip;
 	enum sv_console console;

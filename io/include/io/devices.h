@@ -9,6 +9,8 @@
 extern const struct sv_device_class sv_blk_class;
 /* fds: vhost-user connection. */
 extern const struct sv_device_class sv_net_class;
+/* fds: vhost-user connection. */
+extern const struct sv_device_class sv_rng_class;
 /* fds: vhost-user connection, input, output. */
 extern const struct sv_device_class sv_console_class;
 

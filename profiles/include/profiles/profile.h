@@ -109,7 +109,8 @@ struct sv_profile_guest {
 	enum sv_profile_backing *backing;
 	enum sv_profile_stage2 *stage2;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
-	char *memory_source, *memory_hot;
+	char *memory_source, *memory_hot, *vhost_user;
+	bool *rng;
 	bool *memory_prefetch;
 	unsigned *memory_timeout;
 	unsigned *ring_entries, *rejoin;

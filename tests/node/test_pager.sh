@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# A stock kernel whose memory arrives while it runs, on kvm_amd: with a disk, whose buffers are often
+# in memory that has not arrived; from a source that is late with every answer.
+# usage: test_pager.sh BUILD KERNEL
+set -u
+. "$(dirname "$0")/lib.sh"
+mib=192
+
+cat >"$test_dir/inside.sh" <<EOF
+memory_source serve /s $((mib << 20)) 2 >/source 2>&1 &
+until grep -q ready /source 2>/dev/null; do usleep 100000; done
+mkfifo /keys
+(
+	exec >/keys
+	until sidevisor stats linux 2>/dev/null | tr -d '\n ' | grep -o '"memory_source":{[^}]*}' >/stats &&
+		grep -q '"done":true' /stats; do usleep 500000; done
+	cat /stats >&2
+	echo all
+) &
+sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory ${mib}M \
+	--memory-source /s --overcommit </keys \
+	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside"
+EOF
+cat >"$test_dir/in-guest" <<'EOF'
+dd if=/dev/urandom of=/root/data bs=64k count=128 conv=fsync 2>/dev/null
+a=$(md5sum </root/data)
+for i in 1 2 3; do
+	echo 3 >/proc/sys/vm/drop_caches
+	b=$(cat /root/data | md5sum)
+	[ "$a" = "$b" ] && echo "data: same"
+done
+read -r -t 150 arrived
+echo "arrived: $arrived"
+echo 3 >/proc/sys/vm/drop_caches
+[ "$a" = "$(md5sum </root/data)" ] && echo "data: same"
+dmesg -r | sed -n 's/^<[0-3]>/complaint: /p'
+EOF
+guest tiny "$2" "$test_dir/in-guest:/root/inside"
+node --cpus 3 --memory 2G --timeout 300 --file "$test_dir/vmlinuz" --program "$build/tests/memory_source" \
+	--file "$test_dir/initrd" --file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
+expect_status 0
+expect '^userspace up after'
+[ "$(grep -c '^data: same$' "$test_dir/out")" -eq 4 ] || fail "data"
+expect '^arrived: all'
+expect '"memory_source":.*"done":true' "$test_dir/err"
+reject '^complaint:.*(Oops|BUG|hung|I/O error)'
+expect_clean "$test_dir/root.img"
+grep -hE '^userspace up|memory_source' "$test_dir/out" "$test_dir/err"
+done_testing
