@@ -84,7 +84,8 @@ static void serve(struct server *s)
 
 int main(int argc, char **argv)
 {
-	struct server s = {.host = {attach, detach, add_fd, del_fd}};
+	struct server s = {
+		.host = {.attach = attach, .detach = detach, .add_fd = add_fd, .del_fd = del_fd}};
 	struct sv_reactor_config rc = {.idle_spin_us = 500};
 	struct sv_blk_export_config config;
 	struct sv_blk_export *e;
