@@ -44,12 +44,13 @@ unsigned sv_links_poll_fds(const struct sv_links *l, int *fds, unsigned max)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < l->n && n < max; i++)
-		if (!sv_virtio_pci_away(l->at[i].virtio))
-			fds[n++] = l->at[i].virtio->front.sock;
-	for (unsigned i = 0; i < l->n && n < max; i++)
-		if (!sv_virtio_pci_away(l->at[i].virtio) && l->at[i].virtio->front.events >= 0)
+	for (unsigned i = 0; i < l->n && n + 1 < max; i++) {
+		if (sv_virtio_pci_away(l->at[i].virtio))
+			continue;
+		if (l->at[i].virtio->front.events >= 0)
 			fds[n++] = l->at[i].virtio->front.events;
+		fds[n++] = l->at[i].virtio->front.sock;
+	}
 	return n;
 }
 

@@ -37,7 +37,7 @@
 #include "steps.h"
 #include "vcpu.h"
 
-#define DEVICE_FDS 64u
+#define DEVICE_FDS 136u
 
 /* Everything one run needs: the VM and what the control thread has around it. */
 struct run {
