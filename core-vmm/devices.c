@@ -455,6 +455,11 @@ bool sv_devices_all_away(struct sv_vm *vm)
 	return sv_links_away(&vm->devices->links) == vm->devices->links.n;
 }
 
+const char *sv_devices_away(struct sv_vm *vm)
+{
+	return sv_links_first_away(&vm->devices->links);
+}
+
 int sv_devices_return(struct sv_vm *vm, struct sv_error *err)
 {
 	return sv_links_return(&vm->devices->links, err);

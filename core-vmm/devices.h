@@ -63,7 +63,9 @@ unsigned sv_serial_input(struct sv_vm *vm, const void *bytes, unsigned n);
  * sidecore process died). Fills at most @max; returns how many.
  */
 unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max);
-/* Is every virtio device without its back end? Then ask for all of them again. Context: control thread. */
+/* The first virtio device that is without its back end; NULL: none. Context: control thread. */
+const char *sv_devices_away(struct sv_vm *vm);
+/* Are all of them? Then ask for all of them again. Context: control thread. */
 bool sv_devices_all_away(struct sv_vm *vm);
 int sv_devices_return(struct sv_vm *vm, struct sv_error *err);
 /* NULL: there is none. */

@@ -74,6 +74,14 @@ unsigned sv_links_away(const struct sv_links *l)
 	return n;
 }
 
+const char *sv_links_first_away(const struct sv_links *l)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (sv_virtio_pci_away(l->at[i].virtio))
+			return l->at[i].ask.name;
+	return NULL;
+}
+
 int sv_links_return(struct sv_links *l, struct sv_error *err)
 {
 	for (unsigned i = 0; i < l->n; i++) {

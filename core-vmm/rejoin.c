@@ -12,6 +12,13 @@
 #include "node.h"
 
 #define LONG_MS 1000
+/*
+ * It may refuse what it still has: our last attempt, which was too slow for us, is on its way out, and so
+ * are other VMs' connections.
+ */
+#define REFUSED_MS 10000
+/* A process that ends closes all of its connections at once, but not in any order. */
+#define ALONE_MS 3000
 
 static int64_t now_ms(void)
 {
@@ -19,6 +26,20 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
+}
+
+int sv_rejoin_watch(struct sv_rejoin *r, struct sv_error *err)
+{
+	const char *away = r->lost ? NULL : sv_devices_away(r->vm);
+
+	if (!away)
+		r->alone_ms = 0;
+	else if (!r->alone_ms)
+		r->alone_ms = now_ms();
+	if (!r->alone_ms || now_ms() - r->alone_ms < ALONE_MS)
+		return 0;
+	return sv_fail(err, ECONNRESET,
+		"%s: the sidecore process goes on, but not with this device; see its messages", away);
 }
 
 bool sv_rejoin_lost(struct sv_rejoin *r)
@@ -33,6 +54,7 @@ bool sv_rejoin_lost(struct sv_rejoin *r)
 			c->name, c->rejoin_s);
 	}
 	r->lost = true;
+	r->refused_ms = 0;
 	r->why.text[0] = 0;
 	*r->node_sock = -1; /* the one that gave it closes it */
 	return true;
@@ -96,7 +118,11 @@ int sv_rejoin_try(struct sv_rejoin *r, struct sv_error *err)
 			sv_warn("%s: what took so long: %.400s", c->name, r->why.text);
 		return 0;
 	}
-	if (!passing(rc))
+	if (passing(rc))
+		r->refused_ms = 0;
+	else if (!r->refused_ms)
+		r->refused_ms = now_ms();
+	if (r->refused_ms && now_ms() - r->refused_ms > REFUSED_MS)
 		return sv_fail(err, -rc, "the sidecore process went away, and the VM cannot go on with "
 			"the new one: %.400s", r->why.text);
 	if (gone > c->rejoin_s * 1000ll)

@@ -17,9 +17,16 @@ struct sv_rejoin {
 	void *ctx;
 	bool lost;
 	int64_t lost_ms; /* CLOCK_MONOTONIC */
+	int64_t alone_ms; /* when a device was seen to be away by itself; 0: it was not */
+	int64_t refused_ms; /* when a new one began to say no; 0: it did not */
 	struct sv_error why; /* of the last attempt */
 };
 
+/*
+ * Once in a while. Return: 0; -ECONNRESET with a sentence: a device's connection ended and the node's
+ * did not, so nobody will bring it back. Context: control thread.
+ */
+int sv_rejoin_watch(struct sv_rejoin *r, struct sv_error *err);
 /* The node's connection ended. Return: the VM can go on; false: it ends. Context: control thread. */
 bool sv_rejoin_lost(struct sv_rejoin *r);
 /*

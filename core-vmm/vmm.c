@@ -429,6 +429,14 @@ static void try_rejoin(struct run *r)
 		sv_vm_end(&r->vm, SV_END_ERROR, 0, &e);
 }
 
+static void watch(struct run *r)
+{
+	struct sv_error e;
+
+	if (sv_rejoin_watch(&r->rejoin, &e) < 0)
+		sv_vm_end(&r->vm, SV_END_ERROR, 0, &e);
+}
+
 static int turn_ms(const struct run *r)
 {
 	if (r->rejoin.lost)
@@ -469,6 +477,8 @@ static void control_loop(struct run *r)
 		poll_devices(&r->vm, &p[DEVICES], ndev);
 		if (r->rejoin.lost)
 			try_rejoin(r);
+		else
+			watch(r);
 	}
 }
 

@@ -21,6 +21,7 @@ sv_sidecore_test(reactor unit/test_reactor.c unit)
 sv_test(memtrap unit/test_memtrap.c LIBS sv_base LABELS unit)
 sv_test(node_service unit/test_node_service.c LIBS test_node_by_hand PkgConfig::JANSSON LABELS unit)
 
+sv_test(rejoin unit/test_rejoin.c LIBS test_node_by_hand test_rig LABELS unit)
 sv_test(sidecores unit/test_sidecores.c LIBS test_node_by_hand sv_vmm PkgConfig::JANSSON LABELS unit)
 sv_test(sidecores_stress stress/test_sidecores_stress.c LIBS test_node_by_hand Threads::Threads
 	LABELS stress)

@@ -13,6 +13,7 @@ cat >"$test_dir/inside.sh" <<EOF
 kills=$kills how=$how
 EOF
 cat >>"$test_dir/inside.sh" <<'EOF'
+dd if=/dev/zero of=control bs=4k count=1 2>/dev/null
 if [ "$how" = supervised ]; then
 	sidevisor serve --supervise --isolate none --cpus 1 2>serve.log &
 	server=$!
@@ -22,7 +23,7 @@ else
 	set -- --private --sidecore 1
 fi
 sidevisor run "$@" --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda \
-	--disk path=/dev/vdb --memory 384M --vcpus 2 --overcommit --isolate none --rejoin 120 \
+	--disk path=/dev/vdb --disk path=control,readonly --memory 384M --vcpus 2 --overcommit --isolate none --rejoin 120 \
 	--cmdline "console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" >vm.log 2>vm.err &
 vm=$!
 [ "$how" = supervised ] || server=$vm
@@ -45,6 +46,7 @@ while kill -0 $vm 2>/dev/null && [ $n -lt $kills ]; do
 		usleep 20000
 	done
 done
+echo stop | dd of=control conv=notrunc 2>/dev/null
 echo "killed $n times, the guest $(kill -0 $vm 2>/dev/null && echo runs || echo has ended)"
 wait $vm
 echo "run ended with status $?"
@@ -57,16 +59,21 @@ if [ "$how" = supervised ]; then
 fi
 cat vm.log
 EOF
-cat >"$test_dir/in-guest" <<EOF
-kills=$kills
-EOF
-cat >>"$test_dir/in-guest" <<'EOF'
+cat >"$test_dir/in-guest" <<'EOF'
 boot=$(cat /proc/sys/kernel/random/boot_id)
+# stopped: the test has written so on the last disk.
+stopped() {
+	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
+}
 echo "fio starts"
-fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
-	--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
-	--time_based --runtime=$((kills * 5 / 4 + 4)) --eta=never --output=/tmp/fio 2>&1
-echo "fio ended with status $?"
+runs=0 status=0
+until stopped || [ $status -ne 0 ]; do
+	fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
+		--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
+		--time_based --runtime=8 --eta=never --output=/tmp/fio 2>&1
+	status=$? runs=$((runs + 1))
+done
+echo "$runs times fio, the last ended with status $status"
 grep -E 'write:|read *:|err=' /tmp/fio
 for i in 1 2 3; do
 	dd if=/dev/urandom of=/root/data bs=64k count=64 conv=fsync 2>/dev/null
@@ -82,7 +89,7 @@ node --cpus 3 --memory 2G --timeout $((200 + kills * 2)) --file "$test_dir/vmlin
 	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" --disk "$test_dir/data.img" -- sh inside.sh
 expect_status 0
 expect "^killed $kills times, the guest runs"
-expect '^fio ended with status 0'
+expect '^[0-9]+ times fio, the last ended with status 0'
 expect 'verified: .*err= 0'
 expect '^data: same$'
 expect '^the same boot$'

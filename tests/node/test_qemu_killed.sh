@@ -24,16 +24,21 @@ server= vm=
 trap '[ -z "$vm" ] || kill "$vm" 2>/dev/null; [ -z "$server" ] || kill "$server" 2>/dev/null
 	rm -rf "$test_dir"' EXIT
 
-cat >"$test_dir/script" <<EOF
-kills=$kills
-EOF
-cat >>"$test_dir/script" <<'EOF'
+cat >"$test_dir/script" <<'EOF'
 boot=$(cat /proc/sys/kernel/random/boot_id)
+# stopped: the test has written so on the last disk.
+stopped() {
+	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
+}
 echo "fio starts"
-fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
-	--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
-	--time_based --runtime=$((kills + 4)) --eta=never --output=/tmp/fio 2>&1
-echo "fio ended with status $?"
+runs=0 status=0
+until stopped || [ $status -ne 0 ]; do
+	fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
+		--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
+		--time_based --runtime=8 --eta=never --output=/tmp/fio 2>&1
+	status=$? runs=$((runs + 1))
+done
+echo "$runs times fio, the last ended with status $status"
 grep -E 'write:|read *:|err=' /tmp/fio
 dd if=/dev/urandom of=/root/data bs=64k count=64 conv=fsync 2>/dev/null
 echo 3 >/proc/sys/vm/drop_caches
@@ -43,14 +48,16 @@ dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOF
 guest tiny 6.12 "$test_dir/script:/script" "$fio:+/bin/fio"
 truncate -s 24M "$test_dir/data.img"
+truncate -s 4k "$test_dir/control.img"
 
 export SIDEVISOR_RUN_DIR="$test_dir" SIDEVISOR_ISOLATE=none
 "$build/cli/sidevisor" serve --supervise --cpus 0 --socket "$test_dir/node.sock" \
 	--blk "path=$test_dir/root.img,socket=$test_dir/root.sock$more" \
-	--blk "path=$test_dir/data.img,socket=$test_dir/data.sock,queues=2$more" 2>"$test_dir/server" &
+	--blk "path=$test_dir/data.img,socket=$test_dir/data.sock,queues=2$more" \
+	--blk "path=$test_dir/control.img,socket=$test_dir/control.sock,readonly" 2>"$test_dir/server" &
 server=$!
 tries=0
-while [ ! -S "$test_dir/data.sock" ]; do
+while [ ! -S "$test_dir/control.sock" ]; do
 	tries=$((tries + 1))
 	[ $tries -lt 1000 ] || {
 		cat "$test_dir/server"
@@ -69,7 +76,7 @@ timeout $((200 + kills * 3)) "$qemu" -M q35,memory-backend=mem -accel tcg,thread
 	-object memory-backend-memfd,id=mem,size=512M,share=on \
 	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
 	-append "console=ttyS0 panic=-1 quiet sv.run=sh%/script" \
-	$(disk root 1) $(disk data 2) </dev/null >"$test_dir/raw" 2>"$test_dir/err" &
+	$(disk root 1) $(disk data 2) $(disk control 1) </dev/null >"$test_dir/raw" 2>"$test_dir/err" &
 vm=$!
 until grep -q 'fio starts' "$test_dir/raw"; do
 	kill -0 "$vm" 2>/dev/null || break
@@ -101,6 +108,7 @@ while [ $n -lt "$kills" ] && kill -0 "$vm" 2>/dev/null; do
 	old=$new
 	echo $(($(now_ms) - at)) >>"$test_dir/outages"
 done
+echo stop | dd of="$test_dir/control.img" conv=notrunc 2>/dev/null
 echo "killed $n times, the guest $(kill -0 "$vm" 2>/dev/null && echo runs || echo has ended)" >"$test_dir/killed"
 status=0
 wait "$vm" || status=$?
@@ -109,7 +117,7 @@ tr -d '\r' <"$test_dir/raw" >"$test_dir/out"
 
 expect_status 0
 expect "^killed $kills times, the guest runs" "$test_dir/killed"
-expect '^fio ended with status 0'
+expect '^[0-9]+ times fio, the last ended with status 0'
 expect 'verified: .*err= 0'
 expect '^data: same$'
 expect '^the same boot$'

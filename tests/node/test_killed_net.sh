@@ -1,0 +1,136 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# The sidecore process of two stock Linux guests is killed at random moments while one verifies a disk
+# with fio and sends the other a stream over TCP: the stream arrives whole and in order on one connection.
+# usage: test_killed_net.sh BUILD KILLS
+set -u
+. "$(dirname "$0")/lib.sh"
+kills=$2
+fio=$(command -v fio) || skip "fio is missing"
+
+cat >"$test_dir/in-guest" <<'EOF'
+me=$(sed -n 's/.*sv.me=\([0-9]*\).*/\1/p' /proc/cmdline) peer=10.0.0.$((3 - me))
+boot=$(cat /proc/sys/kernel/random/boot_id)
+# stopped: the test has written so on the last disk.
+stopped() {
+	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
+}
+say() {
+	echo "guest $me: $*"
+}
+ip link set lo up
+ip link set eth0 up
+ip addr add "10.0.0.$me/24" dev eth0
+if [ "$me" = 2 ]; then
+	# Every line is one more than the line before; the last may be cut short.
+	nc -l -p 5000 | awk '{ bad += was; was = ($1 != NR) } END { print "guest 2: lines " NR ", wrong " bad + 0 }'
+else
+	until ping -c 1 -W 1 "$peer" >/dev/null 2>&1; do :; done
+	say "fio starts"
+	mkfifo /tmp/stream
+	seq 1 100000000000 >/tmp/stream &
+	numbers=$!
+	nc "$peer" 5000 </tmp/stream &
+	stream=$!
+	runs=0 status=0
+	until stopped || [ $status -ne 0 ]; do
+		fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
+			--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
+			--time_based --runtime=8 --eta=never --output=/tmp/fio 2>&1
+		status=$? runs=$((runs + 1))
+	done
+	say "$runs times fio, the last ended with status $status"
+	grep -E 'write:|read *:|err=' /tmp/fio
+	kill $numbers
+	wait $stream
+	say "sent $(cat /sys/class/net/eth0/statistics/tx_bytes) bytes"
+fi
+[ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && say "the same boot"
+dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
+EOF
+cat >"$test_dir/inside.sh" <<EOF
+kills=$kills
+EOF
+cat >>"$test_dir/inside.sh" <<'EOF'
+dd if=/dev/zero of=control bs=4k count=1 2>/dev/null
+sidevisor serve --supervise --isolate none --cpus 1 2>serve.log &
+server=$!
+until [ -S /run/sidevisor/node.sock ]; do usleep 50000; done
+guest() {
+	n=$1
+	shift
+	sidevisor run --name "net$n" --kernel vmlinuz --initrd initrd --disk path=/dev/vda,readonly "$@" \
+		--memory 384M --overcommit --share-cores --isolate none --rejoin 120 --net switch=lan \
+		--cmdline "console=hvc0 quiet panic=-1 ro sv.me=$n sv.run=sh%/root/inside" >"vm$n.log" 2>"vm$n.err"
+	status=$?
+	echo "guest $n ended with status $status"
+	[ $status -eq 0 ] || sidevisor stop net$((3 - n)) 2>/dev/null
+}
+guest 2 &
+second=$!
+guest 1 --disk path=/dev/vdb --disk path=control,readonly &
+first=$!
+until grep -q 'fio starts' vm1.log; do
+	kill -0 $first || break
+	usleep 100000
+done
+# One of four does not wait until the devices of both are back from the last.
+back() {
+	for n in 1 2; do
+		grep -c 'the sidecore process is back' vm$n.err
+	done | sort -n | head -n 1
+}
+n=0
+while kill -0 $first 2>/dev/null && [ $n -lt $kills ]; do
+	was=$(back)
+	usleep $((100000 + $(od -An -N4 -tu4 /dev/urandom) % 1200000))
+	child=$(cat /proc/$server/task/$server/children)
+	[ -n "$child" ] && kill -9 $child || continue
+	n=$((n + 1))
+	[ $((n % 4)) -eq 0 ] || until [ "$(back)" -gt "$was" ] || ! kill -0 $first 2>/dev/null; do
+		usleep 20000
+	done
+done
+echo stop | dd of=control conv=notrunc 2>/dev/null
+echo "killed $n times, the guest $(kill -0 $first 2>/dev/null && echo runs || echo has ended)"
+# A guest that does not end is worth a look.
+for i in $(seq 120); do
+	kill -0 $first 2>/dev/null || kill -0 $second 2>/dev/null || break
+	sleep 1
+done
+kill -0 $first 2>/dev/null && for n in 1 2; do
+	echo "guest $n does not end: $(sidevisor stats --json net$n)"
+	sidevisor stop net$n
+done
+wait $first
+wait $second
+kill $server
+wait $server
+echo "serve ended with status $?"
+cat vm1.log vm2.log
+cat vm1.err vm2.err serve.log >&2
+EOF
+guest tiny 6.12 "$test_dir/in-guest:/root/inside" "$fio:+/bin/fio"
+truncate -s 24M "$test_dir/data.img"
+node --cpus 4 --memory 2G --timeout $((300 + kills * 6)) --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" --disk "$test_dir/data.img" -- sh inside.sh
+expect_status 0
+expect "^killed $kills times, the guest runs"
+expect '^guest 1: [0-9]+ times fio, the last ended with status 0'
+expect 'verified: .*err= 0'
+expect '^guest 2: lines [1-9][0-9]{4,}, wrong 0$'
+for n in 1 2; do
+	expect "^guest $n: the same boot\$"
+	expect "^guest $n ended with status 0"
+done
+expect '^serve ended with status 0'
+reject 'complaint: .*(I/O error|blk_update|timeout|blocked for more|EXT4|virtio_net)'
+sed -n 's/.*the sidecore process is back after \([0-9]*\) ms.*/\1/p' "$test_dir/err" | sort -n |
+	awk -v kills="$kills" '{ ms[NR] = $1 } END { if (!NR) exit 1
+	printf "{\"schema\": \"sidevisor-restart/1\", \"substrate\": \"virtual node, kvm_amd emulated\", "
+	printf "\"restart\": \"supervised\", \"guests\": 2, \"kills\": %d, \"outages\": %d, ", kills, NR
+	printf "\"outage_ms\": {\"median\": %d, \"p90\": %d, \"max\": %d}}\n",
+		ms[int((NR + 1) / 2)], ms[int((NR * 9 + 9) / 10)], ms[NR]
+	}' || fail "no outage was reported"
+grep -E '^guest 2: lines|^guest 1: sent' "$test_dir/out"
+done_testing
