@@ -126,6 +126,11 @@ static const struct sv_device_class *own_device(void *ctx, unsigned i, const cha
 		return &sv_blk_export_class;
 	}
 	i -= d->n;
+	if (i >= d->nets && i - d->nets < d->uplinks) {
+		*handle = d->uplink[i - d->nets];
+		*name = sv_uplink_name(*handle);
+		return &sv_uplink_class;
+	}
 	if (i >= d->nets)
 		return NULL;
 	*handle = d->net[i];

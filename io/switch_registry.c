@@ -128,7 +128,8 @@ static json_t *port_of(const struct sv_port *p)
 {
 	const struct sv_port_counters *c = &p->counters;
 	const uint8_t *m = p->mac;
-	json_t *o = json_pack("{s:s, s:o, s:i, s:b, s:b}", "port", p->name, "mac",
+	json_t *o = json_pack("{s:s, s:s*, s:o, s:i, s:b, s:b}", "port", p->name, "switch",
+		p->sw ? p->sw->name : NULL, "mac",
 		json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]), "vlan",
 		p->vlan, "uplink", !!(p->flags & SV_PORT_UPLINK), "link", !sv_load_relaxed(&p->link_down));
 
@@ -144,6 +145,15 @@ static json_t *port_of(const struct sv_port *p)
 	if (p->filter)
 		json_object_set_new(o, "filter", filter_of(p));
 	return o;
+}
+
+char *sv_port_json(const struct sv_port *p)
+{
+	json_t *o = port_of(p);
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	json_decref(o);
+	return text;
 }
 
 char *sv_switch_json(struct sv_switch *sw)

@@ -174,3 +174,16 @@ void sv_uplink_close(struct sv_uplink *u)
 	sv_net_filter_close(u->port.filter);
 	free(u);
 }
+
+const char *sv_uplink_name(const struct sv_uplink *u)
+{
+	return u->port.name;
+}
+
+static char *uplink_stats(void *handle)
+{
+	return sv_port_json(&((const struct sv_uplink *)handle)->port);
+}
+
+const struct sv_device_class sv_uplink_class = {
+	.kind = SV_DEVICE_NET, .name = "uplink", .stats = uplink_stats};

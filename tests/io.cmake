@@ -87,6 +87,9 @@ set_tests_properties(uml_net PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOU
 add_test(NAME testpmd COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_testpmd.sh
 	$<TARGET_FILE:sidevisor>)
 set_tests_properties(testpmd PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 100 LABELS stress)
+add_test(NAME uml_uplink COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_uplink.sh
+	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
+set_tests_properties(uml_uplink PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 120 LABELS stress)
 add_test(NAME uml_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_disk.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)

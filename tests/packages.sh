@@ -8,7 +8,7 @@ packages_build="$packages_build libnbd-dev libssl-dev"
 packages_build="$packages_build libslirp-dev"
 packages_node="busybox-static cpio kmod xz-utils e2fsprogs ca-certificates dpkg
 	debian-archive-keyring libc-bin"
-packages_test="libcriterion-dev iproute2 acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common
+packages_test="libcriterion-dev iproute2 wget acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common
 	hwloc-nox libck-dev dpdk dpdk-dev libdpdk-dev user-mode-linux procps fio stress-ng debootstrap iperf3
 	ethtool $packages_node"
 packages_test="$packages_test nbdkit"

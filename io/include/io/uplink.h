@@ -68,5 +68,9 @@ int sv_uplink_open(struct sv_uplink **out, const struct sv_uplink_config *config
 	struct sv_poller_host *host, struct sv_error *err);
 /* Context: control thread. */
 void sv_uplink_close(struct sv_uplink *u);
+/* `tap:DEV`, `packet:DEV`, `slirp`. */
+const char *sv_uplink_name(const struct sv_uplink *u);
+/* Only stats: its handle is a struct sv_uplink. */
+extern const struct sv_device_class sv_uplink_class;
 
 #endif
