@@ -326,6 +326,8 @@ int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d)
 	pthread_mutex_lock(&d->pci.lock);
 	if (!d->dead && !d->away)
 		rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, &err);
+	if (rc == 0 && d->kind == VIRTIO_ID_BLOCK) /* as many as were agreed on */
+		sv_put16(d->config + offsetof(struct virtio_blk_config, num_queues), (uint16_t)d->queues);
 	if (rc == 0) {
 		d->generation++;
 		if (d->status & VIRTIO_CONFIG_S_DRIVER_OK) {

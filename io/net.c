@@ -347,10 +347,24 @@ static void net_detach(void *handle)
 	net_close(handle);
 }
 
+static int set_link(struct net *n, const char *value, struct sv_error *err)
+{
+	bool down = !strcmp(value, "down");
+
+	if (!down && strcmp(value, "up") != 0)
+		return sv_fail(err, EINVAL, "link=%s: write up or down", value);
+	n->link_down = down;
+	sv_store_relaxed(&n->port.link_down, down || !sv_load_relaxed(&n->open));
+	sv_vhost_config_changed(&n->session.vhost);
+	return 0;
+}
+
 int net_set(void *handle, const char *key, const char *value, struct sv_error *err)
 {
 	struct net *n = handle;
 
+	if (!strcmp(key, "link"))
+		return set_link(n, value, err);
 	return qos_device_set(&n->qos, key, value, err);
 }
 

@@ -34,6 +34,7 @@ target_link_libraries(test_net_guest PUBLIC test_front_end)
 sv_hosted(test_net_guest)
 sv_test(net unit/test_net.c LIBS test_net_guest LABELS unit)
 sv_test(net_state unit/test_net_state.c LIBS test_net_guest LABELS unit)
+sv_test(net_qos unit/test_net_qos.c LIBS test_net_guest LABELS unit)
 
 sv_test(blk_nbd unit/test_blk_nbd.c unit/nbd_by_hand.c LIBS test_vq_driver LABELS unit)
 target_include_directories(test_blk_nbd PRIVATE ${NBD_INCLUDE_DIRS})
