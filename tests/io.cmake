@@ -87,7 +87,7 @@ add_test(NAME uml_net COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_net
 set_tests_properties(uml_net PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 200 LABELS stress)
 add_test(NAME testpmd COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_testpmd.sh
 	$<TARGET_FILE:sidevisor>)
-set_tests_properties(testpmd PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 100 LABELS stress)
+set_tests_properties(testpmd PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 250 LABELS stress)
 add_test(NAME uml_uplink COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_uplink.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_uplink PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 120 LABELS stress)
