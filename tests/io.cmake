@@ -33,6 +33,7 @@ add_library(test_net_guest STATIC unit/net_guest.c)
 target_link_libraries(test_net_guest PUBLIC test_front_end)
 sv_hosted(test_net_guest)
 sv_test(net unit/test_net.c LIBS test_net_guest LABELS unit)
+sv_test(neighbours unit/test_neighbours.c LIBS test_front_end LABELS unit)
 sv_test(net_state unit/test_net_state.c LIBS test_net_guest LABELS unit)
 sv_test(net_qos unit/test_net_qos.c LIBS test_net_guest LABELS unit)
 
