@@ -19,6 +19,7 @@
 #include <sidevisor/platform.h>
 #include <vmm/vmm.h>
 
+#include "advise.h"
 #include "paging_host.h"
 #include "paging_report.h"
 #include "stage2.h"
@@ -47,6 +48,7 @@ static const char help[] =
 	"  --vcpus N     of the rows with several vCPUs (default 4; 1: no such rows)\n"
 	"  --touch-rounds N  VMs for each row of first touches (default 1)\n"
 	"  --backing WHAT    of guest memory for these, as for `sidevisor run`\n"
+	"  --advise      which paging suits a guest: `sidevisor bench paging --advise --help`\n"
 	"  --report DIR  leaves paging.json and paging.svg there\n"
 	"\n"
 	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max),\n"
@@ -432,8 +434,12 @@ int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm)
 	struct bench_paging_host host = {0};
 	json_t *all = NULL, *touches = NULL;
 	struct options o;
-	int rc = parse(&o, argc, argv);
+	int rc;
 
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (!strcmp(argv[i], "--advise"))
+			return bench_advise_run(argc, argv, vm);
+	rc = parse(&o, argc, argv);
 	if (rc >= 0)
 		return rc;
 	rc = 0;

@@ -7,6 +7,7 @@
 #include "stage2.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,8 +147,10 @@ static int run_apart(const struct bench_stage2_options *o, const struct sv_bench
 	pid = fork();
 	if (pid == 0) {
 		/* The guest's console is not the report's. */
-		null = dup(2);
+		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 		dup2(null, 1);
+		if (o->quiet)
+			dup2(null, 2);
 		_exit(run_guest(o, vm, row));
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)

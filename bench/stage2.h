@@ -2,12 +2,15 @@
 #ifndef BENCH_STAGE2_H
 #define BENCH_STAGE2_H
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 #include <bench/bench.h>
 
 struct bench_stage2_options {
 	unsigned mib, vcpus, rounds; /* vcpus: of the rows with several, below 2: no such rows */
+	bool quiet; /* nothing on stderr of what the VMs say */
 	const char *cpus, *sidecore, *backing; /* NULL: not said */
 };
 

@@ -167,6 +167,7 @@ int cli_run(int argc, char **argv)
 		close(sigfd);
 	sv_profile_free(o->profile);
 	free(o->source_text);
+	free(o->vm.paging_choice);
 	free(o);
 	return rc;
 }

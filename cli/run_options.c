@@ -15,6 +15,7 @@
 #include <io/qos.h>
 
 #include "enforce.h"
+#include "paging_auto.h"
 
 static const char help[] =
 	"usage: sidevisor run [PROFILE] [OPTION...]\n"
@@ -92,6 +93,9 @@ static const char help[] =
 	"      --vhost-user blk|net|fs,socket=PATH[,queues=N][,tag=NAME]\n"
 	"                            a device that another program serves, such as virtiofsd (fs: the\n"
 	"                            guest mounts it as NAME); may be given several times\n"
+	"      --paging auto|off     auto: populate, stage2, backing and direct paging as `sidevisor\n"
+	"                            bench paging --advise PROFILE recorded them; what the profile\n"
+	"                            or an option says itself goes first (default off)\n"
 	"      --balloon             the guest may give memory back: free pages that it reports, and\n"
 	"                            what `sidevisor memory` asks for\n"
 	"      --memory-source PATH  memory that arrives while the guest runs: from a file, or from the\n"
@@ -119,7 +123,7 @@ enum {
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
-	OPT_BALLOON, OPT_DIRTY,
+	OPT_BALLOON, OPT_DIRTY, OPT_PAGING_AUTO,
 	OPT_FOREIGN, OPT_RNG, OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
 
@@ -163,6 +167,7 @@ static const struct option options[] = {
 	{"memory-prefetch", required_argument, NULL, OPT_PREFETCH},
 	{"memory-timeout", required_argument, NULL, OPT_SOURCE_TIMEOUT},
 	{"track-dirty", optional_argument, NULL, OPT_DIRTY},
+	{"paging", required_argument, NULL, OPT_PAGING_AUTO},
 	{"ring-entries", required_argument, NULL, OPT_RING},
 	{"allow-bench", optional_argument, NULL, OPT_BENCH},
 	{"direct-paging", optional_argument, NULL, OPT_PAGING},
@@ -495,6 +500,7 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 	static const char *const consoles[] = {"stdio", "serial", "none", NULL};
 	static const char *const irqchips[] = {"split", "full", NULL};
 	static const char *const backings[] = {"auto", "4k", "thp", "2m", "1g", NULL};
+	static const char *const pagings[] = {"auto", "off", NULL};
 	static const char *const whens[] = {"before", "running", "demand", NULL};
 	uint64_t n = 0;
 	unsigned choice = 0;
@@ -598,13 +604,16 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		rc = cli_parse_flag(arg, &o->vm.boot32, err);
 		break;
 	case OPT_NO_POPULATE:
+		o->said.populate = true;
 		rc = cli_parse_flag(arg, &o->vm.no_populate, err);
 		break;
 	case OPT_BACKING:
+		o->said.backing = true;
 		rc = parse_choice("--backing", arg, backings, &choice, err);
 		o->vm.backing = (enum sv_backing)choice;
 		break;
 	case OPT_STAGE2:
+		o->said.stage2 = true;
 		rc = parse_choice("--stage2", arg, whens, &choice, err);
 		o->vm.stage2 = (enum sv_stage2_when)(SV_STAGE2_BEFORE + choice);
 		break;
@@ -613,6 +622,10 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_FOREIGN:
 		rc = run_foreign_parse(o, arg, err);
+		break;
+	case OPT_PAGING_AUTO:
+		rc = parse_choice("--paging", arg, pagings, &choice, err);
+		o->paging_auto = choice == 0;
 		break;
 	case OPT_BALLOON:
 		rc = cli_parse_flag(arg, &o->vm.balloon, err);
@@ -639,6 +652,7 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		o->vm.ring_entries = (uint32_t)n;
 		break;
 	case OPT_PAGING:
+		o->said.direct = true;
 		rc = cli_parse_flag(arg, &o->vm.direct_paging, err);
 		break;
 	case OPT_SHARE:
@@ -828,6 +842,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	rc = check_topology(o, &err);
 	if (rc == 0 && !o->isolate_given)
 		rc = enforce_parse(NULL, &o->isolate, &err);
+	if (rc == 0 && o->paging_auto)
+		rc = paging_auto_apply(o, &err);
 	if (rc == 0 && o->placement)
 		rc = take_placement(o, &err);
 	if (rc == 0 && o->vm.irqchip == SV_IRQCHIP_FULL)

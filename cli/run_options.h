@@ -49,6 +49,11 @@ struct run_options {
 	bool smt, untrusted;
 	int house[8]; /* CPUs where other VMs' control threads are: good for ours, and no guest's */
 	unsigned houses;
+	bool paging_auto; /* paging as it was recorded for this profile */
+	struct {
+		bool populate, backing, stage2, direct; /* by profile or option: not to be chosen */
+	} said;
+	char profile_path[4096]; /* "": none */
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */
 	bool allow_bench;	/* the sidecore's measurement service */

@@ -156,6 +156,7 @@ int run_profile_apply(struct run_options *o, const char *operand, struct sv_erro
 
 	if (rc < 0)
 		return rc;
+	snprintf(o->profile_path, sizeof(o->profile_path), "%s", path);
 	take_name(o, path);
 	v = sv_profile_values(o->profile, &n);
 	for (size_t i = 0; i < n && rc == 0; i++)

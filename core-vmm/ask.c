@@ -104,7 +104,18 @@ static char *answer_devices(struct sv_vm *vm)
 	return sv_node_stats(*vm->node_sock, &text, &err) < 0 ? refusal(&err) : text;
 }
 
-/* "start", "stop", "verify", "show". */
+/* How many pages were written since the last time. */
+static json_t *take_dirty(struct sv_vm *vm)
+{
+	uint64_t *bits = calloc(sv_dirty_words(vm), sizeof(bits[0])), n = 0;
+
+	if (bits && sv_dirty_harvest(vm) >= 0)
+		n = sv_dirty_take(vm, bits);
+	free(bits);
+	return json_pack("{s:I}", "pages", (json_int_t)n);
+}
+
+/* "start", "stop", "take" (and begin anew), "verify", "show". */
 static char *answer_dirty(struct sv_vm *vm, const char *what)
 {
 	struct sv_error err = {""};
@@ -119,6 +130,8 @@ static char *answer_dirty(struct sv_vm *vm, const char *what)
 			"this VM's writes are not tracked; run it with --track-dirty");
 	else if (!strcmp(what, "stop"))
 		sv_dirty_stop(vm);
+	else if (!strcmp(what, "take"))
+		o = take_dirty(vm);
 	else if (!strcmp(what, "verify"))
 		o = sv_dirty_verify(vm, &err);
 	if (rc < 0 || *err.text)

@@ -262,6 +262,9 @@ int sv_stage2_start(struct sv_vm *vm, struct sv_error *err)
 
 enum sv_stage2_when sv_stage2_when(const struct sv_vm_config *config)
 {
+	/* Memory that arrives while the guest runs cannot be made before it is there. */
+	if (config->source.path)
+		return SV_STAGE2_DEMAND;
 	if (config->stage2 != SV_STAGE2_DEFAULT)
 		return config->stage2;
 	return config->no_populate ? SV_STAGE2_DEMAND : SV_STAGE2_RUNNING;

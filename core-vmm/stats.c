@@ -16,6 +16,7 @@
 #include "balloon.h"
 #include "devices.h"
 #include "dirty.h"
+#include "paging.h"
 #include "stage2.h"
 #include "pager.h"
 #include "vcpu.h"
@@ -143,6 +144,8 @@ char *sv_stats_json(struct sv_vm *vm)
 	json_object_set_new(o, "name", json_string(vm->config->name));
 	json_object_set_new(o, "pid", json_integer(getpid()));
 	json_object_set_new(o, "substrate", json_string(vm->substrate));
+	json_object_set_new(o, "lightweight", json_boolean(vm->lwk));
+	json_object_set_new(o, "pre_fault", json_boolean(vm->caps.pre_fault && !sv_paging_shadowed(vm)));
 	json_object_set_new(o, "emulated", json_boolean(vm->emulated));
 	json_object_set_new(o, "memory_bytes", json_integer((json_int_t)vm->config->memory_bytes));
 	json_object_set_new(o, "state", json_string(vm->paused ? "paused" : "running"));
@@ -159,6 +162,8 @@ char *sv_stats_json(struct sv_vm *vm)
 			json_integer((json_int_t)sv_load_relaxed(&vm->table_stores)));
 	json_object_set_new(o, "backing", json_string(sv_backing_name(vm->backing)));
 	json_object_set_new(o, "stage2", sv_stage2_json(vm));
+	if (vm->config->paging_choice)
+		json_object_set_new(o, "paging", json_loads(vm->config->paging_choice, 0, NULL));
 	if (vm->dirty)
 		json_object_set_new(o, "dirty", sv_dirty_json(vm));
 	if (sv_devices_balloon(vm))

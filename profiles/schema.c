@@ -34,6 +34,8 @@ static const cyaml_strval_t isolates[] = {{"auto", SV_PROFILE_ISOLATE_AUTO},
 static const cyaml_strval_t backings[] = {{"auto", SV_PROFILE_BACKING_AUTO},
 	{"4k", SV_PROFILE_BACKING_4K}, {"thp", SV_PROFILE_BACKING_THP},
 	{"2m", SV_PROFILE_BACKING_2M}, {"1g", SV_PROFILE_BACKING_1G}};
+static const cyaml_strval_t pagings[] = {
+	{"auto", SV_PROFILE_PAGING_AUTO}, {"off", SV_PROFILE_PAGING_OFF}};
 static const cyaml_strval_t stage2s[] = {{"before", SV_PROFILE_BEFORE},
 	{"running", SV_PROFILE_RUNNING}, {"demand", SV_PROFILE_DEMAND}};
 static const cyaml_strval_t uplinks[] = {
@@ -92,8 +94,9 @@ static const cyaml_schema_field_t guest_fields[] = {
 	TEXT(G, keep_placement),
 	TEXT(G, node), BOOL(G, private), NUMBER(G, rejoin), TEXT(G, idle), CHOICE(G, irqchip, irqchips),
 	BOOL(G, exit_port), BOOL(G, fw_cfg), BOOL(G, boot32), BOOL(G, populate),
-	CHOICE(G, backing, backings), CHOICE(G, stage2, stage2s), BOOL(G, balloon), BOOL(G, track_dirty),
-	BOOL(G, rng), TEXT(G, vhost_user), TEXT(G, memory_source), TEXT(G, memory_hot), BOOL(G, memory_prefetch),
+	CHOICE(G, backing, backings), CHOICE(G, stage2, stage2s), CHOICE(G, paging, pagings),
+	BOOL(G, balloon), BOOL(G, track_dirty), BOOL(G, rng), TEXT(G, vhost_user),
+	TEXT(G, memory_source), TEXT(G, memory_hot), BOOL(G, memory_prefetch),
 	NUMBER(G, memory_timeout), NUMBER(G, ring_entries), BOOL(G, allow_bench),
 	BOOL(G, direct_paging), BOOL(G, quiet),
 	BOOL(G, json), BOOL(G, smt), TEXT(G, near), BOOL(G, share_cores), BOOL(G, untrusted),

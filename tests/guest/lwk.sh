@@ -255,6 +255,41 @@ dirty() {
 	done
 }
 
+# Two workloads for which the choice differs, taken from the record at the next run, unless overridden.
+advise() {
+	for w in "array app=dirty%mib=160" "tables app=paging%n=1000000000%batch=1"; do
+		printf 'kernel: %s\ncmdline: %s\nmemory: 192M\nprivate: on\npaging: auto\n' "$lwk" \
+			"$(echo "${w#* }" | tr % ' ')" >"$dir/${w%% *}.yaml"
+		SIDEVISOR_LWK=$lwk timeout -k 5 100 "$sv" bench paging --advise --seconds 4 "$dir/${w%% *}.yaml" \
+			>"$dir/${w%% *}" 2>"$dir/err" </dev/null || failed=1
+		[ -s "$dir/${w%% *}.paging.json" ] || failed=1
+	done
+	grep -q "^populate: on, " "$dir/array" && grep -q "^direct_paging: off, " "$dir/array" || failed=1
+	grep -q "^stage2: running, " "$dir/array" && grep -q "^populate: off, " "$dir/tables" || failed=1
+	grep -q "^backing: 4k, " "$dir/tables" && grep -q "^direct_paging: on, " "$dir/tables" || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/array" "$dir/tables" "$dir/err"
+	"$sv" run "$dir/tables.yaml" --name "advised-$$" >"$dir/out" 2>&1 </dev/null &
+	vm=$!
+	for i in $(seq 300); do
+		timeout 20 "$sv" stats "advised-$$" --json >"$dir/stats" 2>&1 && break
+		sleep 0.1
+	done
+	grep -q '"why": \[' "$dir/stats" && grep -q '"when": "demand"' "$dir/stats" || failed=1
+	timeout 20 "$sv" stop "advised-$$" >"$dir/stop" 2>&1 || failed=1
+	wait "$vm"
+	vm=
+	grep -q "no direct paging" "$dir/out" && failed=1
+	# What is said goes first; a record of another machine or size does not count.
+	timeout -k 5 60 "$sv" run "$dir/tables.yaml" --direct-paging=off >"$dir/out2" 2>&1 </dev/null
+	grep -q "no direct paging" "$dir/out2" || failed=1
+	timeout -k 5 60 "$sv" run "$dir/tables.yaml" --memory 64M >"$dir/out3" 2>&1 </dev/null
+	grep -q "with 192 MiB, this is .* with 64 MiB; it is not used" "$dir/out3" || failed=1
+	echo nonsense >"$dir/tables.paging.json"
+	timeout -k 5 60 "$sv" run "$dir/tables.yaml" >"$dir/out4" 2>&1 </dev/null && failed=1
+	grep -q "tables.paging.json:1: not a record of" "$dir/out4" || failed=1
+	[ "$failed" -eq 0 ] || cat "$dir/stats" "$dir/out" "$dir/out2" "$dir/out3" "$dir/out4"
+}
+
 refuse() {
 	check 1 "too little memory below 3 GiB for the stacks" "app=threads" --memory 12M --vcpus 256 \
 		--overcommit --no-populate
@@ -269,7 +304,7 @@ refuse() {
 }
 
 case $group in
-paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | stage2 | dirty | refuse) $group ;;
+paging | paging_exits | paging_bench | apps | crashes | scale | sidecores | exits | guest_core | bench | stage2 | dirty | advise | refuse) $group ;;
 *)
 	echo "lwk.sh: no group '$group'"
 	exit 2

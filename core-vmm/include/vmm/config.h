@@ -142,6 +142,7 @@ struct sv_vm_config {
 	bool no_populate;
 	enum sv_stage2_when stage2;
 	enum sv_backing backing;
+	char *paging_choice; /* a JSON object that `stats` shows: why paging is as it is; NULL: none */
 	bool track_dirty; /* KVM is to be able to say what the guest writes */
 	bool balloon; /* the guest may give memory back */
 	struct sv_memory_source_config source;

@@ -61,7 +61,7 @@ uint64_t sv_vmm_first_run_ns(void);
 /*
  * Ask the VM process called @name: "stats" (JSON), "stop", "pause", "resume", "devices" (what its
  * node knows of all), "device NAME", "device NAME KEY=VALUE", "memory BYTES" (what the guest
- * shall have), "dirty start|stop|verify|show". *text: its answer,
+ * shall have), "dirty start|stop|take|verify|show". *text: its answer,
  * the caller frees it. Waits 5 s. Return: 0, or -errno with a sentence.
  */
 int sv_vmm_ask(const char *name, const char *what, char **text, struct sv_error *err);

@@ -22,6 +22,7 @@ static const struct {
 	{"pagingbench", app_paging_bench},
 	{"bench", app_bench},
 	{"touch", app_touch},
+	{"walk", app_walk},
 	{"dirty", app_dirty},
 };
 

@@ -17,5 +17,6 @@ int app_paging_bench(void);
 int app_touch(void);
 int app_dirty(void);
 int app_wake(void);
+int app_walk(void);
 
 #endif

@@ -54,6 +54,7 @@ enum sv_profile_backing {
 	SV_PROFILE_BACKING_2M,
 	SV_PROFILE_BACKING_1G,
 };
+enum sv_profile_paging { SV_PROFILE_PAGING_AUTO, SV_PROFILE_PAGING_OFF };
 enum sv_profile_stage2 { SV_PROFILE_BEFORE, SV_PROFILE_RUNNING, SV_PROFILE_DEMAND };
 
 /*
@@ -108,6 +109,7 @@ struct sv_profile_guest {
 	enum sv_profile_isolate *isolate;
 	enum sv_profile_backing *backing;
 	enum sv_profile_stage2 *stage2;
+	enum sv_profile_paging *paging;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	char *memory_source, *memory_hot, *vhost_user;
 	bool *rng;
