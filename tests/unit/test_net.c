@@ -94,6 +94,38 @@ Test(net, without_mergeable_buffers_or_version_1_the_header_has_ten_bytes)
 	close_two();
 }
 
+/* b receives nothing to port 7 and sends nothing to port 9. */
+Test(net, a_packet_filter_decides_what_passes)
+{
+	struct sv_control_device d = guest_device("a", 1, 1);
+	static const struct {
+		bool back;
+		unsigned port;
+		bool passes;
+	} frames[] = {{false, 7, false}, {false, 9, true}, {true, 7, true}, {true, 9, false}, {false, 8, true}};
+	char *stats;
+
+	guest_open(&a, NULL, &d, MERGE, 64);
+	d = guest_device("b", 2, 1);
+	strcpy(d.net.filter, "pcap-to:not udp dst port 7;pcap-from:not udp dst port 9;count:");
+	guest_open(&b, &a, &d, MERGE, 64);
+	guest_fill(&a, 0, 8, 1536);
+	guest_fill(&b, 0, 8, 1536);
+	for (unsigned i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+		struct guest *from = frames[i].back ? &b : &a, *to = frames[i].back ? &a : &b;
+		uint32_t len = udp_frame(frame, from, to->mac, 1, frames[i].port, 100);
+
+		guest_send(from, 0, NULL, frame, len, 1);
+		turns(2);
+		cr_assert_eq(guest_sent(from, 0), 1);
+		cr_assert_eq(guest_receive(to, 0, &got), frames[i].passes, "frame %u", i);
+	}
+	stats = sv_net_class.stats(b.fe.handle);
+	cr_assert(strstr(stats, "pcap-to"), "%s", stats);
+	free(stats);
+	close_two();
+}
+
 /* A frame of 64 KiB that neither side has to cut, over as many buffers as it needs. */
 Test(net, a_large_segment_is_merged_over_receive_buffers)
 {
