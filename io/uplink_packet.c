@@ -82,15 +82,18 @@ static void packet_close(struct sv_uplink *u)
 
 static int packet_open(struct sv_uplink *u, const struct sv_uplink_config *c, struct sv_error *err)
 {
-	/* Protocol 0: nothing is received before bind() says from where. */
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+	int index = (int)if_nametoindex(c->dev), fd, rc;
 
+	if (!index)
+		return explain(c, "if_nametoindex", err);
+	/* Protocol 0: nothing is received before bind() says from where. */
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return explain(c, "packet socket", err);
 	u->fd[u->fds++] = fd;
 	rc = ask(u, c, fd, err);
 	if (rc == 0)
-		rc = set_options(c, fd, (int)if_nametoindex(c->dev), err);
+		rc = set_options(c, fd, index, err);
 	u->kind = rc == 0 ? malloc(ROOM) : NULL;
 	if (rc == 0 && !u->kind)
 		rc = sv_fail(err, ENOMEM, "out of memory");
