@@ -173,7 +173,7 @@ static struct spread spread_of(double *v, unsigned n)
 /* @offset: of the double in a cell. */
 static struct spread over_rounds(unsigned w, unsigned t, size_t offset)
 {
-	double v[IO_ROUNDS_MAX];
+	double v[IO_ROUNDS_MAX] = {0};
 
 	for (unsigned i = 0; i < run.o.rounds; i++)
 		v[i] = *(const double *)(const void *)((const char *)&cell[w][t][i] + offset);
@@ -182,7 +182,7 @@ static struct spread over_rounds(unsigned w, unsigned t, size_t offset)
 
 static struct spread ours_over_peer(unsigned w, unsigned *better)
 {
-	double v[IO_ROUNDS_MAX];
+	double v[IO_ROUNDS_MAX] = {0};
 
 	*better = 2;
 	for (unsigned t = 3; t < run.targets; t++)

@@ -55,7 +55,8 @@ static int ask(struct vu_disk *d, uint32_t request, const void *payload, uint32_
 	ssize_t n;
 
 	memcpy(out, &h, sizeof(h));
-	memcpy(out + sizeof(h), payload, size);
+	if (size)
+		memcpy(out + sizeof(h), payload, size);
 	n = sv_fd_send(d->sock, out, sizeof(h) + size, fds, nfds, DEADLINE_MS);
 	if (n < 0)
 		return (int)n;

@@ -47,12 +47,19 @@ static void count(uint64_t *to, uint64_t n)
 
 struct sv_reclaim_stats sv_reclaim_stats(const struct sv_reclaim *r)
 {
-	struct sv_reclaim_stats s;
-	const uint64_t *from = &r->stats.balloon_bytes;
-	uint64_t *to = &s.balloon_bytes;
+	const struct sv_reclaim_stats *from = &r->stats;
+	struct sv_reclaim_stats s = {
+		.balloon_bytes = sv_load_relaxed(&from->balloon_bytes),
+		.hole_bytes = sv_load_relaxed(&from->hole_bytes),
+		.reported_bytes = sv_load_relaxed(&from->reported_bytes),
+		.again_bytes = sv_load_relaxed(&from->again_bytes),
+		.ahead_bytes = sv_load_relaxed(&from->ahead_bytes),
+		.splits = sv_load_relaxed(&from->splits),
+		.merges = sv_load_relaxed(&from->merges),
+		.ignored = sv_load_relaxed(&from->ignored),
+		.failed = sv_load_relaxed(&from->failed),
+	};
 
-	for (unsigned i = 0; i < sizeof(s) / sizeof(uint64_t); i++)
-		to[i] = sv_load_relaxed(&from[i]);
 	return s;
 }
 

@@ -238,10 +238,9 @@ static int flush_now(struct blk *b, struct flush *f)
 	s->ops->begin(s, &f->io);
 	b->stood_in = true;
 	for (unsigned i = 0; i < SV_VHOST_DRAIN_MS * 5 && !f->done; i++) {
+		nanosleep(&nap, NULL);
 		b->unsubmitted = s->ops->submit(s);
 		s->ops->reap(s);
-		if (!f->done)
-			nanosleep(&nap, NULL);
 	}
 	b->stood_in = false;
 	publish_all(b);

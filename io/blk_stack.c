@@ -119,9 +119,8 @@ static bool flush_base(struct stack *s)
 	s->base->ops->begin(s->base, &io);
 	for (unsigned ms = 0; ms < CLOSE_MS && io.niov; ms++) {
 		s->base->ops->submit(s->base);
+		nanosleep(&nap, NULL);
 		s->base->ops->reap(s->base);
-		if (io.niov)
-			nanosleep(&nap, NULL);
 	}
 	return !io.niov && result == 0;
 }

@@ -8,26 +8,30 @@
 
 #define SAY_AT_MOST 16u /* sectors that are damaged; all are counted */
 
-static struct sv_filter_request request_of(const struct task *t, const struct blk_io *io)
-{
-	static const enum sv_filter_op op[] = {[BLK_READ] = SV_FILTER_READ,
-		[BLK_WRITE] = SV_FILTER_WRITE,
-		[BLK_FLUSH] = SV_FILTER_FLUSH,
-		[BLK_DISCARD] = SV_FILTER_DISCARD,
-		[BLK_ZEROES] = SV_FILTER_ZEROES};
+static const enum sv_filter_op filter_op[] = {[BLK_READ] = SV_FILTER_READ,
+	[BLK_WRITE] = SV_FILTER_WRITE,
+	[BLK_FLUSH] = SV_FILTER_FLUSH,
+	[BLK_DISCARD] = SV_FILTER_DISCARD,
+	[BLK_ZEROES] = SV_FILTER_ZEROES};
 
-	if (t)
-		return (struct sv_filter_request){.op = t->upper ? op[t->upper->op] : SV_FILTER_READ,
-			.sector = t->offset / BLK_SECTOR,
-			.sectors = t->bytes / BLK_SECTOR,
-			.data = t->data};
-	return (struct sv_filter_request){
-		.op = op[io->op], .sector = io->offset / BLK_SECTOR, .sectors = io->bytes / BLK_SECTOR};
+static struct sv_filter_request request_of(const struct blk_io *io)
+{
+	return (struct sv_filter_request){.op = filter_op[io->op],
+		.sector = io->offset / BLK_SECTOR,
+		.sectors = io->bytes / BLK_SECTOR};
+}
+
+static struct sv_filter_request request_of_task(const struct task *t)
+{
+	return (struct sv_filter_request){.op = t->upper ? filter_op[t->upper->op] : SV_FILTER_READ,
+		.sector = t->offset / BLK_SECTOR,
+		.sectors = t->bytes / BLK_SECTOR,
+		.data = t->data};
 }
 
 void stack_end(struct stack *s, struct blk_io *io, int result)
 {
-	struct sv_filter_request r = request_of(NULL, io);
+	struct sv_filter_request r = request_of(io);
 
 	for (unsigned i = 0; i < s->layers; i++) {
 		struct sv_blk_filter *f = s->layer[i].f;
@@ -161,7 +165,7 @@ static int ascend(struct task *t, bool *heal)
 
 	for (unsigned i = s->layers; i-- && rc == 0;) {
 		struct sv_blk_filter *f = s->layer[i].f;
-		struct sv_filter_request r = request_of(t, NULL);
+		struct sv_filter_request r = request_of_task(t);
 
 		if (s->layer[i].tagged) {
 			r.tags = t->tags[i];
@@ -208,7 +212,7 @@ static int descend(struct task *t)
 
 	for (unsigned i = 0; i < s->layers && rc == 0; i++) {
 		struct sv_blk_filter *f = s->layer[i].f;
-		struct sv_filter_request r = request_of(t, NULL);
+		struct sv_filter_request r = request_of_task(t);
 
 		if (f->class->encode)
 			rc = f->class->encode(f, &r);
@@ -376,7 +380,7 @@ static void start(struct stack *s, struct blk_io *io)
 
 static int admit(struct stack *s, const struct blk_io *io)
 {
-	struct sv_filter_request r = request_of(NULL, io);
+	struct sv_filter_request r = request_of(io);
 	int rc = 0;
 
 	for (unsigned i = 0; i < s->layers && rc == 0; i++) {

@@ -63,7 +63,7 @@ static bool finish_batch(struct inflight_split *r, uint16_t size, uint16_t n)
 /* Those that are out, by age. Return: how many, -1: one of them cannot be. */
 static int find_out(struct sv_inflight *f)
 {
-	struct found found[SV_VIRTQ_MAX_SIZE];
+	struct found found[SV_VIRTQ_MAX_SIZE] = {{0}};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f->room; i++)

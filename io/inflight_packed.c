@@ -149,7 +149,7 @@ static bool walk_chain(struct sv_inflight_packed *f, uint16_t head, bool *taken)
 
 static bool find_out(struct sv_inflight_packed *f, bool *taken)
 {
-	struct found found[SV_VIRTQ_MAX_SIZE];
+	struct found found[SV_VIRTQ_MAX_SIZE] = {{0}};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f->room; i++) {
