@@ -42,6 +42,7 @@ target_include_directories(test_blk_nbd PRIVATE ${NBD_INCLUDE_DIRS})
 sv_test(blk_stack unit/test_blk_stack.c LIBS test_vq_driver LABELS unit)
 
 # Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
+sv_test(net_mutants fuzz/test_net_mutants.c LIBS test_net_guest LABELS fuzz)
 sv_test(blk_mutants fuzz/test_blk_mutants.c fuzz/blk_once.c LIBS test_vq_driver LABELS fuzz)
 if(SV_FUZZ)
 	get_target_property(io_sources sv_io SOURCES)
