@@ -6,6 +6,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -98,15 +99,43 @@ static int agree(struct vu_disk *d)
 
 	if (rc == 0)
 		rc = ask(d, VU_GET_PROTOCOL_FEATURES, NULL, 0, NULL, 0, true, &f);
-	f &= VU_PROTOCOL_F_REPLY_ACK;
+	f &= VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_INFLIGHT_SHMFD;
 	if (rc == 0)
-		rc = f ? tell_blindly(d, VU_SET_PROTOCOL_FEATURES, &f, 8) : -EOPNOTSUPP;
+		rc = f & VU_PROTOCOL_F_REPLY_ACK ? tell_blindly(d, VU_SET_PROTOCOL_FEATURES, &f, 8) : -EOPNOTSUPP;
+	if (!(f & VU_PROTOCOL_F_INFLIGHT_SHMFD))
+		d->inflight_bytes = UINT64_MAX;
 	if (rc == 0)
 		rc = ask(d, VU_GET_FEATURES, NULL, 0, NULL, 0, true, &f);
 	f &= want;
 	if (rc == 0)
 		rc = f == want ? tell(d, VU_SET_FEATURES, &f, 8, NULL, 0) : -EOPNOTSUPP;
 	return rc;
+}
+
+/* Let what is out be recorded; the first time the service makes the file. */
+static int record(struct vu_disk *d)
+{
+	struct vu_inflight i = {
+		.mmap_size = d->inflight_bytes, .queues = 1, .queue_size = VU_DISK_DEPTH};
+	struct vu_header h = {.request = VU_GET_INFLIGHT_FD, .flags = VU_VERSION, .size = sizeof(i)};
+	uint8_t m[sizeof(h) + sizeof(i)];
+	unsigned nfds = 1;
+	ssize_t n;
+
+	if (d->inflight_bytes == UINT64_MAX)
+		return 0;
+	if (d->inflight < 0) {
+		memcpy(m, &h, sizeof(h));
+		memcpy(m + sizeof(h), &i, sizeof(i));
+		n = sv_fd_send(d->sock, m, sizeof(m), NULL, 0, DEADLINE_MS);
+		if (n >= 0)
+			n = sv_fd_recv(d->sock, m, sizeof(m), &d->inflight, &nfds, DEADLINE_MS);
+		if (n != sizeof(m) || d->inflight < 0)
+			return n < 0 ? (int)n : -EPROTO;
+		memcpy(&i, m + sizeof(h), sizeof(i));
+		d->inflight_bytes = i.mmap_size;
+	}
+	return tell(d, VU_SET_INFLIGHT_FD, &i, sizeof(i), &d->inflight, 1);
 }
 
 static struct vring ring_of(const struct vu_disk *d)
@@ -130,8 +159,10 @@ static int start(struct vu_disk *d, const struct vu_memory_map *m)
 	int rc = tell(d, VU_SET_MEM_TABLE, &mem, VU_MEMORY_HEADER + sizeof(mem.region[0]), &m->fd, 1);
 
 	if (rc == 0)
+		rc = record(d);
+	if (rc == 0)
 		rc = tell(d, VU_SET_VRING_NUM, &s, sizeof(s), NULL, 0);
-	s.num = 0;
+	s.num = sv_load_acquire(&ring_of(d).used->idx);
 	if (rc == 0)
 		rc = tell(d, VU_SET_VRING_BASE, &s, sizeof(s), NULL, 0);
 	if (rc == 0)
@@ -146,32 +177,60 @@ static int start(struct vu_disk *d, const struct vu_memory_map *m)
 	return rc;
 }
 
+static int connect_to(struct vu_disk *d, const char *path, const struct vu_memory_map *m)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int rc;
+
+	strncpy(a.sun_path, path, sizeof(a.sun_path) - 1);
+	d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (d->sock < 0 || connect(d->sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	rc = agree(d);
+	return rc == 0 ? start(d, m) : rc;
+}
+
+int vu_disk_reopen(struct vu_disk *d, const char *path, const struct vu_memory_map *m,
+	struct sv_error *err)
+{
+	struct pollfd p = {.fd = d->sock, .events = POLLIN};
+	char byte;
+	int rc;
+
+	if (d->sock >= 0) {
+		if (poll(&p, 1, DEADLINE_MS) != 1 || recv(d->sock, &byte, 1, 0) > 0)
+			return sv_fail(err, ETIMEDOUT, "%s: the old connection does not end", path);
+		close(d->sock);
+		d->sock = -1;
+	}
+	rc = connect_to(d, path, m);
+	if (rc == 0)
+		return 0;
+	close(d->sock);
+	d->sock = -1;
+	return sv_fail(err, -rc, "%s: %s", path, strerror(-rc));
+}
+
 int vu_disk_open(struct vu_disk *d, const char *socket_path, const struct vu_memory_map *m,
 	unsigned part, uint64_t blocks, struct sv_error *err)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct vring v;
-	int rc = 0;
+	int rc;
 
 	*d = (struct vu_disk){.base = m->base,
 		.at = (uint64_t)part * PART,
 		.blocks = blocks,
 		.random = 0x9e3779b97f4a7c15ull * (part + 1) + (uintptr_t)d,
-		.nfree = VU_DISK_DEPTH};
+		.nfree = VU_DISK_DEPTH,
+		.inflight = -1};
 	for (unsigned i = 0; i < VU_DISK_DEPTH; i++)
 		d->free[i] = (uint16_t)i;
 	v = ring_of(d);
 	memset(d->base + d->at, 0, RINGS);
 	v.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
-	strncpy(a.sun_path, socket_path, sizeof(a.sun_path) - 1);
-	d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	d->sock = -1;
 	d->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (d->sock < 0 || d->kick < 0 || connect(d->sock, (struct sockaddr *)&a, sizeof(a)) < 0)
-		rc = -errno;
-	if (rc == 0)
-		rc = agree(d);
-	if (rc == 0)
-		rc = start(d, m);
+	rc = d->kick < 0 ? -errno : connect_to(d, socket_path, m);
 	if (rc == 0)
 		return 0;
 	vu_disk_close(d);
@@ -184,7 +243,9 @@ void vu_disk_close(struct vu_disk *d)
 		close(d->sock);
 	if (d->kick >= 0)
 		close(d->kick);
-	d->sock = d->kick = -1;
+	if (d->inflight >= 0)
+		close(d->inflight);
+	d->sock = d->kick = d->inflight = -1;
 }
 
 /* --- requests -------------------------------------------------------------------------------- */
@@ -225,6 +286,7 @@ static void post(struct vu_disk *d, struct vring *v, uint64_t now)
 	v->desc[id] = (struct vring_desc){gpa + 32, sizeof(t), VRING_DESC_F_INDIRECT, 0};
 	v->avail->ring[d->avail_idx % VU_DISK_DEPTH] = (uint16_t)id;
 	d->avail_idx++;
+	d->out[id / 64] |= 1ull << id % 64;
 	d->posted_ns[id] = now;
 	d->block[id] = block;
 }
@@ -237,6 +299,8 @@ static void take(struct vu_disk *d, struct vring *v, uint64_t now)
 		unsigned id = v->used->ring[d->used_seen % VU_DISK_DEPTH].id % VU_DISK_DEPTH;
 		uint64_t gpa, first;
 
+		d->errors += !(d->out[id / 64] & 1ull << id % 64);
+		d->out[id / 64] &= ~(1ull << id % 64);
 		memcpy(&first, d->base + data_gpa(d, id), sizeof(first));
 		d->errors += slot(d, id, &gpa)[16] != VIRTIO_BLK_S_OK || first != d->block[id];
 		if (d->nsamples < VU_DISK_SAMPLES) {

@@ -26,6 +26,9 @@ struct vu_memory_map {
 
 struct vu_disk {
 	int sock, kick;
+	int inflight; /* where the service records what is out; -1: nowhere */
+	uint64_t inflight_bytes;
+	uint64_t out[VU_DISK_DEPTH / 64]; /* a bit for each request: what comes back without one is an error */
 	uint8_t *base;	 /* guest-physical 0 */
 	uint64_t at;	 /* where this device's part begins */
 	uint64_t blocks; /* that reads are spread over */
@@ -59,6 +62,12 @@ void vu_memory_close(struct vu_memory_map *m);
 int vu_disk_open(struct vu_disk *d, const char *socket, const struct vu_memory_map *m, unsigned part,
 	uint64_t blocks, struct sv_error *err);
 void vu_disk_close(struct vu_disk *d);
+/*
+ * The service ended: wait for the end of the connection, then connect to the next one at @socket, which
+ * takes up what is out. Return: 0; -errno with a sentence; -ENOENT or -ECONNREFUSED: it is not there yet.
+ */
+int vu_disk_reopen(struct vu_disk *d, const char *socket, const struct vu_memory_map *m,
+	struct sv_error *err);
 
 /* Take completions, post what it asks. Context: one thread; does not block. */
 void vu_disk_poll(struct vu_disk *d, uint64_t now_ns);

@@ -262,7 +262,7 @@ int vu_node_open(struct vu_node *n, const char *dir, unsigned guests, unsigned p
 	n->direct = direct;
 	n->control = n->schedstat = -1;
 	for (unsigned i = 0; i < VU_NODE_DISKS; i++)
-		n->disk[i].sock = n->disk[i].kick = -1;
+		n->disk[i].sock = n->disk[i].kick = n->disk[i].inflight = -1;
 	if (!dir)
 		dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 	if (snprintf(n->dir, sizeof(n->dir), "%s/sidevisor-bench-XXXXXX", dir) >= (int)sizeof(n->dir))
@@ -287,6 +287,42 @@ int vu_node_open(struct vu_node *n, const char *dir, unsigned guests, unsigned p
 		n->waited_ns = waited(n);
 		n->window_ns = vu_now_ns();
 	}
+	return rc;
+}
+
+static int reopen(struct vu_node *n, unsigned i, uint64_t deadline, struct sv_error *err)
+{
+	static const struct timespec nap = {.tv_nsec = 200000};
+	char path[96];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/disk%u", n->dir, i);
+	for (;;) {
+		rc = vu_disk_reopen(&n->disk[i], path, &n->memory[i / n->per_guest], err);
+		if ((rc != -ENOENT && rc != -ECONNREFUSED) || vu_now_ns() > deadline)
+			return rc;
+		nanosleep(&nap, NULL);
+	}
+}
+
+int vu_node_restart(struct vu_node *n, uint64_t *ready_ns, struct sv_error *err)
+{
+	uint64_t begin = vu_now_ns();
+	int rc;
+
+	kill(n->pid, SIGKILL);
+	waitpid(n->pid, NULL, 0);
+	n->pid = 0;
+	/* What it had answered is not the next one's. */
+	for (unsigned i = 0; i < n->disks; i++)
+		vu_disk_poll(&n->disk[i], begin);
+	if (n->control >= 0)
+		close(n->control);
+	n->control = -1;
+	rc = serve(n, err);
+	for (unsigned i = 0; i < n->disks && rc == 0; i++)
+		rc = reopen(n, i, begin + QUIET_NS, err);
+	*ready_ns = vu_now_ns() - begin;
 	return rc;
 }
 

@@ -41,6 +41,13 @@ int vu_node_open(struct vu_node *n, const char *dir, unsigned guests, unsigned p
 	uint64_t blocks, bool direct, struct sv_error *err);
 void vu_node_close(struct vu_node *n);
 
+/*
+ * Kill the service by SIGKILL, start it again with the same arguments, and connect all drivers to it;
+ * what was out is completed by it. Drivers should be quiet. *ready_ns: until the last driver had its queue. Return: 0, or -errno
+ * with a sentence.
+ */
+int vu_node_restart(struct vu_node *n, uint64_t *ready_ns, struct sv_error *err);
+
 /* A setting of a device while it runs. */
 int vu_node_set(struct vu_node *n, unsigned disk, const char *key, const char *value,
 	struct sv_error *err);

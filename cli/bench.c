@@ -14,6 +14,7 @@ static const char help[] = "usage: sidevisor bench NAME [OPTION...]\n\n"
 			   "  io       our disks against other back ends, under fio in a Linux guest\n"
 			   "  paging   a page-table update by request, by exit, by trap\n"
 			   "  plan     placing guests on machines of up to thousands of cores\n"
+			   "  restart  how long disks are away when `serve` is killed and started again\n"
 			   "  scale    64 disks of 16 guests on one sidecore\n"
 			   "  start    from `run` to the first guest instruction, and the VM process's memory\n"
 			   "\n`sidevisor bench NAME --help` says more.\n";
@@ -28,7 +29,7 @@ int cli_bench(int argc, char **argv)
 	setenv("SIDEVISOR_ISOLATE", "none", 0);
 	if (argc < 2)
 		return cli_usage_error("bench",
-			"which one: channel, exit, fairness, io, paging, plan, scale or start?");
+			"which one: channel, exit, fairness, io, paging, plan, restart, scale or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
@@ -47,6 +48,8 @@ int cli_bench(int argc, char **argv)
 		return sv_bench_paging(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "plan"))
 		return sv_bench_plan(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "restart"))
+		return sv_bench_restart(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "start"))
 		return sv_bench_start(argc - 1, argv + 1);
 	return cli_usage_error("bench", "unknown measurement '%s'", argv[1]);

@@ -112,6 +112,10 @@ foreach(mode buffered direct)
 	set_tests_properties(crash_${mode}_200 PROPERTIES TIMEOUT 900 LABELS matrix)
 endforeach()
 
+add_test(NAME bench_restart COMMAND sidevisor bench restart --kills 5 --json)
+set_tests_properties(bench_restart PROPERTIES TIMEOUT 120 LABELS stress PASS_REGULAR_EXPRESSION
+	"\"kills\": 5,.*\"errors\": 0}" SKIP_REGULAR_EXPRESSION "two CPUs are needed")
+
 # The switch: ports by hand, no virtqueues.
 add_library(test_switch_hand STATIC unit/switch_by_hand.c)
 target_include_directories(test_switch_hand PUBLIC unit ${CMAKE_SOURCE_DIR}/io)

@@ -19,6 +19,7 @@ int sv_bench_start(int argc, char **argv);
 int sv_bench_plan(int argc, char **argv);
 int sv_bench_channel(int argc, char **argv);
 int sv_bench_fairness(int argc, char **argv);
+int sv_bench_restart(int argc, char **argv);
 int sv_bench_scale(int argc, char **argv);
 
 /* Where the lightweight kernel's ELF is: SIDEVISOR_LWK, the build tree, or where it is installed. */
