@@ -90,6 +90,8 @@ static const char help[] =
 	"                            ours while the guest runs (default), or by the guest's faults\n"
 	"                            (default with --no-populate)\n"
 	"      --rng                 a virtio-rng device: random bytes of this machine's kernel\n"
+	"      --vsock CID           a virtio-vsock device of the host's kernel; CID, from 3 up, is the\n"
+	"                            guest's address\n"
 	"      --vhost-user blk|net|fs,socket=PATH[,queues=N][,tag=NAME]\n"
 	"                            a device that another program serves, such as virtiofsd (fs: the\n"
 	"                            guest mounts it as NAME); may be given several times\n"
@@ -124,7 +126,7 @@ enum {
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
 	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
 	OPT_BALLOON, OPT_DIRTY, OPT_PAGING_AUTO,
-	OPT_FOREIGN, OPT_RNG, OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
+	OPT_FOREIGN, OPT_RNG, OPT_VSOCK, OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
 
 static const struct option options[] = {
@@ -160,6 +162,7 @@ static const struct option options[] = {
 	{"backing", required_argument, NULL, OPT_BACKING},
 	{"stage2", required_argument, NULL, OPT_STAGE2},
 	{"rng", optional_argument, NULL, OPT_RNG},
+	{"vsock", required_argument, NULL, OPT_VSOCK},
 	{"vhost-user", required_argument, NULL, OPT_FOREIGN},
 	{"balloon", optional_argument, NULL, OPT_BALLOON},
 	{"memory-source", required_argument, NULL, OPT_SOURCE},
@@ -619,6 +622,9 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_RNG:
 		rc = cli_parse_flag(arg, &o->vm.rng, err);
+		break;
+	case OPT_VSOCK:
+		rc = cli_parse_number("--vsock", arg, 3, UINT32_MAX - 1, &o->vm.vsock_cid, err);
 		break;
 	case OPT_FOREIGN:
 		rc = run_foreign_parse(o, arg, err);

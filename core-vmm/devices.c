@@ -4,6 +4,7 @@
 #include "devices.h"
 
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,12 @@
 #include "pci.h"
 #include "platform.h"
 #include "steps.h"
+#include "vhost_kernel.h"
 #include "virtio_pci.h"
 
 #define DEFAULT_QUEUES 8u
 #define CONSOLE_QUEUES 2u
+#define VSOCK_QUEUES 3u
 #define DEFAULT_PAIRS 4u
 
 struct disk {
@@ -52,7 +55,7 @@ struct sv_devices {
 	struct disk disk[SV_MAX_DISKS];
 	unsigned nnets;
 	struct net net[SV_MAX_NETS];
-	struct sv_virtio_pci *console, *rng;
+	struct sv_virtio_pci *console, *rng, *vsock;
 };
 
 /* --- steps ----------------------------------------------------------------------------------------- */
@@ -373,6 +376,41 @@ static int up_rng(void *ctx, struct sv_error *err)
 	return rc;
 }
 
+/* Served by the host's kernel: no sidecore has a part in it. */
+static int up_vsock(void *ctx, struct sv_error *err)
+{
+	struct sv_devices *d = ctx;
+	uint8_t config[8];
+	struct sv_virtio_pci_options o = {.name = "vsock",
+		.kind = VIRTIO_ID_VSOCK,
+		.queues = VSOCK_QUEUES,
+		.ram = &d->ram,
+		.config = config,
+		.vsock_cid = d->vm->config->vsock_cid};
+	int rc;
+
+	if (!d->has_pci || !o.vsock_cid)
+		return 0;
+	sv_put32(config, (uint32_t)o.vsock_cid);
+	sv_put32(config + 4, (uint32_t)(o.vsock_cid >> 32));
+	o.sock = sv_vhost_vsock_device(err);
+	if (o.sock < 0)
+		return o.sock;
+	d->vsock = sv_virtio_pci_create(&d->pci, &o, &rc, err);
+	if (d->vsock)
+		return 0;
+	close(o.sock);
+	return rc;
+}
+
+static void down_vsock(void *ctx)
+{
+	struct sv_devices *d = ctx;
+
+	if (d->vsock)
+		sv_virtio_pci_destroy(d->vsock);
+}
+
 static void down_rng(void *ctx)
 {
 	struct sv_devices *d = ctx;
@@ -397,6 +435,7 @@ static const struct sv_step steps[] = {
 	{"console", up_console, down_console},
 	{"balloon", up_balloon, down_balloon},
 	{"rng", up_rng, down_rng},
+	{"vsock", up_vsock, down_vsock},
 	{"foreign", up_foreign, down_foreign},
 };
 

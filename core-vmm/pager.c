@@ -23,7 +23,9 @@
 
 /* A node of the guest's memory. */
 struct unit {
-	int uffd; /* -1: given back */
+	int uffd;
+	unsigned node;
+	uint64_t offset; /* in RAM */
 	bool registered, done;
 	uint8_t *host;
 	uint64_t bytes;
@@ -85,8 +87,7 @@ void sv_pager_close(struct sv_vm *vm)
 		return;
 	sv_pager_release(vm);
 	for (unsigned i = 0; i < p->units; i++)
-		if (p->unit[i].uffd >= 0)
-			close(p->unit[i].uffd);
+		close(p->unit[i].uffd);
 	sv_pager_source_close(&p->source);
 	close(p->report[0]);
 	close(p->report[1]);
@@ -103,37 +104,30 @@ static uint32_t sidecore_of(const struct sv_vm *vm, unsigned node)
 	return SV_CONTROL_ANY;
 }
 
-static int offer_unit(struct sv_vm *vm, int sock, unsigned node, uint64_t offset,
-	struct sv_error *err)
+/* To a sidecore process, the first one or one that took its place. */
+static int tell_unit(struct sv_vm *vm, int sock, unsigned number, struct sv_error *err)
 {
 	struct sv_vm_pager *p = vm->pager;
-	struct unit *u = &p->unit[p->units];
-	struct sv_control_pager c = {.unit = p->units,
-		.flags = config(vm)->no_prefetch ? SV_PAGER_F_NO_PREFETCH : 0,
-		.offset = offset,
-		.user_addr = (uintptr_t)vm->gmem.region[0].host + offset,
+	const struct unit *u = &p->unit[number];
+	struct sv_control_pager c = {.unit = number,
+		.flags = (config(vm)->no_prefetch ? SV_PAGER_F_NO_PREFETCH : 0) |
+			 (p->source.is_socket ? SV_PAGER_F_SOCKET : 0),
+		.offset = u->offset,
+		.user_addr = (uintptr_t)u->host,
 		.generation = p->source.generation,
 		.timeout_ms = p->source.timeout_ms,
 		.read_max = p->source.read_max,
-		.sidecore = sidecore_of(vm, node)};
-	int fds[5] = {-1, vm->gmem.region[0].fd, p->report[1], -1, p->source.hot_fd};
+		.sidecore = sidecore_of(vm, u->node)};
+	int fds[5] = {u->uffd, vm->gmem.region[0].fd, p->report[1], -1, p->source.hot_fd};
 	unsigned nfds = 4;
 	int rc;
 
 	for (unsigned i = 0; i < SV_PAGER_PIECES; i++)
-		sv_node_memory_range(vm, node, i, &c.piece[i].gpa, &c.piece[i].bytes);
-	u->host = vm->gmem.region[0].host + offset;
-	u->bytes = sv_node_bytes(vm, node);
-	u->uffd = fds[0] = sv_uffd_open(UFFD_FEATURE_MISSING_SHMEM, WHAT, err);
-	if (u->uffd < 0)
-		return u->uffd;
-	p->units++;
+		sv_node_memory_range(vm, u->node, i, &c.piece[i].gpa, &c.piece[i].bytes);
 	if (p->source.hot_fd >= 0) {
 		c.flags |= SV_PAGER_F_HOT;
 		nfds = 5;
 	}
-	if (p->source.is_socket)
-		c.flags |= SV_PAGER_F_SOCKET;
 	fds[3] = sv_pager_source_connect(&p->source, err);
 	if (fds[3] < 0)
 		return fds[3];
@@ -145,18 +139,37 @@ static int offer_unit(struct sv_vm *vm, int sock, unsigned node, uint64_t offset
 
 int sv_pager_offer(struct sv_vm *vm, int node_sock, struct sv_error *err)
 {
+	struct sv_vm_pager *p = vm->pager;
 	uint64_t offset = 0;
 	int rc = 0;
 
-	if (!vm->pager)
-		return 0;
-	for (unsigned node = 0; node < sv_nodes(vm) && rc == 0; node++) {
+	for (unsigned node = 0; p && node < sv_nodes(vm) && rc == 0; node++) {
 		uint64_t bytes = sv_node_bytes(vm, node);
+		struct unit *u = &p->unit[p->units];
 
-		if (bytes)
-			rc = offer_unit(vm, node_sock, node, offset, err);
+		if (!bytes)
+			continue;
+		*u = (struct unit){.node = node,
+			.offset = offset,
+			.bytes = bytes,
+			.host = vm->gmem.region[0].host + offset,
+			.uffd = sv_uffd_open(UFFD_FEATURE_MISSING_SHMEM, WHAT, err)};
+		if (u->uffd < 0)
+			return u->uffd;
+		rc = tell_unit(vm, node_sock, p->units++, err);
 		offset += bytes;
 	}
+	return rc;
+}
+
+int sv_pager_return(struct sv_vm *vm, int node_sock, struct sv_error *err)
+{
+	struct sv_vm_pager *p = vm->pager;
+	int rc = 0;
+
+	for (unsigned i = 0; p && i < p->units && rc == 0; i++)
+		if (!p->unit[i].done)
+			rc = tell_unit(vm, node_sock, i, err);
 	return rc;
 }
 

@@ -17,6 +17,8 @@
 int sv_pager_open(struct sv_vm *vm, struct sv_error *err);
 /* Tell the node, between MEMORY and the first DEVICE. */
 int sv_pager_offer(struct sv_vm *vm, int node_sock, struct sv_error *err);
+/* The same to a sidecore process that took the first one's place: it goes on with what is absent. */
+int sv_pager_return(struct sv_vm *vm, int node_sock, struct sv_error *err);
 /* The kernel is loaded: from now on what is missing in RAM comes from the source. */
 int sv_pager_register(struct sv_vm *vm, struct sv_error *err);
 /*

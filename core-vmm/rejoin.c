@@ -10,6 +10,7 @@
 
 #include "devices.h"
 #include "node.h"
+#include "pager.h"
 
 #define LONG_MS 1000
 /*
@@ -75,6 +76,8 @@ static int attach(struct sv_rejoin *r, struct sv_error *err)
 
 	if (rc == 0)
 		rc = sv_node_memory(*r->node_sock, r->vm, err);
+	if (rc == 0)
+		rc = sv_pager_return(r->vm, *r->node_sock, err);
 	if (rc == 0)
 		rc = sv_devices_return(r->vm, err);
 	if (rc == 0 && r->attach)

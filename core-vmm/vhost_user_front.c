@@ -9,6 +9,7 @@
 
 #include <base/fdpass.h>
 
+#include "vhost_kernel.h"
 #include "vhost_user_msg.h"
 
 #define PROTOCOL_WANTED \
@@ -267,6 +268,8 @@ void sv_vhost_front_close(struct sv_vhost_front *v)
 
 int sv_vhost_front_set_features(struct sv_vhost_front *v, uint64_t features, struct sv_error *err)
 {
+	if (v->kernel)
+		return vhost_kernel_set_features(v, features, err);
 	if (v->has_protocol)
 		features |= VUF_F_PROTOCOL_FEATURES;
 	return tell_u64(v, VUF_SET_FEATURES, features, NULL, 0, err);
@@ -392,6 +395,8 @@ int sv_vhost_front_set_call(struct sv_vhost_front *v, unsigned queue, int call_f
 {
 	bool none = call_fd < 0;
 
+	if (v->kernel)
+		return vhost_kernel_set_call(v, queue, call_fd, err);
 	return tell_u64(v, VUF_SET_VRING_CALL, queue | (none ? VUF_VRING_NO_FD : 0), &call_fd, !none,
 		err);
 }
@@ -399,8 +404,11 @@ int sv_vhost_front_set_call(struct sv_vhost_front *v, unsigned queue, int call_f
 int sv_vhost_front_start(struct sv_vhost_front *v, unsigned queue,
 	const struct sv_vhost_ring *ring, struct sv_error *err)
 {
-	int rc = tell_state(v, VUF_SET_VRING_NUM, queue, ring->size, err);
+	int rc;
 
+	if (v->kernel)
+		return vhost_kernel_start(v, queue, ring, err);
+	rc = tell_state(v, VUF_SET_VRING_NUM, queue, ring->size, err);
 	if (rc == 0)
 		rc = tell_state(v, VUF_SET_VRING_BASE, queue, ring->base, err);
 	if (rc == 0)
@@ -422,6 +430,8 @@ int sv_vhost_front_stop(struct sv_vhost_front *v, unsigned queue, uint16_t *base
 		.u.state = {queue, 0}};
 	int rc = 0;
 
+	if (v->kernel)
+		return vhost_kernel_stop(v, queue, base, err);
 	if (v->has_protocol)
 		rc = tell_state(v, VUF_SET_VRING_ENABLE, queue, 0, err);
 	if (rc == 0)

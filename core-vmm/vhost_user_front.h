@@ -31,6 +31,8 @@ struct sv_vhost_front {
 	uint64_t protocol; /* protocol features in use */
 	bool has_protocol; /* the back end knows protocol features */
 	unsigned queues;   /* the back end has; 0: it does not say */
+	bool kernel;	   /* it is in the kernel: vhost_kernel.h */
+	unsigned started;  /* rings of such a one */
 };
 
 /*

@@ -60,6 +60,7 @@ struct sv_virtio_pci_options {
 	const struct sv_gmem *ram; /* memory for rings and buffers; outlives the device */
 	int sock;		   /* a back end */
 	const uint8_t *config;	   /* of a kind whose back end does not give it; else NULL */
+	uint64_t vsock_cid;	   /* the socket is sv_vhost_vsock_device()'s, the guest's address this */
 	bool returns;		   /* when it goes, wait for sv_virtio_pci_return() */
 };
 

@@ -2,6 +2,8 @@
 /* How a virtio device comes into being, what it is, and how it goes. */
 #include "virtio_pci.h"
 
+#include "vhost_kernel.h"
+
 #include <errno.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
@@ -11,6 +13,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_vsock.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +71,8 @@ static const struct kind {
 			F(VIRTIO_BALLOON_F_REPORTING),
 		sizeof(struct virtio_balloon_config), true},
 	{VIRTIO_ID_RNG, CLASS_OTHER, 0, 0, false},
+	{VIRTIO_ID_VSOCK, CLASS_COMMUNICATION, F(VIRTIO_VSOCK_F_SEQPACKET),
+		sizeof(struct virtio_vsock_config), true},
 	{VIRTIO_ID_FS, CLASS_STORAGE_OTHER, 0, sizeof(struct virtio_fs_config), true},
 	{VIRTIO_ID_CONSOLE, CLASS_COMMUNICATION, F(VIRTIO_CONSOLE_F_SIZE), 12, false},
 };
@@ -122,7 +127,8 @@ static int open_back_end(struct sv_virtio_pci *d, const struct kind *kind,
 {
 	unsigned queues = o->queues;
 	uint8_t *num = d->config + offsetof(struct virtio_blk_config, num_queues);
-	int rc = sv_vhost_front_open(&d->front, o->sock, d->ram, err);
+	int rc = o->vsock_cid ? sv_vhost_vsock_open(&d->front, o->sock, o->vsock_cid, d->ram, err)
+			      : sv_vhost_front_open(&d->front, o->sock, d->ram, err);
 
 	if (rc < 0)
 		return rc;

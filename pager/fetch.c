@@ -87,7 +87,7 @@ void fetch_check_deadlines(struct unit *u)
 	for (unsigned i = 0; i < FETCHES && u->state == UNIT_RUNNING; i++) {
 		const struct fetch *f = &u->fetch[i];
 
-		if (f->state == FETCH_READING && now - f->since_ns > limit)
+		if (f->state == FETCH_READING && now - f->since_ns > limit && now - u->heard_ns > limit)
 			unit_lost(u, "no answer within %u ms to a request for %llu KiB at offset %#llx",
 				u->timeout_ms, (unsigned long long)(f->pages * PAGE >> 10),
 				(unsigned long long)(u->offset + f->page * PAGE));

@@ -91,7 +91,7 @@ struct unit {
 	uint64_t cursor; /* where looking ahead goes on */
 	unsigned size, size_max; /* log2 of pages of a request */
 	uint64_t took_ns[SIZES]; /* smoothed, of a request of that size */
-	uint64_t started_ns, reported_ns;
+	uint64_t started_ns, reported_ns, heard_ns; /* heard: of the source, last */
 	bool owes_report; /* the last one did not fit into the socket */
 	struct sv_pager_counts counts; /* written here, read relaxed by others */
 	char why[256]; /* UNIT_LOST */

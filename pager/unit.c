@@ -141,6 +141,8 @@ static bool look(struct unit *u)
 
 	if (rc < 0)
 		unit_lost(u, "%s", err.text);
+	if (rc > 0)
+		u->heard_ns = now_ns();
 	if (u->turn % (LOOK_EVERY * DEADLINE_EVERY) == 0)
 		fetch_check_deadlines(u);
 	return did || rc > 0;

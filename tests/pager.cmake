@@ -2,6 +2,8 @@
 add_executable(memory_source guest/memory_source.c)
 target_link_libraries(memory_source PRIVATE sv_channels PkgConfig::XXHASH Threads::Threads)
 sv_hosted(memory_source)
+add_executable(vsock_echo guest/vsock_echo.c)
+sv_hosted(vsock_echo)
 
 # On this machine's KVM; `full` is the gibibyte behind a slow source.
 foreach(group arrive lost bad full)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # A stock Debian kernel with devices that other programs serve (`run --vhost-user`): a shared folder by
-# QEMU's virtiofsd, a disk by qemu-storage-daemon; and with a virtio-rng device of ours. A back end that
+# QEMU's virtiofsd, a disk by qemu-storage-daemon; with a virtio-rng device of ours, and a virtio-vsock device of the kernel's. A back end that
 # is killed ends the VM with a sentence.
 # usage: test_foreign.sh BUILD KERNEL
 set -u
@@ -20,9 +20,10 @@ qemu-storage-daemon --blockdev driver=file,node-name=f,filename=/image \
 storage=\$!
 virtiofsd --socket-path=/fs.sock -o source=/share -o sandbox=chroot -o cache=auto 2>/fs.log &
 until [ -S /blk.sock ] && [ -S /fs.sock ]; do usleep 100000; done
+vsock_echo serve 1000 &
 boot() {
 	sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory 384M \
-		--overcommit --rng --vhost-user blk,socket=/blk.sock "\$@" \
+		--overcommit --rng --vsock 42 --vhost-user blk,socket=/blk.sock "\$@" \
 		--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/\$what"
 }
 what=inside
@@ -41,6 +42,7 @@ EOF
 cat >"$test_dir/in-guest" <<'EOF'
 mount -t virtiofs share /mnt && cat /mnt/greeting
 echo "rng: $(cat /sys/class/misc/hw_random/rng_current) $(head -c 64 /dev/hwrng | wc -c)"
+vsock_echo 2 1000 1000000
 dd if=/dev/urandom of=/mnt/big bs=1M count=8 2>/dev/null
 dd if=/mnt/big of=/dev/vdb bs=1M oflag=direct 2>/dev/null
 echo 3 >/proc/sys/vm/drop_caches
@@ -52,15 +54,17 @@ ls -l /mnt/big && rm /mnt/greeting && mkdir /mnt/made
 umount /mnt
 EOF
 printf 'echo waiting; dd if=/dev/vdb of=/dev/null bs=4k iflag=direct; sleep 60\n' >"$test_dir/wait"
-guest tiny "$2" "$test_dir/in-guest:/root/inside" "$test_dir/wait:/root/wait"
+guest tiny "$2" "$test_dir/in-guest:/root/inside" "$build/tests/vsock_echo:+/bin/vsock_echo" "$test_dir/wait:/root/wait"
 node --kernel "$2" --cpus 3 --memory 2G --timeout 300 --file "$test_dir/vmlinuz" --program "$storage" \
-	--program "$fsd" --file "$test_dir/initrd" --file "$test_dir/inside.sh" \
+	--program "$fsd" --program "$build/tests/vsock_echo" --module vhost_vsock --file "$test_dir/initrd" --file "$test_dir/inside.sh" \
 	--disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 expect '^from the host'
 expect '^rng: virtio_rng.0 64'
 expect '^disk: same'
 expect '^disk: 131072 sectors'
+expect '^echo: same'
+expect '^vsock: 1000000 bytes echoed'
 expect '^run: status 0'
 expect '^image: same'
 sum=$(sed -n 's/^guest: //p' "$test_dir/out")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # A stock kernel whose memory arrives while it runs, on kvm_amd: with a disk, whose buffers are often
-# in memory that has not arrived; from a source that is late with every answer.
+# in memory that has not arrived; from a source that is late with every answer. The sidecore process is
+# killed on the way, and another one goes on.
 # usage: test_pager.sh BUILD KERNEL
 set -u
 . "$(dirname "$0")/lib.sh"
@@ -13,9 +14,13 @@ until grep -q ready /source 2>/dev/null; do usleep 100000; done
 mkfifo /keys
 (
 	exec >/keys
-	until sidevisor stats linux 2>/dev/null | tr -d '\n ' | grep -o '"memory_source":{[^}]*}' >/stats &&
+	until sidevisor stats --json linux >/dev/null 2>&1; do usleep 200000; done
+	sleep 2
+	killall -9 sidevisor-serve
+	until sidevisor stats --json linux 2>/dev/null | tr -d '\n ' | grep -o '"memory_source":{[^}]*}' >/stats &&
 		grep -q '"done":true' /stats; do usleep 500000; done
 	cat /stats >&2
+	sidevisor stats --json linux | grep node_rejoins >&2
 	echo all
 ) &
 sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory ${mib}M \
@@ -44,6 +49,7 @@ expect '^userspace up after'
 [ "$(grep -c '^data: same$' "$test_dir/out")" -eq 4 ] || fail "data"
 expect '^arrived: all'
 expect '"memory_source":.*"done":true' "$test_dir/err"
+expect '"node_rejoins": 1' "$test_dir/err"
 reject '^complaint:.*(Oops|BUG|hung|I/O error)'
 expect_clean "$test_dir/root.img"
 grep -hE '^userspace up|memory_source' "$test_dir/out" "$test_dir/err"

@@ -164,6 +164,7 @@ struct sv_vm_config {
 	struct sv_foreign_config foreign[SV_MAX_FOREIGN];
 	unsigned nforeign;
 	bool rng;
+	uint64_t vsock_cid; /* the guest's address; 0: no vsock */
 
 	enum sv_irqchip irqchip;
 	enum sv_console console;

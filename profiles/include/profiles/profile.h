@@ -113,6 +113,7 @@ struct sv_profile_guest {
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
 	char *memory_source, *memory_hot, *vhost_user;
 	bool *rng;
+	unsigned *vsock;
 	bool *memory_prefetch;
 	unsigned *memory_timeout;
 	unsigned *ring_entries, *rejoin;
