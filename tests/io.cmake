@@ -97,6 +97,10 @@ add_test(NAME uml_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_di
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
 set_tests_properties(uml_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)
 
+add_test(NAME uml_files COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_files.sh
+	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
+set_tests_properties(uml_files PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)
+
 # The node is killed under load: few times here, many in the long run.
 add_executable(crash stress/test_crash.c)
 target_link_libraries(crash PRIVATE test_vq_driver)
