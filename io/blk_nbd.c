@@ -45,6 +45,7 @@ struct nbd {
 	unsigned nsent;
 	uint64_t changes, flushed; /* done without FUA; of these, covered by a flush */
 	bool lost_cache; /* such a change was not covered when its connection ended */
+	bool said; /* that it is dead */
 	bool shut_down; /* the server said that it is about to end */
 	uint8_t *bounce;
 	uint32_t bounce_free;
@@ -336,6 +337,15 @@ static bool gone_for_long(const struct nbd *n)
 	       (n->link.state != NBD_UP && n->now_ms - n->link.down_since_ms > n->deadline_ms);
 }
 
+static void fail(struct nbd *n, struct blk_io *io)
+{
+	if (n->link.state == NBD_DEAD && !n->said) {
+		n->said = true; /* at the end of a VM nobody asks any more, and nothing is said */
+		blk_notice_say(n->link.notice, "%s; every request fails from now on", n->link.why);
+	}
+	end(n, io, -EIO);
+}
+
 static void fail_old(struct nbd *n)
 {
 	struct list old = n->waiting;
@@ -344,7 +354,7 @@ static void fail_old(struct nbd *n)
 	n->waiting = (struct list){NULL, NULL};
 	while ((io = pop(&old)))
 		if (n->link.state == NBD_DEAD || n->now_ms - begun_ms(io) > n->deadline_ms)
-			end(n, io, -EIO);
+			fail(n, io);
 		else
 			append(&n->waiting, io);
 }
@@ -398,7 +408,7 @@ static void remote_begin(struct blk_store *s, struct blk_io *io)
 	io->bounce = NO_BOUNCE;
 	io->step = STEP_DATA;
 	if (gone_for_long(n))
-		end(n, io, -EIO);
+		fail(n, io);
 	else
 		append(&n->waiting, io);
 }

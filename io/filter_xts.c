@@ -145,7 +145,7 @@ static int read_key(int file, unsigned char key[KEY_BYTES], const struct calls *
 		int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
 
 		hex = high >= 0 && low >= 0;
-		key[i] = (unsigned char)(high << 4 | (low & 15));
+		key[i] = hex ? (unsigned char)(high << 4 | low) : 0;
 	}
 	ssl->cleanse(text, sizeof(text));
 	if (n == KEY_BYTES || hex)

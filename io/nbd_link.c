@@ -71,7 +71,7 @@ static void die(struct nbd_link *l, const char *why)
 	hang_up(l);
 	l->state = NBD_DEAD;
 	watch(l, l->dialer, EPOLL_CTL_DEL, 0);
-	blk_notice_say(l->notice, "%s; every request fails from now on", why);
+	snprintf(l->why, sizeof(l->why), "%s", why);
 }
 
 static void failed(struct nbd_link *l, uint64_t now_ms, const char *why)

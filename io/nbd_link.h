@@ -27,7 +27,7 @@ enum nbd_link_state {
 	NBD_DIALING, /* the dialer was asked */
 	NBD_SHAKING,
 	NBD_UP,
-	NBD_DEAD, /* for ever */
+	NBD_DEAD, /* for ever; why says why */
 };
 
 /* One direction of what is carried over. */
@@ -44,6 +44,7 @@ struct nbd_link {
 	int dialer, epoll_fd; /* epoll_fd is readable when drive() may have something to do */
 	struct sv_export export;
 	uint32_t serial;
+	char why[160];
 	unsigned failures; /* since it was last up */
 	uint64_t down_since_ms, asked_ms;
 

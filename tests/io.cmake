@@ -52,7 +52,8 @@ if(SV_FUZZ)
 		-fno-sanitize-recover=all -iquote ${PROJECT_SOURCE_DIR}/io)
 	target_include_directories(fuzz_blk PRIVATE ${PROJECT_SOURCE_DIR}/io/include)
 	target_link_options(fuzz_blk PRIVATE -fsanitize=fuzzer,address,undefined)
-	target_link_libraries(fuzz_blk PRIVATE sv_base sv_channels PkgConfig::URING)
+	target_link_libraries(fuzz_blk PRIVATE sv_base sv_channels PkgConfig::URING PkgConfig::JANSSON
+		PkgConfig::PCAP ${CMAKE_DL_LIBS})
 endif()
 
 # The disk under front ends that are not ours.
