@@ -66,7 +66,8 @@ set_tests_properties(qemu_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIME
 add_test(NAME qemu_counts COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_counts.sh
 	${CMAKE_BINARY_DIR})
 set_tests_properties(qemu_counts PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)
-foreach(run qemu_killed:8:node qemu_killed_200:200:matrix qemu_killed_direct_50:50:matrix)
+foreach(run qemu_killed:8:node qemu_killed_200:200:matrix qemu_killed_direct_50:50:matrix
+	qemu_killed_packed_50:50:matrix)
 	string(REPLACE ":" ";" run ${run})
 	list(GET run 0 name)
 	list(GET run 1 kills)
@@ -74,6 +75,8 @@ foreach(run qemu_killed:8:node qemu_killed_200:200:matrix qemu_killed_direct_50:
 	set(option)
 	if(name MATCHES direct)
 		set(option direct)
+	elseif(name MATCHES packed)
+		set(option packed)
 	endif()
 	add_test(NAME ${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_killed.sh
 		${CMAKE_BINARY_DIR} ${kills} ${option})

@@ -1,11 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # `serve` is killed at random moments under a front end that is not ours: a stock Debian kernel in QEMU
-# with fio that writes and verifies. usage: test_qemu_killed.sh BUILD KILLS [OPTION OF --blk...]
+# with fio that writes and verifies. usage: test_qemu_killed.sh BUILD KILLS [packed] [OPTION OF --blk...]
 # The outages, from the signal until all queues are served by the next one, are printed as a record.
 . "$(dirname "$0")/lib.sh"
 kills=$2
 shift 2
+packed=
+[ "${1:-}" != packed ] || {
+	packed=,packed=on
+	shift
+}
 more=$(printf ',%s' "$@" | sed 's/^,$//')
 
 qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
@@ -30,6 +35,7 @@ boot=$(cat /proc/sys/kernel/random/boot_id)
 stopped() {
 	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
 }
+echo "packed: $(cut -c 35 /sys/bus/virtio/devices/virtio*/features | tr -d '\n')"
 echo "fio starts"
 runs=0 status=0
 until stopped || [ $status -ne 0 ]; do
@@ -68,7 +74,7 @@ done
 
 disk() {
 	echo "-chardev socket,id=$1,path=$test_dir/$1.sock,$reconnect" \
-		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
+		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2$packed"
 }
 : >"$test_dir/raw"
 # shellcheck disable=SC2046 # the options are words
@@ -120,6 +126,7 @@ expect "^killed $kills times, the guest runs" "$test_dir/killed"
 expect '^[0-9]+ times fio, the last ended with status 0'
 expect 'verified: .*err= 0'
 expect '^data: same$'
+[ -z "$packed" ] || expect '^packed: 111$'
 expect '^the same boot$'
 reject 'complaint: .*(I/O error|blk_update|timeout|blocked for more|EXT4)'
 kill "$server"
