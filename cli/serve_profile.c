@@ -71,7 +71,8 @@ int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *
 	return rc;
 }
 
-static int take_uplink(const struct sv_profile_uplink *from, struct sv_uplink_config *to, struct sv_error *err)
+static int take_uplink(const struct sv_profile_uplink *from, struct sv_uplink_config *to,
+	struct sv_error *err)
 {
 	static const enum sv_uplink_type type[] = {[SV_PROFILE_TAP] = SV_UPLINK_TAP,
 		[SV_PROFILE_PACKET] = SV_UPLINK_PACKET,
@@ -93,8 +94,8 @@ static int take_uplink(const struct sv_profile_uplink *from, struct sv_uplink_co
 	return rc < 0 ? rc : sv_uplink_check("uplinks", to, err);
 }
 
-int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink, unsigned *uplinks,
-	struct sv_error *err)
+int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink,
+	unsigned *uplinks, struct sv_error *err)
 {
 	const struct sv_profile_node *n = sv_profile_node(p);
 	int rc = 0;

@@ -33,9 +33,10 @@ const struct option *serve_options_table(void);
 /* The text of a key; NULL: it was not given and has no default. */
 const char *serve_profile_text(const struct sv_profile *p, const char *key);
 
+/* The uplinks of --uplink (@uplink: of SV_PROFILE_NODE_UPLINKS). */
+int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink,
+	unsigned *uplinks, struct sv_error *err);
 /* The interfaces of --net likewise (@net: of SV_PROFILE_NODE_NETS). */
-int serve_profile_uplinks(const struct sv_profile *p, struct sv_uplink_config *uplink, unsigned *uplinks,
-	struct sv_error *err);
 int serve_profile_nets(const struct sv_profile *p, struct sv_net_export_config *net, unsigned *nets,
 	struct sv_error *err);
 

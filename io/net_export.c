@@ -171,7 +171,8 @@ static int parse_filter(const char *what, const char *text, char filter[SV_CONTR
 	int rc;
 
 	if (strlen(text) >= SV_CONTROL_FILTER)
-		return sv_fail(err, EINVAL, "%s: filter=: at most %u bytes", what, SV_CONTROL_FILTER - 1);
+		return sv_fail(err, EINVAL, "%s: filter=: at most %u bytes", what,
+			SV_CONTROL_FILTER - 1);
 	rc = sv_net_filter_open(&f, text, &why);
 	if (rc < 0)
 		return sv_fail(err, EINVAL, "%s: %.400s", what, why.text);
@@ -216,7 +217,8 @@ int sv_net_key(const char *what, const char *key, const char *value, struct sv_c
 int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct sv_error *err)
 {
 	enum { PATH, SPOOF, TRUNK };
-	static char *const key[] = {"path", "spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues", "filter", NULL};
+	static char *const key[] = {"path", "spoof", "trunk", "switch", "mac", "vlan", "mtu", "queues",
+		"filter", NULL};
 	char *value;
 
 	*config = (struct sv_net_export_config){.pairs = 1};

@@ -31,7 +31,8 @@ char *net_stats(void *handle)
 	struct sv_virtq_stats q = sv_vhost_stats(&n->session.vhost);
 	const uint8_t *mac = n->port.mac;
 	uint64_t defects = 0;
-	char *text = NULL, *qos = qos_device_json(&n->qos), *filter = sv_net_filter_json(n->port.filter);
+	char *text = NULL, *qos = qos_device_json(&n->qos);
+	char *filter = sv_net_filter_json(n->port.filter);
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 

@@ -104,8 +104,8 @@ static int join_switch(struct sv_uplink *u, const struct sv_uplink_config *confi
 		rc = u->host->attach(u->host, &u->poller);
 		if (rc < 0) {
 			sv_switch_detach(u->sw, &u->port);
-			sv_fail(err, -rc, "%s: the sidecore takes no more pollers: %s", u->port.name,
-				strerror(-rc));
+			sv_fail(err, -rc, "%s: the sidecore takes no more pollers: %s",
+				u->port.name, strerror(-rc));
 		}
 	}
 	if (rc < 0)
@@ -131,7 +131,8 @@ static void describe(struct sv_uplink *u, const struct sv_uplink_config *config)
 int sv_uplink_open(struct sv_uplink **out, const struct sv_uplink_config *config,
 	struct sv_poller_host *host, struct sv_error *err)
 {
-	_Static_assert(SV_UPLINK_QUEUES <= SV_POLLER_WAKE_FDS, "each descriptor wakes the sidecore");
+	_Static_assert(
+		SV_UPLINK_QUEUES <= SV_POLLER_WAKE_FDS, "each descriptor wakes the sidecore");
 	struct sv_uplink *u = calloc(1, sizeof(*u));
 	int rc;
 

@@ -8,8 +8,8 @@
 #include <io/uplink.h>
 
 /*
- * Without work a look at a descriptor is a system call in vain: after a frame, look at each turn for
- * HOT_NS, then every LOOK_NS. Longer than that no frame waits while the sidecore polls.
+ * Without work a look at a descriptor is a system call in vain: after a frame, look at each turn
+ * for HOT_NS, then every LOOK_NS. Longer than that no frame waits while the sidecore polls.
  */
 #define UPLINK_HOT_NS 100000u
 #define UPLINK_LOOK_NS 10000u
@@ -18,11 +18,13 @@ struct uplink_ops {
 	enum sv_uplink_type type;
 	const char *name;
 	/* Open what is outside, fill u->fd[], u->fds, u->port.offloads and u->kind. 0 or -errno. */
-	int (*open)(struct sv_uplink *u, const struct sv_uplink_config *config, struct sv_error *err);
+	int (*open)(
+		struct sv_uplink *u, const struct sv_uplink_config *config, struct sv_error *err);
 	void (*close)(struct sv_uplink *u);
 	/* At most @budget frames from descriptor @i into the switch. Return: how many. */
 	unsigned (*receive)(struct sv_uplink *u, unsigned i, unsigned budget);
-	/* After it was attached, before it is detached: what the control thread has to watch. May be NULL. */
+	/* After it was attached, before it is detached: what the control thread has to watch. May
+	 * be NULL. */
 	void (*watch)(struct sv_uplink *u);
 	void (*unwatch)(struct sv_uplink *u);
 	/* NULL: a look is a system call and is rationed. Is there something to receive? */
@@ -31,7 +33,7 @@ struct uplink_ops {
 };
 
 struct sv_uplink {
-	struct sv_port port;	 /* first */
+	struct sv_port port; /* first */
 	struct sv_poller poller;
 	const struct uplink_ops *ops;
 	struct sv_switch *sw;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An Ethernet interface of the host, through a packet socket: guests are on its wire with addresses of
- * their own, while the host itself stays out of their sight (as with macvtap).
+ * An Ethernet interface of the host, through a packet socket: guests are on its wire with addresses
+ * of their own, while the host itself stays out of their sight (as with macvtap).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,10 +28,13 @@ static int explain(const struct sv_uplink_config *c, const char *what, struct sv
 
 	if (e == EPERM || e == EACCES)
 		return sv_fail(err, e,
-			"packet %s: not permitted; give sidevisor CAP_NET_RAW, or take `--uplink slirp:...`, which "
-			"needs no privileges", c->dev);
+			"packet %s: not permitted; give sidevisor CAP_NET_RAW, or take `--uplink "
+			"slirp:...`, which "
+			"needs no privileges",
+			c->dev);
 	if (e == ENODEV)
-		return sv_fail(err, e, "packet %s: there is no such interface; `ip link` lists them", c->dev);
+		return sv_fail(err, e,
+			"packet %s: there is no such interface; `ip link` lists them", c->dev);
 	return sv_fail(err, e, "packet %s: %s: %s", c->dev, what, strerror(e));
 }
 
@@ -44,9 +47,11 @@ static int ask(struct sv_uplink *u, const struct sv_uplink_config *c, int fd, st
 	if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
 		return explain(c, "SIOCGIFHWADDR", err);
 	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER)
-		return sv_fail(err, EPFNOSUPPORT, "packet %s: it is not an Ethernet interface", c->dev);
+		return sv_fail(
+			err, EPFNOSUPPORT, "packet %s: it is not an Ethernet interface", c->dev);
 	if (ioctl(fd, SIOCGIFFLAGS, &ifr) == 0 && !(ifr.ifr_flags & IFF_UP))
-		sv_warn("packet %s: it is down; nothing passes before `ip link set %s up`", c->dev, c->dev);
+		sv_warn("packet %s: it is down; nothing passes before `ip link set %s up`", c->dev,
+			c->dev);
 	if (ioctl(fd, SIOCGIFMTU, &ifr) == 0)
 		u->port.max_frame = (uint32_t)ifr.ifr_mtu + SV_FRAME_MIN + TAG;
 	return 0;
@@ -55,7 +60,8 @@ static int ask(struct sv_uplink *u, const struct sv_uplink_config *c, int fd, st
 /* Frames in both directions with their offloads; all addresses; none of our own frames. */
 static int set_options(const struct sv_uplink_config *c, int fd, int index, struct sv_error *err)
 {
-	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index};
+	struct sockaddr_ll at = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index};
 	struct packet_mreq all = {.mr_ifindex = index, .mr_type = PACKET_MR_PROMISC};
 	int one = 1, bytes = SOCKET_BYTES;
 
@@ -99,7 +105,8 @@ static int packet_open(struct sv_uplink *u, const struct sv_uplink_config *c, st
 		rc = sv_fail(err, ENOMEM, "out of memory");
 	if (rc < 0)
 		packet_close(u);
-	/* UDP segments in these sockets came with Linux 6.2, and no call says whether they are there. */
+	/* UDP segments in these sockets came with Linux 6.2, and no call says whether they are
+	 * there. */
 	u->port.offloads = SV_OFFLOAD_ALL & ~SV_OFFLOAD_USO;
 	return rc;
 }
@@ -146,12 +153,15 @@ static unsigned packet_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 		struct sv_frame f = {.niov = 1};
 		uint8_t *frame = (uint8_t *)u->kind + TAG;
 		struct iovec iov[2] = {{&f.hdr, (size_t)HDR}, {frame, ROOM - TAG}};
-		struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = &control,
+		struct msghdr m = {.msg_iov = iov,
+			.msg_iovlen = 2,
+			.msg_control = &control,
 			.msg_controllen = sizeof(control)};
 		ssize_t n = recvmsg(u->fd[i], &m, 0);
 		uint16_t protocol, tci = 0;
 
-		/* ENETDOWN: the interface went down. It may come again; what is gone for good stays silent. */
+		/* ENETDOWN: the interface went down. It may come again; what is gone for good stays
+		 * silent. */
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR && errno != ENETDOWN)
 				uplink_lost(u, i);

@@ -16,11 +16,13 @@ static int parse_number(const char *what, const char *key, const char *text, uns
 	errno = 0;
 	*n = strtoul(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || !*n || *n > most)
-		return sv_fail(err, EINVAL, "%s: %s=%s: a number from 1 to %lu", what, key, text, most);
+		return sv_fail(
+			err, EINVAL, "%s: %s=%s: a number from 1 to %lu", what, key, text, most);
 	return 0;
 }
 
-static int parse_type(const char *what, const char *text, enum sv_uplink_type *type, struct sv_error *err)
+static int parse_type(
+	const char *what, const char *text, enum sv_uplink_type *type, struct sv_error *err)
 {
 	for (unsigned t = SV_UPLINK_TAP; t <= SV_UPLINK_SLIRP; t++) {
 		if (strcmp(uplink_ops_of((enum sv_uplink_type)t)->name, text) != 0)
@@ -28,11 +30,13 @@ static int parse_type(const char *what, const char *text, enum sv_uplink_type *t
 		*type = (enum sv_uplink_type)t;
 		return 0;
 	}
-	return sv_fail(err, EINVAL, "%s: '%s' is no kind of uplink; there are tap, packet and slirp", what, text);
+	return sv_fail(err, EINVAL,
+		"%s: '%s' is no kind of uplink; there are tap, packet and slirp", what, text);
 }
 
 /* ADDRESS/BITS. */
-static int parse_net(const char *what, const char *text, struct sv_uplink_config *c, struct sv_error *err)
+static int parse_net(
+	const char *what, const char *text, struct sv_uplink_config *c, struct sv_error *err)
 {
 	const char *slash = strchr(text, '/');
 	char address[INET_ADDRSTRLEN];
@@ -43,8 +47,8 @@ static int parse_net(const char *what, const char *text, struct sv_uplink_config
 		goto bad;
 	memcpy(address, text, (size_t)(slash - text));
 	address[slash - text] = 0;
-	if (inet_pton(AF_INET, address, &a) != 1 || parse_number(what, "net", slash + 1, 27, &bits, err) < 0 ||
-		bits < 8)
+	if (inet_pton(AF_INET, address, &a) != 1 ||
+		parse_number(what, "net", slash + 1, 27, &bits, err) < 0 || bits < 8)
 		goto bad;
 	c->mask = UINT32_MAX << (32 - bits);
 	c->net = ntohl(a.s_addr);
@@ -52,8 +56,9 @@ static int parse_net(const char *what, const char *text, struct sv_uplink_config
 		return 0;
 bad:
 	return sv_fail(err, EINVAL,
-		"%s: net=%s: write the network as ADDRESS/BITS with 8 to 27 bits, such as 10.0.2.0/24", what,
-		text);
+		"%s: net=%s: write the network as ADDRESS/BITS with 8 to 27 bits, such as "
+		"10.0.2.0/24",
+		what, text);
 }
 
 /* tcp|udp:[ADDRESS:]PORT:[ADDRESS:]PORT; the text is cut. */
@@ -79,22 +84,23 @@ static bool take_forward(char *text, struct sv_uplink_forward *f)
 	return f->guest_port && !word;
 }
 
-static int parse_forwards(const char *what, const char *text, struct sv_uplink_config *c,
-	struct sv_error *err)
+static int parse_forwards(
+	const char *what, const char *text, struct sv_uplink_config *c, struct sv_error *err)
 {
 	while (*(text += strspn(text, " "))) {
 		size_t n = strcspn(text, " ");
 		char one[64] = "";
 
 		if (c->forwards == SV_UPLINK_FORWARDS)
-			return sv_fail(err, EINVAL, "%s: forward=%s: at most %u of them", what, text,
-				SV_UPLINK_FORWARDS);
+			return sv_fail(err, EINVAL, "%s: forward=%s: at most %u of them", what,
+				text, SV_UPLINK_FORWARDS);
 		if (n < sizeof(one))
 			memcpy(one, text, n);
 		if (!take_forward(one, &c->forward[c->forwards]))
 			return sv_fail(err, EINVAL,
 				"%s: forward=%.*s: write tcp|udp:[HOST:]PORT:[GUEST:]PORT, such as "
-				"tcp:127.0.0.1:2222:22", what, (int)n, text);
+				"tcp:127.0.0.1:2222:22",
+				what, (int)n, text);
 		c->forwards++;
 		text += n;
 	}
@@ -109,7 +115,8 @@ int sv_uplink_key(const char *what, const char *key, const char *value, struct s
 	int rc;
 
 	if (is_flag != !value)
-		return sv_fail(err, EINVAL, "%s: %s %s", what, key, is_flag ? "takes no value" : "needs a value");
+		return sv_fail(err, EINVAL, "%s: %s %s", what, key,
+			is_flag ? "takes no value" : "needs a value");
 	if (is_flag) {
 		*(key[0] == 'r' ? &c->restricted : &c->host_loopback) = true;
 		return 0;
@@ -150,16 +157,18 @@ int sv_uplink_check(const char *what, const struct sv_uplink_config *c, struct s
 	bool slirp = c->type == SV_UPLINK_SLIRP;
 
 	if (!c->sw || !*c->sw || strlen(c->sw) >= SV_SWITCH_NAME)
-		return sv_fail(err, EINVAL, "%s: switch=NAME is needed, with at most %u bytes", what,
-			SV_SWITCH_NAME - 1);
+		return sv_fail(err, EINVAL, "%s: switch=NAME is needed, with at most %u bytes",
+			what, SV_SWITCH_NAME - 1);
 	if (!c->type)
 		return sv_fail(err, EINVAL, "%s: the kind is needed: tap, packet or slirp", what);
 	if (!slirp && (!c->dev || !*c->dev || strlen(c->dev) > 15 || strpbrk(c->dev, "/ %")))
-		return sv_fail(err, EINVAL, "%s: dev=INTERFACE is needed, with at most 15 bytes", what);
+		return sv_fail(
+			err, EINVAL, "%s: dev=INTERFACE is needed, with at most 15 bytes", what);
 	if (slirp && (c->dev || c->vlan))
 		return sv_fail(err, EINVAL, "%s: dev= and vlan= are not for slirp", what);
 	if (!slirp && (c->net || c->forwards || c->restricted || c->host_loopback))
-		return sv_fail(err, EINVAL, "%s: net=, forward=, restrict and host-loopback are for slirp", what);
+		return sv_fail(err, EINVAL,
+			"%s: net=, forward=, restrict and host-loopback are for slirp", what);
 	if (c->queues && c->type != SV_UPLINK_TAP)
 		return sv_fail(err, EINVAL, "%s: queues= is for tap", what);
 	return 0;
@@ -173,19 +182,24 @@ int sv_uplink_parse(char *text, struct sv_uplink_config *c, struct sv_error *err
 
 	*c = (struct sv_uplink_config){0};
 	if (!colon || memchr(text, '=', (size_t)(colon - text)))
-		return sv_fail(err, EINVAL, "%s %s: write KIND:switch=NAME[,KEY=VALUE]..., such as "
-			"tap:switch=lan,dev=tap0; kinds are tap, packet and slirp", what, text);
+		return sv_fail(err, EINVAL,
+			"%s %s: write KIND:switch=NAME[,KEY=VALUE]..., such as "
+			"tap:switch=lan,dev=tap0; kinds are tap, packet and slirp",
+			what, text);
 	*colon = 0;
 	rc = parse_type(what, text, &c->type, err);
-	for (char *word = strtok_r(colon + 1, ",", &save); word && rc == 0; word = strtok_r(NULL, ",", &save)) {
+	for (char *word = strtok_r(colon + 1, ",", &save); word && rc == 0;
+		word = strtok_r(NULL, ",", &save)) {
 		char *value = strchr(word, '=');
 
 		if (value)
 			*value++ = 0;
 		rc = strcmp(word, "type") ? sv_uplink_key(what, word, value, c, err) : -ENOENT;
 		if (rc == -ENOENT)
-			rc = sv_fail(err, EINVAL, "%s: '%s': switch=, dev=, queues=, vlan=, filter=, net=, forward=, "
-				"restrict, host-loopback are known", what, word);
+			rc = sv_fail(err, EINVAL,
+				"%s: '%s': switch=, dev=, queues=, vlan=, filter=, net=, forward=, "
+				"restrict, host-loopback are known",
+				what, word);
 	}
 	return rc < 0 ? rc : sv_uplink_check(what, c, err);
 }

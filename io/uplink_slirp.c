@@ -58,12 +58,13 @@ static void write_arguments(const struct sv_uplink_config *c, char text[][ARGUME
 
 	snprintf(text[0], ARGUMENT, "%x", c->net ? c->net : 0x0a000200);
 	snprintf(text[1], ARGUMENT, "%x", c->net ? c->mask : 0xffffff00);
-	snprintf(text[2], ARGUMENT, "%u", (c->restricted ? SLIRP_RESTRICT : 0) | (c->host_loopback ? SLIRP_LOOPBACK : 0));
+	snprintf(text[2], ARGUMENT, "%u",
+		(c->restricted ? SLIRP_RESTRICT : 0) | (c->host_loopback ? SLIRP_LOOPBACK : 0));
 	for (unsigned i = 0; i < c->forwards; i++) {
 		const struct sv_uplink_forward *f = &c->forward[i];
 
-		snprintf(text[3 + i], ARGUMENT, "%s:%x:%u:%x:%u", f->udp ? "udp" : "tcp", f->host, f->host_port,
-			f->guest, f->guest_port);
+		snprintf(text[3 + i], ARGUMENT, "%s:%x:%u:%x:%u", f->udp ? "udp" : "tcp", f->host,
+			f->host_port, f->guest, f->guest_port);
 	}
 	argv[n++] = program;
 	for (unsigned i = 0; i < 3 + c->forwards; i++)
@@ -92,7 +93,8 @@ static int spawn(struct slirp *s, const struct sv_uplink_config *c, int sock, st
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);
 	if (rc)
-		return sv_fail(err, rc, "slirp: %s cannot be started: %s; it belongs beside sidevisor", path,
+		return sv_fail(err, rc,
+			"slirp: %s cannot be started: %s; it belongs beside sidevisor", path,
 			strerror(rc));
 	return 0;
 }
@@ -166,7 +168,8 @@ static int slirp_open(struct sv_uplink *u, const struct sv_uplink_config *c, str
 	return rc;
 }
 
-/* --- in the control thread: does it live? ------------------------------------------------------ */
+/* --- in the control thread: does it live? ------------------------------------------------------
+ */
 
 static void on_end(void *ctx)
 {
@@ -175,7 +178,9 @@ static void on_end(void *ctx)
 
 	u->host->del_fd(u->host, s->pidfd);
 	s->over = waitpid(s->pid, NULL, WNOHANG) != 0;
-	sv_warn("slirp of switch %s: its process ended; nothing leaves the switch that way any more", s->sw);
+	sv_warn("slirp of switch %s: its process ended; nothing leaves the switch that way any "
+		"more",
+		s->sw);
 }
 
 static void slirp_watch(struct sv_uplink *u)
@@ -197,7 +202,8 @@ static void slirp_unwatch(struct sv_uplink *u)
 		u->host->del_fd(u->host, s->pidfd);
 }
 
-/* --- in the polling thread --------------------------------------------------------------------- */
+/* --- in the polling thread ---------------------------------------------------------------------
+ */
 
 static unsigned slirp_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Between a slirp uplink and its process, sidevisor-slirp: a SOCK_SEQPACKET socket, descriptor 3 there.
- * One Ethernet frame is one message. The process's first message says how it came up: one byte, an
- * errno or 0, then a sentence.
+ * Between a slirp uplink and its process, sidevisor-slirp: a SOCK_SEQPACKET socket, descriptor 3
+ * there. One Ethernet frame is one message. The process's first message says how it came up: one
+ * byte, an errno or 0, then a sentence.
  */
 #ifndef IO_UPLINK_SLIRP_H
 #define IO_UPLINK_SLIRP_H

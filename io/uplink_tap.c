@@ -29,16 +29,20 @@ static int explain(const struct sv_uplink_config *c, int rc, const char *what, s
 {
 	if (rc == -EPERM || rc == -EACCES)
 		return sv_fail(err, -rc,
-			"tap %s: not permitted; as root make one that this user may open: `ip tuntap add dev %s mode tap "
-			"user $USER%s`, or give sidevisor CAP_NET_ADMIN", c->dev, c->dev,
-			c->queues > 1 ? " multi_queue" : "");
+			"tap %s: not permitted; as root make one that this user may open: `ip "
+			"tuntap add dev %s mode tap "
+			"user $USER%s`, or give sidevisor CAP_NET_ADMIN",
+			c->dev, c->dev, c->queues > 1 ? " multi_queue" : "");
 	if (rc == -EBUSY)
-		return sv_fail(err, EBUSY, "tap %s: another process has it open; close that, or take another name",
+		return sv_fail(err, EBUSY,
+			"tap %s: another process has it open; close that, or take another name",
 			c->dev);
 	if (rc == -EINVAL && !strcmp(what, "TUNSETIFF"))
 		return sv_fail(err, EEXIST,
-			"tap %s: it is there but not as a TAP interface with %s queue; make it with `ip tuntap add dev "
-			"%s mode tap%s`", c->dev, c->queues > 1 ? "more than one" : "one", c->dev,
+			"tap %s: it is there but not as a TAP interface with %s queue; make it "
+			"with `ip tuntap add dev "
+			"%s mode tap%s`",
+			c->dev, c->queues > 1 ? "more than one" : "one", c->dev,
 			c->queues > 1 ? " multi_queue" : "");
 	return sv_fail(err, -rc, "tap %s: %s: %s", c->dev, what, strerror(-rc));
 }
@@ -50,7 +54,8 @@ static uint32_t set_offloads(int fd)
 
 	if (ioctl(fd, TUNSETOFFLOAD, f | TUN_F_USO4 | TUN_F_USO6) == 0)
 		return SV_OFFLOAD_ALL;
-	return ioctl(fd, TUNSETOFFLOAD, f) == 0 ? SV_OFFLOAD_ALL & ~SV_OFFLOAD_USO : SV_OFFLOAD_CSUM;
+	return ioctl(fd, TUNSETOFFLOAD, f) == 0 ? SV_OFFLOAD_ALL & ~SV_OFFLOAD_USO
+						: SV_OFFLOAD_CSUM;
 }
 
 static int open_queue(struct sv_uplink *u, const struct sv_uplink_config *c, struct sv_error *err)
@@ -60,7 +65,8 @@ static int open_queue(struct sv_uplink *u, const struct sv_uplink_config *c, str
 	const char *what = "TUNSETIFF";
 
 	if (fd < 0 && errno == ENOENT)
-		return sv_fail(err, ENOENT, "tap %s: there is no /dev/net/tun; load the module: `modprobe tun`",
+		return sv_fail(err, ENOENT,
+			"tap %s: there is no /dev/net/tun; load the module: `modprobe tun`",
 			c->dev);
 	if (fd < 0)
 		return explain(c, -errno, "/dev/net/tun", err);
@@ -93,7 +99,8 @@ static void set_up(const char *dev)
 	if (s >= 0 && ioctl(s, SIOCGIFFLAGS, &ifr) == 0 && !(ifr.ifr_flags & IFF_UP)) {
 		ifr.ifr_flags |= IFF_UP;
 		if (ioctl(s, SIOCSIFFLAGS, &ifr) < 0)
-			sv_warn("tap %s: it is down and cannot be set up: %s", dev, strerror(errno));
+			sv_warn("tap %s: it is down and cannot be set up: %s", dev,
+				strerror(errno));
 	}
 	if (s >= 0)
 		close(s);
@@ -155,7 +162,8 @@ static bool tap_deliver(struct sv_port *to, const struct sv_frame *f)
 	struct iovec iov[2 + SV_FRAME_PIECES];
 	struct virtio_net_hdr_v1 hdr = f->hdr;
 	const uint8_t *head = f->iov[0].iov_base; /* the switch's copy: both addresses are in it */
-	unsigned i = (head[5] ^ head[11]) % u->fds; /* frames between two interfaces stay in order */
+	unsigned i =
+		(head[5] ^ head[11]) % u->fds; /* frames between two interfaces stay in order */
 
 	if (u->dead & 1u << i)
 		return false;

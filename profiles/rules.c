@@ -108,7 +108,8 @@ const struct rule rules_node_uplink[] = {
 		"10.0.2.0/24"),
 	SWITCH("restrict", "nothing leaves by slirp but what is forwarded", "off"),
 	SWITCH("host_loopback", "slirp lets guests reach this host's own services", "off"),
-	BOUND(TEXT, 0, 1023, "forward", "tcp: or udp:[HOST:]PORT:[GUEST:]PORT, several with blanks between",
+	BOUND(TEXT, 0, 1023, "forward",
+		"tcp: or udp:[HOST:]PORT:[GUEST:]PORT, several with blanks between",
 		"ports of this host that slirp leads to a guest", NULL),
 };
 const size_t n_rules_node_uplink = sizeof(rules_node_uplink) / sizeof(rules_node_uplink[0]);

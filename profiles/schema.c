@@ -61,21 +61,24 @@ static const cyaml_schema_value_t node_disk = {
 
 static const cyaml_schema_field_t guest_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
-	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk), TEXT(I, filter),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	TEXT(I, filter),
 	NUMBER(I, queues), QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, guest_net_fields)};
 
 static const cyaml_schema_field_t node_net_fields[] = {
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, I, sw, 1, 15),
-	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk), TEXT(I, filter),
+	TEXT(I, mac), NUMBER(I, vlan), NUMBER(I, mtu), BOOL(I, spoof), BOOL(I, trunk),
+	TEXT(I, filter),
 	NUMBER(I, queues), CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, I, socket, 1, 107),
 	QOS(I), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_net = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, I, node_net_fields)};
 
 static const cyaml_schema_field_t node_uplink_fields[] = {
-	CYAML_FIELD_ENUM_PTR("type", CYAML_FLAG_POINTER | CYAML_FLAG_STRICT, U, type, uplinks, COUNT(uplinks)),
+	CYAML_FIELD_ENUM_PTR("type", CYAML_FLAG_POINTER | CYAML_FLAG_STRICT, U, type, uplinks,
+		COUNT(uplinks)),
 	CYAML_FIELD_STRING_PTR("switch", CYAML_FLAG_POINTER, U, sw, 1, 15),
 	TEXT(U, dev), NUMBER(U, queues), NUMBER(U, vlan), TEXT(U, filter), TEXT(U, net),
 	CYAML_FIELD_BOOL_PTR("restrict", OPTIONAL, U, restrict_), BOOL(U, host_loopback),
@@ -112,7 +115,8 @@ static const cyaml_schema_field_t node_fields[] = {
 	BOOL(N, allow_bench),
 	CYAML_FIELD_SEQUENCE("disks", OPTIONAL, N, disks, &node_disk, 0, SV_PROFILE_NODE_DISKS),
 	CYAML_FIELD_SEQUENCE("nets", OPTIONAL, N, nets, &node_net, 0, SV_PROFILE_NODE_NETS),
-	CYAML_FIELD_SEQUENCE("uplinks", OPTIONAL, N, uplinks, &node_uplink, 0, SV_PROFILE_NODE_UPLINKS),
+	CYAML_FIELD_SEQUENCE("uplinks", OPTIONAL, N, uplinks, &node_uplink, 0,
+		SV_PROFILE_NODE_UPLINKS),
 	CYAML_FIELD_END};
 static const cyaml_schema_value_t node_schema = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, N, node_fields)};

@@ -14,12 +14,54 @@
 #define NOBODY 65534u
 
 static const char *const allowed[] = {
-	"brk", "munmap", "mremap", "madvise", "futex", "exit", "exit_group", "rt_sigaction",
-	"rt_sigprocmask", "rt_sigreturn", "restart_syscall", "getpid", "gettid", "sched_yield", "rseq",
-	"set_robust_list", "getrandom", "clock_gettime", "gettimeofday", "time", "clock_nanosleep",
-	"read", "write", "readv", "writev", "close", "fcntl", "fstat", "newfstatat", "lseek", "ioctl", "poll",
-	"ppoll", "dup", "bind", "connect", "listen", "accept", "accept4", "sendto", "recvfrom", "sendmsg",
-	"recvmsg", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername",
+	"brk",
+	"munmap",
+	"mremap",
+	"madvise",
+	"futex",
+	"exit",
+	"exit_group",
+	"rt_sigaction",
+	"rt_sigprocmask",
+	"rt_sigreturn",
+	"restart_syscall",
+	"getpid",
+	"gettid",
+	"sched_yield",
+	"rseq",
+	"set_robust_list",
+	"getrandom",
+	"clock_gettime",
+	"gettimeofday",
+	"time",
+	"clock_nanosleep",
+	"read",
+	"write",
+	"readv",
+	"writev",
+	"close",
+	"fcntl",
+	"fstat",
+	"newfstatat",
+	"lseek",
+	"ioctl",
+	"poll",
+	"ppoll",
+	"dup",
+	"bind",
+	"connect",
+	"listen",
+	"accept",
+	"accept4",
+	"sendto",
+	"recvfrom",
+	"sendmsg",
+	"recvmsg",
+	"shutdown",
+	"getsockopt",
+	"setsockopt",
+	"getsockname",
+	"getpeername",
 };
 
 static int fill(scmp_filter_ctx f)
@@ -43,7 +85,8 @@ static int fill(scmp_filter_ctx f)
 		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
 			SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
 	if (rc == 0)
-		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET, 0));
+		rc = seccomp_rule_add(
+			f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET, 0));
 	return rc;
 }
 

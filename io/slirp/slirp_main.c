@@ -24,7 +24,8 @@
 static struct pollfd polled[POLLED]; /* [0]: the uplink */
 static unsigned n_polled;
 
-/* --- what libslirp asks of us ------------------------------------------------------------------ */
+/* --- what libslirp asks of us ------------------------------------------------------------------
+ */
 
 /* A full socket loses the frame, as a wire does; TCP sends it again. */
 static ssize_t send_packet(const void *frame, size_t n, void *ctx)
@@ -95,7 +96,8 @@ static const SlirpCb callbacks = {.send_packet = send_packet,
 	.unregister_poll_fd = note_fd,
 	.notify = notify};
 
-/* --- start ------------------------------------------------------------------------------------- */
+/* --- start -------------------------------------------------------------------------------------
+ */
 
 /* The first message: how it went. */
 static int report(int error, const char *text)
@@ -110,7 +112,8 @@ static int report(int error, const char *text)
 
 static Slirp *make(char **argv)
 {
-	uint32_t net = (uint32_t)strtoul(argv[1], NULL, 16), mask = (uint32_t)strtoul(argv[2], NULL, 16);
+	uint32_t net = (uint32_t)strtoul(argv[1], NULL, 16),
+		 mask = (uint32_t)strtoul(argv[2], NULL, 16);
 	unsigned long flags = strtoul(argv[3], NULL, 10);
 	SlirpConfig c = {.version = 1,
 		.restricted = flags & SLIRP_RESTRICT,
@@ -139,14 +142,16 @@ static int forward(Slirp *s, const char *text)
 	to.s_addr = htonl(guest);
 	if (slirp_add_hostfwd(s, kind[0] == 'u', from, (int)host_port, to, (int)guest_port) == 0)
 		return 0;
-	snprintf(said, sizeof(said), "forward=%s:%s:%u: port %u cannot be listened on: %s%s", kind, inet_ntoa(from),
-		host_port, host_port, strerror(errno),
+	snprintf(said, sizeof(said), "forward=%s:%s:%u: port %u cannot be listened on: %s%s", kind,
+		inet_ntoa(from), host_port, host_port, strerror(errno),
 		errno == EADDRINUSE ? "; take another, or end what has it"
-				    : errno == EACCES ? "; ports below 1024 need CAP_NET_BIND_SERVICE" : "");
+		: errno == EACCES   ? "; ports below 1024 need CAP_NET_BIND_SERVICE"
+				    : "");
 	return report(errno, said);
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------
+ */
 
 static int add_poll(int fd, int events, void *ctx)
 {
@@ -214,7 +219,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc < 4 || fcntl(SLIRP_FD, F_GETFD) < 0) {
-		fprintf(stderr, "%s is started by `sidevisor serve --uplink slirp:...`\n", SLIRP_PROGRAM);
+		fprintf(stderr, "%s is started by `sidevisor serve --uplink slirp:...`\n",
+			SLIRP_PROGRAM);
 		return 2;
 	}
 	close_range(SLIRP_FD + 1, ~0u, 0);

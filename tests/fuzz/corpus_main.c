@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A fuzz target without libFuzzer: every input of a directory, then changes of them from a fixed seed.
- * corpus_NAME DIRECTORY [EXECUTIONS [SEED]]: an input that fails is written to ./failed-input.
+ * A fuzz target without libFuzzer: every input of a directory, then changes of them from a fixed
+ * seed. corpus_NAME DIRECTORY [EXECUTIONS [SEED]]: an input that fails is written to
+ * ./failed-input.
  */
 #include <dirent.h>
 #include <signal.h>

@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(cond) \
-	do { \
-		if (!(cond)) { \
-			fprintf(stdout, "broken promise: %s (%s:%d)\n", #cond, __FILE__, __LINE__); \
-			fflush(stdout); \
-			abort(); \
-		} \
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stdout, "broken promise: %s (%s:%d)\n", #cond, __FILE__,           \
+				__LINE__);                                                         \
+			fflush(stdout);                                                            \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 struct fuzz_input {

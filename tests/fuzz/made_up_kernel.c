@@ -152,7 +152,8 @@ int mk_fcntl(int fd, int cmd, int arg)
 ssize_t mk_readlink(const char *path, char *to, size_t n)
 {
 	int fd = atoi(path + sizeof("/proc/self/fd/") - 1);
-	const char *text = k.fd[slot(fd)].kind == MK_EVENT ? "anon_inode:[eventfd]" : "anon_inode:[other]";
+	const char *text =
+		k.fd[slot(fd)].kind == MK_EVENT ? "anon_inode:[eventfd]" : "anon_inode:[other]";
 	size_t len = strlen(text);
 
 	CHECK(len <= n);
@@ -164,7 +165,8 @@ void *mk_mmap(size_t bytes, int fd, off_t at)
 {
 	unsigned i = slot(fd), m = 0;
 
-	CHECK((k.fd[i].kind == MK_SEALED || k.fd[i].kind == MK_UNSEALED) && bytes && at >= 0 && at % 4096 == 0);
+	CHECK((k.fd[i].kind == MK_SEALED || k.fd[i].kind == MK_UNSEALED) && bytes && at >= 0 &&
+		at % 4096 == 0);
 	CHECK((uint64_t)at + bytes <= ((k.fd[i].bytes + 4095) & ~4095ull));
 	while (m < MAPS && k.map[m].base)
 		m++;

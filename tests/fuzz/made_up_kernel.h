@@ -28,7 +28,9 @@
 
 #include "call.h"
 
-enum mk_kind { MK_FREE, MK_SEALED, MK_UNSEALED, MK_EVENT, MK_PIPE, MK_NULL, MK_SOCKET, MK_EPOLL, MK_SESSION };
+enum mk_kind {
+	MK_FREE, MK_SEALED, MK_UNSEALED, MK_EVENT, MK_PIPE, MK_NULL, MK_SOCKET, MK_EPOLL, MK_SESSION
+};
 
 #define MK_FILE_BYTES 0x8000u
 #define MK_RECORD_BYTES 0x10000u
@@ -41,7 +43,7 @@ int mk_open(enum mk_kind kind);
 /* The bytes of the file that every MK_SEALED and MK_UNSEALED descriptor stands for. */
 uint8_t *mk_file(void);
 uint8_t *mk_record(void);
-/* What the made-up front end says next: at most @n bytes with @nfds descriptors, which are given away. */
+/* What the made-up front end says next: @n bytes with @nfds descriptors, which are given away. */
 void mk_say(const void *bytes, size_t n, const int *fds, unsigned nfds);
 /* Of a reply: the next send fails. Descriptors of replies are closed by whoever sent them. */
 void mk_deaf(bool deaf);

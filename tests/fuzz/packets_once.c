@@ -59,7 +59,8 @@ static bool deliver(struct sv_port *to, const struct sv_frame *f)
 	/* A sender that changes its memory while the switch delivers. */
 	if (fuzz.scribble && fuzz.sent_bytes)
 		for (unsigned i = 0; i < 8; i++)
-			fuzz.sent[fuzz_take(&fuzz.in, 2) % fuzz.sent_bytes] = (uint8_t)fuzz_take(&fuzz.in, 1);
+			fuzz.sent[fuzz_take(&fuzz.in, 2) % fuzz.sent_bytes] =
+				(uint8_t)fuzz_take(&fuzz.in, 1);
 	if (fuzz.full)
 		return false;
 	e->delivered++;
@@ -74,18 +75,19 @@ static void flush(struct sv_port *to)
 
 static const struct sv_port_ops ops = {.deliver = deliver, .flush = flush};
 
-static void attach(struct packets_fuzz *f, unsigned i, uint16_t vlan, uint32_t flags, uint32_t offloads)
+static void attach(
+	struct packets_fuzz *f, unsigned i, uint16_t vlan, uint32_t flags, uint32_t offloads)
 {
 	struct end *e = &f->end[i];
 	struct sv_error err;
 
 	*e = (struct end){.port = {.ops = &ops,
-		.name = "fuzz",
-		.vlan = vlan,
-		.flags = flags,
-		.offloads = offloads,
-		.max_frame = i == 1 ? 1518 : 0,
-		.filter = i == 2 ? f->filter : NULL}};
+				  .name = "fuzz",
+				  .vlan = vlan,
+				  .flags = flags,
+				  .offloads = offloads,
+				  .max_frame = i == 1 ? 1518 : 0,
+				  .filter = i == 2 ? f->filter : NULL}};
 	if (!(flags & SV_PORT_UPLINK))
 		memcpy(e->port.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(i + 1)}, 6);
 	CHECK(sv_switch_attach(f->sw, &e->port, &err) == 0);
@@ -114,8 +116,10 @@ static void set_up(struct packets_fuzz *f, const uint8_t *bytes, size_t n)
 		CHECK(sv_switch_create(&f->sw, &config, &err) == 0);
 	if (!f->filter)
 		CHECK(sv_net_filter_open(&f->filter,
-			"count:;dscp:46;pcap-to:not (tcp port 7 or ip6 protochain 6 and greater 500);"
-			"pcap-from:not udp[4:2] = 9 and (not vlan or ip)", &err) == 0);
+			      "count:;dscp:46;pcap-to:not (tcp port 7 or ip6 protochain 6 and "
+			      "greater 500);"
+			      "pcap-from:not udp[4:2] = 9 and (not vlan or ip)",
+			      &err) == 0);
 	kind = fuzz_take(&f->in, 1);
 	if (f->attached && f->kind == kind) {
 		forget(f);
@@ -127,9 +131,12 @@ static void set_up(struct packets_fuzz *f, const uint8_t *bytes, size_t n)
 	f->kind = kind;
 	attach(f, 0, kind & 1, 0, SV_OFFLOAD_ALL);
 	attach(f, 1, kind >> 1 & 1, 0, 0);
-	attach(f, 2, kind >> 2 & 1, kind & 64 ? SV_PORT_LEARN : 0, (uint32_t)(kind & 32 ? SV_OFFLOAD_CSUM : 31));
-	attach(f, 3, kind >> 3 & 1, SV_PORT_LEARN | SV_PORT_UPLINK, SV_OFFLOAD_CSUM | SV_OFFLOAD_TSO4);
-	attach(f, 4, kind >> 4 & 1, SV_PORT_PROMISC | SV_PORT_LEARN, (uint32_t)(kind & 128 ? 31 : 0));
+	attach(f, 2, kind >> 2 & 1, kind & 64 ? SV_PORT_LEARN : 0,
+		(uint32_t)(kind & 32 ? SV_OFFLOAD_CSUM : 31));
+	attach(f, 3, kind >> 3 & 1, SV_PORT_LEARN | SV_PORT_UPLINK,
+		SV_OFFLOAD_CSUM | SV_OFFLOAD_TSO4);
+	attach(f, 4, kind >> 4 & 1, SV_PORT_PROMISC | SV_PORT_LEARN,
+		(uint32_t)(kind & 128 ? 31 : 0));
 }
 
 static void tear_down(struct packets_fuzz *f)
@@ -142,7 +149,8 @@ static void tear_down(struct packets_fuzz *f)
 	}
 }
 
-/* --- frames ------------------------------------------------------------------------------------ */
+/* --- frames ------------------------------------------------------------------------------------
+ */
 
 static uint32_t any_length(struct fuzz_input *in)
 {
@@ -175,7 +183,8 @@ static void put_mac(uint8_t *to, uint64_t kind)
 	to[5] = (uint8_t)kind;
 }
 
-/* Ethernet, perhaps a tag, IPv4 or IPv6, TCP or UDP, as far as there is room. Return: where L4 is. */
+/* Ethernet, perhaps a tag, IPv4 or IPv6, TCP or UDP, as far as there is room. Return: where L4 is.
+ */
 static uint32_t template(struct fuzz_input *in, uint8_t *b, uint32_t len, bool *udp)
 {
 	uint64_t kind = fuzz_take(in, 1), macs = fuzz_take(in, 1);
@@ -220,7 +229,9 @@ static struct virtio_net_hdr_v1 any_header(struct fuzz_input *in, uint32_t l4, b
 		h.csum_offset = htole16(udp ? 6 : 16);
 	}
 	if (kind & 2) {
-		h.gso_type = (uint8_t)(udp ? 5 : kind & 4 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4);
+		h.gso_type = (uint8_t)(udp        ? 5
+				       : kind & 4 ? VIRTIO_NET_HDR_GSO_TCPV6
+						  : VIRTIO_NET_HDR_GSO_TCPV4);
 		h.gso_type |= (uint8_t)(kind & 8 ? VIRTIO_NET_HDR_GSO_ECN : 0);
 		h.gso_size = htole16((uint16_t)(kind & 16 ? 1400 : fuzz_take(in, 2)));
 		h.hdr_len = htole16((uint16_t)(l4 + (udp ? 8u : 20u)));

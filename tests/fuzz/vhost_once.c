@@ -15,7 +15,7 @@
 #define ENTRIES 8u
 #define GUEST MK_FILE_BYTES
 #define USER 0x7f0000000000ull
-#define QUEUE_AT(q) ((q) * 0x3000ull)
+#define QUEUE_AT(q) ((q)*0x3000ull)
 #define AVAIL_AT 0x1000u
 #define USED_AT 0x2000u
 #define DATA_AT 0x6000u
@@ -36,7 +36,8 @@ static struct vhost_fuzz {
 	uint8_t config[CONFIG];
 } fuzz;
 
-/* --- a device that answers late ---------------------------------------------------------------- */
+/* --- a device that answers late ----------------------------------------------------------------
+ */
 
 static void take_some(struct vhost_fuzz *f, unsigned q, unsigned budget)
 {
@@ -155,10 +156,11 @@ static const struct sv_vhost_device type = {.name = "fuzz",
 	.set_state = set_state,
 	.takes_all = true};
 
-/* --- messages ---------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------
+ */
 
-static void say(struct vhost_fuzz *f, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
-	const int *fds, unsigned nfds)
+static void say(struct vhost_fuzz *f, uint32_t request, uint32_t flags, const void *payload,
+	uint32_t size, const int *fds, unsigned nfds)
 {
 	uint8_t out[sizeof(struct vu_header) + sizeof(union vu_payload)];
 	struct vu_header head = {.request = request, .flags = VU_VERSION | flags, .size = size};
@@ -232,7 +234,8 @@ static void say_features(struct vhost_fuzz *f, uint64_t how)
 	say_u64(f, VU_SET_PROTOCOL_FEATURES,
 		VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG |
 			VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_LOG_SHMFD |
-			VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS, -1);
+			VU_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
+		-1);
 	say_u64(f, VU_SET_FEATURES, bits, -1);
 }
 
@@ -261,7 +264,8 @@ static void say_log(struct vhost_fuzz *f)
 	say(f, VU_SET_LOG_BASE, 0, &l, sizeof(l), &fd, 1);
 }
 
-/* --- anything ---------------------------------------------------------------------------------- */
+/* --- anything ----------------------------------------------------------------------------------
+ */
 
 static uint64_t any_gpa(struct fuzz_input *in)
 {
@@ -312,7 +316,8 @@ static uint32_t any_payload(struct fuzz_input *in, uint32_t request, union vu_pa
 			.log = any_gpa(in)};
 		return sizeof(p->addr);
 	case VU_SET_LOG_BASE:
-		p->log = (struct vu_log){.size = fuzz_take(in, 3), .offset = fuzz_take(in, 2) & ~0xfffull};
+		p->log = (struct vu_log){
+			.size = fuzz_take(in, 3), .offset = fuzz_take(in, 2) & ~0xfffull};
 		return sizeof(p->log);
 	case VU_GET_CONFIG:
 	case VU_SET_CONFIG:
@@ -401,7 +406,8 @@ static void driver(struct vhost_fuzz *f, uint64_t how)
 		struct vring_packed_desc d = {.addr = how & 8 ? any_gpa(&f->in) : DATA_AT,
 			.len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : 64,
 			.id = (uint16_t)(how & 2 ? fuzz_take(&f->in, 1) : vq->next_avail),
-			.flags = (uint16_t)(VRING_DESC_F_WRITE | (vq->avail_wrap ? 1u << 7 : 1u << 15))};
+			.flags = (uint16_t)(VRING_DESC_F_WRITE |
+					    (vq->avail_wrap ? 1u << 7 : 1u << 15))};
 
 		memcpy(ring + 16 * (vq->next_avail % ENTRIES), &d, sizeof(d));
 	} else {
@@ -486,7 +492,8 @@ static void set_up(struct vhost_fuzz *f, const uint8_t *bytes, size_t n)
 	memset(&f->poller, 0, sizeof(f->poller));
 	f->poller.ops = &poller_ops;
 	kind = fuzz_take(&f->in, 1);
-	CHECK(sv_vhost_open(&f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
+	CHECK(sv_vhost_open(
+		      &f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
 	f->v.sealed_only = !(kind & 1);
 	f->open = true;
 	if (kind & 2) {

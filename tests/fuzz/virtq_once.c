@@ -18,7 +18,8 @@
 #define USED_AT 0x800u
 #define TABLE_AT 0x1000u
 #define STEPS 300u
-#define RECORD_BYTES (sizeof(struct inflight_packed) + ENTRIES * sizeof(struct inflight_packed_desc))
+#define RECORD_BYTES                                                                               \
+	(sizeof(struct inflight_packed) + ENTRIES * sizeof(struct inflight_packed_desc))
 _Static_assert(RECORD_BYTES % 16 == 0, "walls are aligned");
 #define LOG_BYTES 40u
 
@@ -53,7 +54,7 @@ static struct virtq_fuzz {
 	struct sv_inflight_packed packed_record;
 	struct held held[ENTRIES]; /* in the order of taking, without what was given back before */
 	unsigned n, out;
-	unsigned undo;	  /* of the list's end: nothing taken after them has been put */
+	unsigned undo;    /* of the list's end: nothing taken after them has been put */
 	bool last_is_new; /* nothing happened since it was taken */
 	uint64_t calls;
 } fuzz;
@@ -117,18 +118,22 @@ static void set_up(struct virtq_fuzz *f, const uint8_t *bytes, size_t n)
 		memset(mem.record, 0, sizeof(mem.record));
 		f->record.split = (void *)mem.record;
 		f->packed_record.region = (void *)mem.record;
-		f->record.room = (uint16_t)(size & 8 && f->vq.size < ENTRIES ? 2 * f->vq.size : f->vq.size);
+		f->record.room =
+			(uint16_t)(size & 8 && f->vq.size < ENTRIES ? 2 * f->vq.size : f->vq.size);
 		f->packed_record.room = f->record.room;
 		f->vq.record = f->vq.packed ? NULL : &f->record;
 		f->vq.packed_record = f->vq.packed ? &f->packed_record : NULL;
 		for (uint64_t i = size >> 3 & 7; i; i--)
-			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] = (uint8_t)fuzz_take(&f->in, 1);
+			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] =
+				(uint8_t)fuzz_take(&f->in, 1);
 	}
-	sv_virtq_start(&f->vq, f->vq.packed && !(size & 64) ? sv_virtq_first_base(true)
-							      : (uint32_t)fuzz_take(&f->in, size & 64 ? 4 : 0));
+	sv_virtq_start(&f->vq, f->vq.packed && !(size & 64)
+				       ? sv_virtq_first_base(true)
+				       : (uint32_t)fuzz_take(&f->in, size & 64 ? 4 : 0));
 }
 
-/* --- the hostile driver ------------------------------------------------------------------------ */
+/* --- the hostile driver ------------------------------------------------------------------------
+ */
 
 static uint64_t any_gpa(struct fuzz_input *in)
 {
@@ -155,7 +160,8 @@ static uint32_t any_len(struct fuzz_input *in)
 	static const uint32_t some[] = {16, 1, 512, 4096, 0, 12, 32, 513, 65536, UINT32_MAX, 48};
 	uint64_t kind = fuzz_take(in, 1);
 
-	return kind & 0x80 ? (uint32_t)fuzz_take(in, 2) : some[kind % (sizeof(some) / sizeof(some[0]))];
+	return kind & 0x80 ? (uint32_t)fuzz_take(in, 2)
+			   : some[kind % (sizeof(some) / sizeof(some[0]))];
 }
 
 static void put_desc(uint8_t *at, uint64_t addr, uint32_t len, uint16_t third, uint16_t fourth)
@@ -184,10 +190,11 @@ static void put_chain(struct virtq_fuzz *f, unsigned at, unsigned n, bool hostil
 		if (vq->packed) {
 			flags |= (uint16_t)(wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
 						 : 1u << VRING_PACKED_DESC_F_USED);
-			put_desc(mem.a + 16 * i, addr, len, (uint16_t)(odd & 8 ? odd >> 4 : at % vq->size),
-				flags);
+			put_desc(mem.a + 16 * i, addr, len,
+				(uint16_t)(odd & 8 ? odd >> 4 : at % vq->size), flags);
 		} else {
-			put_desc(mem.a + 16 * i, addr, len, flags, (uint16_t)(odd & 8 ? odd >> 4 : (i + 1) % vq->size));
+			put_desc(mem.a + 16 * i, addr, len, flags,
+				(uint16_t)(odd & 8 ? odd >> 4 : (i + 1) % vq->size));
 		}
 		i++;
 		if (i == vq->size) {
@@ -204,13 +211,15 @@ static void put_table(struct virtq_fuzz *f)
 	for (unsigned k = 0; k < n; k++)
 		put_desc(mem.a + at + 16 * k, any_gpa(&f->in), any_len(&f->in),
 			(uint16_t)(fuzz_take(&f->in, 1) & 7), (uint16_t)(k + 1));
-	put_desc(mem.a + 16 * (f->vq.packed ? f->vq.next_avail : fuzz_take(&f->in, 1) % f->vq.size), at,
-		(uint32_t)(16 * n), VRING_DESC_F_INDIRECT, 0);
+	put_desc(mem.a + 16 * (f->vq.packed ? f->vq.next_avail : fuzz_take(&f->in, 1) % f->vq.size),
+		at, (uint32_t)(16 * n), VRING_DESC_F_INDIRECT, 0);
 	if (f->vq.packed) {
 		uint16_t flags = (uint16_t)(VRING_DESC_F_INDIRECT |
-			(f->vq.avail_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL : 1u << VRING_PACKED_DESC_F_USED));
+					    (f->vq.avail_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
+							      : 1u << VRING_PACKED_DESC_F_USED));
 
-		put_desc(mem.a + 16 * f->vq.next_avail, at, (uint32_t)(16 * n), f->vq.next_avail, flags);
+		put_desc(mem.a + 16 * f->vq.next_avail, at, (uint32_t)(16 * n), f->vq.next_avail,
+			flags);
 	}
 }
 
@@ -222,13 +231,15 @@ static void push(uint64_t head)
 	avail->idx++;
 }
 
-/* --- what the device does, and what it was promised -------------------------------------------- */
+/* --- what the device does, and what it was promised --------------------------------------------
+ */
 
 static bool inside(const void *p, size_t n)
 {
 	const uint8_t *at = p;
 
-	return (at >= mem.a && at + n <= mem.a + A_BYTES) || (at >= mem.b && at + n <= mem.b + B_BYTES) ||
+	return (at >= mem.a && at + n <= mem.a + A_BYTES) ||
+	       (at >= mem.b && at + n <= mem.b + B_BYTES) ||
 	       (at >= mem.c && at + n <= mem.c + C_BYTES);
 }
 
@@ -385,10 +396,12 @@ static void step(struct virtq_fuzz *f)
 
 	switch (what & 15) {
 	case 0:
-		put_chain(f, vq->packed ? vq->next_avail : (unsigned)fuzz_take(&f->in, 1), 1 + arg % 4, true);
+		put_chain(f, vq->packed ? vq->next_avail : (unsigned)fuzz_take(&f->in, 1),
+			1 + arg % 4, true);
 		break;
 	case 1:
-		put_chain(f, vq->packed ? vq->next_avail : (unsigned)fuzz_take(&f->in, 1), 1 + arg % 4, false);
+		put_chain(f, vq->packed ? vq->next_avail : (unsigned)fuzz_take(&f->in, 1),
+			1 + arg % 4, false);
 		break;
 	case 2:
 		push(arg ? fuzz_take(&f->in, 1) % vq->size : 0);
@@ -443,7 +456,8 @@ static void step(struct virtq_fuzz *f)
 		break;
 	case 14:
 		if (vq->record || vq->packed_record)
-			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] = (uint8_t)fuzz_take(&f->in, 1);
+			mem.record[fuzz_take(&f->in, 2) % RECORD_BYTES] =
+				(uint8_t)fuzz_take(&f->in, 1);
 		break;
 	default: /* the last first: what a device in order must keep back */
 		for (unsigned i = f->n; i-- > 0;)

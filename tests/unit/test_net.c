@@ -102,7 +102,8 @@ Test(net, a_packet_filter_decides_what_passes)
 		bool back;
 		unsigned port;
 		bool passes;
-	} frames[] = {{false, 7, false}, {false, 9, true}, {true, 7, true}, {true, 9, false}, {false, 8, true}};
+	} frames[] = {{false, 7, false}, {false, 9, true}, {true, 7, true}, {true, 9, false},
+		{false, 8, true}};
 	char *stats;
 
 	guest_open(&a, NULL, &d, MERGE, 64);

@@ -94,7 +94,8 @@ static void send_tagged(struct rig *r, const char *dev)
 	rig_enter(r, 1);
 	s = socket(AF_PACKET, SOCK_RAW, 0);
 	at.sll_ifindex = (int)if_nametoindex(dev);
-	cr_assert_eq(sendto(s, frame, len + 4, 0, (struct sockaddr *)&at, sizeof(at)), (ssize_t)len + 4);
+	cr_assert_eq(
+		sendto(s, frame, len + 4, 0, (struct sockaddr *)&at, sizeof(at)), (ssize_t)len + 4);
 	close(s);
 	rig_enter(r, -1);
 }
@@ -157,7 +158,8 @@ Test(uplink, a_filter_decides_what_passes)
 	rig_close(&r);
 }
 
-/* --- without privileges ------------------------------------------------------------------------ */
+/* --- without privileges ------------------------------------------------------------------------
+ */
 
 static void slirp_and_tap(struct rig *r, const char *slirp)
 {
@@ -194,7 +196,8 @@ Test(uplink, slirp_keeps_guests_from_the_hosts_own_services)
 	rig_close(&r);
 }
 
-/* --- ends -------------------------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------------------------------
+ */
 
 static bool link_goes_down(struct rig *r, unsigned which)
 {
@@ -234,7 +237,8 @@ Test(uplink, a_slirp_process_that_ends_is_reported_and_takes_its_link_down)
 	rig_close(&r);
 }
 
-/* --- what is said ------------------------------------------------------------------------------ */
+/* --- what is said ------------------------------------------------------------------------------
+ */
 
 static void expect(const char *text, int rc, const char *part)
 {
@@ -273,9 +277,11 @@ Test(uplink, what_cannot_be_meant_is_named)
 	expect("slirp:switch=lan,forward=sctp:1:2", EINVAL, "forward=sctp:1:2: write");
 	expect("tap:switch=lan,dev=t,filter=nonsense:1", ENOENT, "'nonsense' is unknown");
 	expect("tap:switch=lan,dev=t,filter=pcap:foo bar", EINVAL, "foo bar");
-	expect("packet:switch=lan,dev=nosuchdevice", ENODEV, "packet nosuchdevice: there is no such interface");
+	expect("packet:switch=lan,dev=nosuchdevice", ENODEV,
+		"packet nosuchdevice: there is no such interface");
 	if (geteuid() == 0)
-		expect("packet:switch=lan,dev=lo", EPFNOSUPPORT, "packet lo: it is not an Ethernet interface");
+		expect("packet:switch=lan,dev=lo", EPFNOSUPPORT,
+			"packet lo: it is not an Ethernet interface");
 }
 
 Test(uplink, a_port_that_is_taken_is_named)
@@ -283,7 +289,8 @@ Test(uplink, a_port_that_is_taken_is_named)
 	struct rig r;
 
 	slirp_and_tap(&r, "slirp:forward=tcp:127.0.0.1:7100:7000");
-	expect("slirp:switch=lan,forward=tcp:127.0.0.1:7100:22", EADDRINUSE, "7100 cannot be listened on");
+	expect("slirp:switch=lan,forward=tcp:127.0.0.1:7100:22", EADDRINUSE,
+		"7100 cannot be listened on");
 	rig_close(&r);
 }
 

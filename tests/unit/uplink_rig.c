@@ -43,7 +43,8 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- the host ---------------------------------------------------------------------------------- */
+/* --- the host ----------------------------------------------------------------------------------
+ */
 
 static int attach(struct sv_poller_host *host, struct sv_poller *p)
 {
@@ -82,7 +83,8 @@ static void del_fd(struct sv_poller_host *host, int fd)
 	h->fd = -1;
 }
 
-/* --- the cable --------------------------------------------------------------------------------- */
+/* --- the cable ---------------------------------------------------------------------------------
+ */
 
 static bool deliver(struct sv_port *to, const struct sv_frame *f)
 {
@@ -109,7 +111,8 @@ static void carry(struct plug *p)
 {
 	for (unsigned i = 0; i < p->n; i++) {
 		struct iovec iov = {p->queue[i].bytes, p->queue[i].len};
-		struct sv_frame f = {.iov = &iov, .niov = 1, .len = p->queue[i].len, .hdr = p->queue[i].hdr};
+		struct sv_frame f = {
+			.iov = &iov, .niov = 1, .len = p->queue[i].len, .hdr = p->queue[i].hdr};
 
 		sv_switch_input(p->other->sw, &p->other->port, &f);
 		free(p->queue[i].bytes);
@@ -130,11 +133,13 @@ void rig_turn(struct rig *r)
 		r->host.ready(r->host.ctx);
 }
 
-/* --- namespaces -------------------------------------------------------------------------------- */
+/* --- namespaces --------------------------------------------------------------------------------
+ */
 
 void rig_enter(struct rig *r, int end)
 {
-	cr_assert_eq(setns(end < 0 ? r->home : r->ns[end], CLONE_NEWNET), 0, "setns: %s", strerror(errno));
+	cr_assert_eq(setns(end < 0 ? r->home : r->ns[end], CLONE_NEWNET), 0, "setns: %s",
+		strerror(errno));
 }
 
 void rig_ip(struct rig *r, int end, const char *arguments)
@@ -150,7 +155,8 @@ void rig_ip(struct rig *r, int end, const char *arguments)
 static int new_namespace(void)
 {
 	if (unshare(CLONE_NEWNET) < 0) {
-		printf("SKIPPED BECAUSE network namespaces are not permitted here: %s\n", strerror(errno));
+		printf("SKIPPED BECAUSE network namespaces are not permitted here: %s\n",
+			strerror(errno));
 		fflush(stdout);
 		cr_skip_test("no network namespaces: %s", strerror(errno));
 	}
@@ -227,7 +233,8 @@ struct sv_port *rig_port(struct rig *r, unsigned which)
 	return &r->uplink[which]->port;
 }
 
-/* --- traffic ----------------------------------------------------------------------------------- */
+/* --- traffic -----------------------------------------------------------------------------------
+ */
 
 struct talk {
 	struct rig *rig;
@@ -296,7 +303,8 @@ static void *tcp_writer(void *ctx)
 	uint8_t bytes[16384];
 
 	for (unsigned at = 0; at < w->bytes;) {
-		unsigned n = w->bytes - at < sizeof(bytes) ? w->bytes - at : (unsigned)sizeof(bytes);
+		unsigned n =
+			w->bytes - at < sizeof(bytes) ? w->bytes - at : (unsigned)sizeof(bytes);
 		ssize_t sent;
 
 		for (unsigned i = 0; i < n; i++)
@@ -342,8 +350,8 @@ static void turn_until(struct rig *r, uint32_t *flag)
 		rig_turn(r);
 }
 
-bool rig_tcp(struct rig *r, int from, int to, const char *address, unsigned port, const char *listen_on,
-	unsigned listen_port, unsigned bytes)
+bool rig_tcp(struct rig *r, int from, int to, const char *address, unsigned port,
+	const char *listen_on, unsigned listen_port, unsigned bytes)
 {
 	struct talk t = {.rig = r, .from = from, .to = to, .bytes = bytes};
 	pthread_t server, client;
@@ -387,7 +395,8 @@ bool rig_udp(struct rig *r, int from, int to, const char *address, unsigned port
 		rig_turn(r);
 		if (recvfrom(server, text, 5, MSG_DONTWAIT, (struct sockaddr *)&who, &n) == 5)
 			(void)!sendto(server, "back!", 5, 0, (struct sockaddr *)&who, n);
-		back = recv(client, text, sizeof(text), MSG_DONTWAIT) == 5 && !memcmp(text, "back!", 5);
+		back = recv(client, text, sizeof(text), MSG_DONTWAIT) == 5 &&
+		       !memcmp(text, "back!", 5);
 	}
 	close(server);
 	close(client);

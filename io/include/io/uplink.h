@@ -35,7 +35,7 @@ struct sv_uplink_config {
 	unsigned queues;    /* tap; 0: one */
 	uint16_t vlan;	    /* untagged outside, this VLAN inside; 0: a trunk */
 	/* slirp */
-	uint32_t net, mask; /* IPv4, host byte order; 0: 10.0.2.0/24. Host .2, name server .3, first guest .15 */
+	uint32_t net, mask; /* IPv4, host byte order; 0: 10.0.2.0/24 */
 	bool restricted;    /* nothing goes out, but what is forwarded comes in */
 	bool host_loopback; /* guests reach this host's 127.0.0.1 as address .2 */
 	unsigned forwards;
@@ -43,9 +43,9 @@ struct sv_uplink_config {
 };
 
 /*
- * One key into *c: type (tap, packet, slirp), switch, dev, queues, vlan, filter, net (ADDRESS/BITS), forward
- * (tcp|udp:[HOST:]PORT:[GUEST:]PORT, several separated by blanks), restrict, host-loopback (value NULL).
- * @what begins the sentence. Strings are pointed to. Return: 0; -ENOENT: another key; -EINVAL with a
+ * One key into *c: type (tap, packet, slirp), switch, dev, queues, vlan, filter, net (ADDRESS/BITS),
+ * forward (tcp|udp:[HOST:]PORT:[GUEST:]PORT, several with blanks between), restrict, host-loopback
+ * (value NULL). @what begins the sentence. Strings are pointed to. Return: 0; -ENOENT: another key; -EINVAL with a
  * sentence.
  */
 int sv_uplink_key(const char *what, const char *key, const char *value, struct sv_uplink_config *c,
