@@ -41,6 +41,7 @@ struct raw {
 	/* The polling thread's. */
 	struct io_uring ring;
 	unsigned busy;	    /* operations begun and not done */
+	unsigned punted;    /* of these, what a worker may have to do */
 	unsigned to_submit; /* prepared, not yet given to the kernel */
 	uint8_t *bounce;    /* BOUNCES buffers, with O_DIRECT only */
 	uint32_t bounce_free;
@@ -157,6 +158,12 @@ static void step(struct raw *r, struct blk_io *io)
 	r->to_submit++;
 }
 
+/* A direct read is done without a worker; page cache and file system may have one do the rest. */
+static bool may_punt(const struct raw *r, const struct blk_io *io)
+{
+	return !r->direct || io->op != BLK_READ;
+}
+
 static void raw_begin(struct blk_store *s, struct blk_io *io)
 {
 	static const uint8_t op[] = {[BLK_READ] = IORING_OP_READV,
@@ -175,6 +182,7 @@ static void raw_begin(struct blk_store *s, struct blk_io *io)
 						     ? FALLOC_FL_ZERO_RANGE
 						     : FALLOC_FL_PUNCH_HOLE);
 	r->busy++;
+	r->punted += may_punt(r, io);
 	step(r, io);
 }
 
@@ -184,7 +192,7 @@ static void place_workers(struct raw *r)
 	unsigned most[2] = {WORKERS, WORKERS};
 
 	r->placed = true;
-	r->crowded = !r->direct && CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
+	r->crowded = CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
 	/* A kernel before 5.15 has neither: its workers run where they like. */
 	(void)io_uring_register_iowq_aff(&r->ring, sizeof(r->workers), &r->workers);
 	(void)io_uring_register_iowq_max_workers(&r->ring, most);
@@ -214,6 +222,7 @@ static void end(struct raw *r, struct blk_io *io, int result)
 	uint16_t bounce = io->bounce;
 
 	r->busy--;
+	r->punted -= may_punt(r, io);
 	io->done(io, result);
 	if (bounce != NO_BOUNCE)
 		bounce_give(r, bounce);
@@ -303,7 +312,7 @@ static unsigned raw_reap(struct blk_store *s)
 	}
 	if (n)
 		io_uring_cq_advance(&r->ring, n);
-	else if (sv_unlikely(r->crowded))
+	else if (sv_unlikely(r->crowded) && r->punted)
 		let_work(r);
 	return n;
 }
