@@ -130,7 +130,8 @@ void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 	vq->next_used = (uint16_t)(used & (WRAP_BIT - 1)) & (vq->size - 1);
 	vq->avail_wrap = avail & WRAP_BIT;
 	vq->used_wrap = used & WRAP_BIT;
-	if (!base && is_new(vq))
+	/* DPDK's virtio-user says where available descriptors begin, and nothing of used ones. */
+	if ((!base || base == WRAP_BIT) && is_new(vq))
 		vq->avail_wrap = vq->used_wrap = true;
 	vq->positions = 0;
 	vq->batch = 0;

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Our switch under DPDK's polling driver: testpmd holds two interfaces (virtio-user) and sends every
-# packet that it gets on one out of the other, so that a few bursts go round and round, with and
-# without mergeable buffers. The sidecore polls all the time, and nobody kicks it.
+# packet that it gets on one out of the other, so that a few bursts go round and round, with
+# split and packed rings, with and without mergeable buffers. The sidecore polls all the time, and nobody kicks it.
 #
 # usage: test_testpmd.sh SIDEVISOR [ROUNDS [SECONDS [BYTES]]]
 # With ROUNDS: testpmd's own vhost back end, which joins two interfaces without looking at an address,
@@ -10,7 +10,7 @@
 # and their ratio. CPUS=A,B are the CPUs of the driver and of the back end (default: the first two).
 set -eu
 
-sidevisor=$1 rounds=${2:-0} seconds=${3:-2} bytes=${4:-64}
+sidevisor=$1 rounds=${2:-0} seconds=${3:-1} bytes=${4:-64}
 skip() {
 	echo "SKIPPED BECAUSE $*"
 	exit 77
@@ -66,7 +66,7 @@ start_theirs() {
 		-- $forward --stats-period 1 --forward-mode=io </dev/null >"$dir/back" 2>&1 &
 	pid=$!
 }
-# turn ours|theirs MERGEABLE: packets per second of each port, a line per second, in $dir/rates.
+# turn ours|theirs RINGS: packets per second of each port, a line per second, in $dir/rates.
 turn() {
 	"start_$1"
 	for _ in $(seq 300); do
@@ -100,8 +100,8 @@ turn() {
 		echo quit
 	} | timeout -k 20 $((seconds + 100)) dpdk-testpmd --lcores "(0,1)@$driver" $common \
 		--file-prefix "driver$$" \
-		--vdev "net_virtio_user0,path=$dir/n1,mac=52:54:00:00:00:01,queue_size=1024,mrg_rxbuf=$2" \
-		--vdev "net_virtio_user1,path=$dir/n2,mac=52:54:00:00:00:02,queue_size=1024,mrg_rxbuf=$2" \
+		--vdev "net_virtio_user0,path=$dir/n1,mac=52:54:00:00:00:01,queue_size=1024,$2" \
+		--vdev "net_virtio_user1,path=$dir/n2,mac=52:54:00:00:00:02,queue_size=1024,$2" \
 		-- $forward -i --forward-mode=mac --eth-peer=0,52:54:00:00:00:02 \
 		--eth-peer=1,52:54:00:00:00:01 --burst=64 "--txpkts=$bytes" >"$dir/driver" 2>&1 &
 	traffic=$!
@@ -131,9 +131,10 @@ median() {
 }
 
 if [ "$rounds" = 0 ]; then
-	for merge in 1 0; do
-		turn ours $merge
+	for rings in mrg_rxbuf=1 mrg_rxbuf=0,in_order=0 packed_vq=1; do
+		turn ours $rings
 		check
+		echo "$rings: frames and kicks $(cat "$dir/count")"
 	done
 	awk '{ frames += $1; kicks += $2 } END { print frames " frames while it was counted, " kicks " kicks"
 		exit kicks != 0 || !frames }' "$dir/counts" || fail "the sidecore was kicked while it polled"
@@ -141,7 +142,7 @@ if [ "$rounds" = 0 ]; then
 fi
 for _ in $(seq "$rounds"); do
 	for who in ours theirs; do
-		turn $who 1
+		turn $who mrg_rxbuf=1
 		[ $who = theirs ] || check
 		cat "$dir/rates" >>"$dir/$who"
 	done

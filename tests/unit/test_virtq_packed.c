@@ -258,6 +258,20 @@ static void expect_broken(enum sv_virtq_defect kind)
 	cr_assert_not(sv_virtq_arm(&vq));
 }
 
+/* As DPDK's virtio-user does. */
+Test(virtq_packed, a_front_end_that_tells_the_available_half_only_is_understood)
+{
+	set_up_at(16, true, 1u << 15);
+	for (unsigned i = 0; i < 40; i++) {
+		HOLDS(add_simple(DATA, 16, 16) >= 0);
+		vqp_publish(&drv);
+		HOLDS(take() == SV_VIRTQ_ONE);
+		sv_virtq_put(&vq, chain.head, 16);
+		sv_virtq_publish(&vq);
+		HOLDS(vqp_get(&drv, NULL) >= 0);
+	}
+}
+
 Test(virtq_packed, a_chain_round_the_whole_ring_is_a_defect)
 {
 	set_up(4, true);
