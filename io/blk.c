@@ -413,7 +413,8 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	struct blk *b;
 	int rc;
 
-	if (req->nfds < 2 || req->nfds > 2 + SV_FILTER_STACK || !req->device->queues || req->device->queues > SV_VHOST_QUEUES)
+	if (req->nfds < 2 || req->nfds > 2 + SV_FILTER_STACK || !req->device->queues ||
+		req->device->queues > SV_VHOST_QUEUES)
 		return sv_fail(err, EINVAL, "disk %s: %u descriptors, %u queues (1 to %u)",
 			req->device->name, req->nfds, req->device->queues, SV_VHOST_QUEUES);
 	b = blk_new(req);

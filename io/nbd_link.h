@@ -44,7 +44,7 @@ struct nbd_link {
 	int dialer, epoll_fd; /* epoll_fd is readable when drive() may have something to do */
 	struct sv_export export;
 	uint32_t serial;
-	char why[160];
+	char why[SV_DIAL_TEXT];
 	unsigned failures; /* since it was last up */
 	uint64_t down_since_ms, asked_ms;
 

@@ -142,7 +142,10 @@ static bool handle(struct back_end *b, struct vuf_message *m, const int *fds, un
 		return false;
 	case VUF_SET_BACKEND_REQ_FD:
 		cr_assert_eq(nfds, 1);
-		close(fds[0]);
+		if (b->keep_events)
+			b->events = fds[0];
+		else
+			close(fds[0]);
 		return false;
 	case VUF_SET_VRING_NUM:
 		b->ring[i].size = m->u.state.num;

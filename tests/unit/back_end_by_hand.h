@@ -28,6 +28,7 @@ struct back_end {
 	uint32_t config_bytes;
 	enum misbehaviour how;
 	uint32_t at_request; /* the request that it misbehaves at */
+	bool keep_events;
 
 	/* Notes; read them while nothing is asked. */
 	uint64_t driver_features;
@@ -43,6 +44,8 @@ struct back_end {
 	unsigned requests[64];
 	int inflight; /* the region that it made, and keeps for the notes; -1: none */
 	uint64_t inflight_got; /* inode of the one that it was given; 0: none */
+
+	int events; /* kept: where it may speak by itself, the test's */
 
 	int sock, front;
 	pthread_t thread;

@@ -454,6 +454,41 @@ Test(vhost_front, misbehaviour_at_run_time_ends_the_vm_with_a_sentence)
 		}
 }
 
+static void speak(const void *what, size_t bytes)
+{
+	cr_assert_eq(write(back.events, what, bytes), (ssize_t)bytes);
+	sv_virtio_pci_event(dev);
+}
+
+Test(vhost_front, a_back_end_says_that_the_disk_grew_and_nothing_else)
+{
+	static const uint32_t changed[3] = {VUF_BACKEND_CONFIG_CHANGE, 1, 0}, other[3] = {7, 1, 0};
+	uint64_t sectors = 1 << 22;
+	uint8_t generation;
+	int rc;
+
+	back.keep_events = true;
+	dev = make(2, &rc);
+	drv = driver_probe(r, 1);
+	run();
+	driver_set(&drv, VIRTIO_PCI_COMMON_STATUS, 0, 1); /* a reset: the reply orders what came before */
+	generation = dev->generation;
+	sv_virtio_pci_event(dev); /* nothing was said */
+	cr_assert_eq(dev->generation, generation);
+	memcpy(back.config, &sectors, sizeof(sectors));
+	speak(changed, sizeof(changed));
+	cr_assert_eq(memcmp(dev->config, &sectors, sizeof(sectors)), 0);
+	cr_assert_eq(dev->generation, (uint8_t)(generation + 1));
+	cr_assert_eq(dev->isr & VIRTIO_PCI_ISR_CONFIG, 0, "no driver is there");
+	speak(other, sizeof(other));
+	cr_assert_lt(dev->front.events, 0, "what else it says is not listened to");
+	sv_virtio_pci_event(dev);
+	cr_assert_eq(sv_virtio_pci_poll(dev, &err), 0);
+	close(back.events);
+	sv_virtio_pci_destroy(dev);
+	back_end_stop(&back);
+}
+
 Test(vhost_front, unasked_message_ends_the_vm)
 {
 	int rc;
