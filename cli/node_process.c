@@ -69,7 +69,7 @@ static void child(int sock, int join_fd, char **argv, pid_t parent)
 static int spawn(struct node_process *np, struct sv_error *err)
 {
 	char cpus[SV_CONTROL_SIDECORES * 8] = "", control_cpu[16], fd[16], join[16];
-	char *argv[16];
+	char *argv[20];
 	int pair[2], n = 0, rc;
 	pid_t parent = getpid();
 
@@ -91,6 +91,10 @@ static int spawn(struct node_process *np, struct sv_error *err)
 	if (np->idle) {
 		argv[n++] = (char *)(uintptr_t) "--idle";
 		argv[n++] = (char *)(uintptr_t)np->idle;
+	}
+	if (np->uplink) {
+		argv[n++] = (char *)(uintptr_t) "--uplink";
+		argv[n++] = (char *)(uintptr_t)np->uplink;
 	}
 	if (np->remote_disks)
 		argv[n++] = (char *)(uintptr_t) "--remote-disks";
@@ -120,13 +124,15 @@ static int spawn(struct node_process *np, struct sv_error *err)
 }
 
 int node_spawn(struct node_process *np, const int *sidecore, unsigned sidecores, int control,
-	const char *idle, bool allow_bench, bool remote_disks, int join_fd, struct sv_error *err)
+	const char *idle, const char *uplink, bool allow_bench, bool remote_disks, int join_fd,
+	struct sv_error *err)
 {
 	*np = (struct node_process){.sock = -1,
 		.private = true,
 		.sidecores = sidecores < SV_CONTROL_SIDECORES ? sidecores : SV_CONTROL_SIDECORES,
 		.control = control,
 		.idle = idle,
+		.uplink = uplink,
 		.allow_bench = allow_bench,
 		.remote_disks = remote_disks,
 		.join_fd = join_fd};

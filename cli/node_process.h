@@ -17,7 +17,7 @@ struct node_process {
 	bool private;
 	int sidecore[SV_CONTROL_SIDECORES], control, join_fd;
 	unsigned sidecores;
-	const char *idle;
+	const char *idle, *uplink;
 	bool allow_bench, remote_disks;
 	struct again again;
 	int64_t not_before_ms;
@@ -31,11 +31,13 @@ int node_connect(struct node_process *np, const char *path, struct sv_error *err
 
 /*
  * Start `sidevisor serve` for this VM alone, a sidecore on each of @n CPUs, its control thread on
- * @control (-1: anywhere allowed), the sidecores in the cpuset of @join_fd (base/pin.h).
+ * @control (-1: anywhere allowed), the sidecores in the cpuset of @join_fd (base/pin.h). @uplink: what
+ * --uplink says, or NULL.
  * Return: 0, or -errno with a sentence.
  */
 int node_spawn(struct node_process *np, const int *sidecore, unsigned n, int control,
-	const char *idle, bool allow_bench, bool remote_disks, int join_fd, struct sv_error *err);
+	const char *idle, const char *uplink, bool allow_bench, bool remote_disks, int join_fd,
+	 struct sv_error *err);
 
 /*
  * The node went away: connect to the one that took its place, or start another private one with the

@@ -69,6 +69,12 @@ static int join_node(struct run_options *o, struct node_process *np, struct enfo
 
 	if (!o->private_node)
 		rc = node_connect(np, o->node, err);
+	if (rc == 0 && o->uplink) {
+		node_leave(np);
+		return sv_fail(err, EINVAL,
+			"--uplink: this guest's switches are those of the node service; say it to `sidevisor "
+			"serve`, or run with --private");
+	}
 	if (rc == 0)
 		return join_service(o, np, e, err);
 	if (rc != -ENOENT || o->node)
@@ -78,8 +84,8 @@ static int join_node(struct run_options *o, struct node_process *np, struct enfo
 		return rc;
 	/* It comes up while the VM is being made: the greeting waits until it is needed. */
 	o->vm.say_hello = true;
-	return node_spawn(np, o->sidecore, o->sidecores, o->vm.control_cpu, o->idle, o->allow_bench,
-		has_remote_disk(&o->vm),
+	return node_spawn(np, o->sidecore, o->sidecores, o->vm.control_cpu, o->idle, o->uplink,
+		o->allow_bench, has_remote_disk(&o->vm),
 		enforce_join_fd(e, o->sidecore[0]), err);
 }
 

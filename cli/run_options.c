@@ -12,6 +12,7 @@
 
 #include <host/record.h>
 #include <io/net_export.h>
+#include <io/uplink.h>
 #include <io/qos.h>
 
 #include "enforce.h"
@@ -49,6 +50,9 @@ static const char help[] =
 	"                            [,filter=FILTERS]\n"
 	"                            a virtio-net interface on a switch of the sidecore process, which\n"
 	"                            is made when its first interface comes; repeat for more\n"
+	"      --uplink KIND:switch=NAME[,KEY=VALUE]...\n"
+	"                            the way of a switch of a private sidecore to the outside, as of\n"
+	"                            `serve --uplink`; slirp:switch=lan needs no privileges\n"
 	"      --console stdio|serial|none\n"
 	"                            what descriptors 0 and 1 are: virtio-console (hvc0) with the\n"
 	"                            serial port's output beside it, the serial port (ttyS0), or\n"
@@ -124,7 +128,7 @@ enum {
 	OPT_NODE, OPT_PRIVATE, OPT_IDLE, OPT_IRQCHIP, OPT_EXIT_PORT, OPT_FW_CFG, OPT_BOOT32,
 	OPT_NO_POPULATE, OPT_RING, OPT_BENCH, OPT_PAGING, OPT_SHARE,
 	OPT_COUNT, OPT_POLICY, OPT_NEAR, OPT_THREADS, OPT_UNTRUSTED,
-	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
+	OPT_ISOLATE, OPT_PLACEMENT, OPT_KEEP, OPT_NET, OPT_UPLINK, OPT_BACKING, OPT_STAGE2, OPT_REJOIN,
 	OPT_BALLOON, OPT_DIRTY, OPT_PAGING_AUTO,
 	OPT_FOREIGN, OPT_RNG, OPT_VSOCK, OPT_SOURCE, OPT_HOT, OPT_PREFETCH, OPT_SOURCE_TIMEOUT,
 };
@@ -163,6 +167,7 @@ static const struct option options[] = {
 	{"stage2", required_argument, NULL, OPT_STAGE2},
 	{"rng", optional_argument, NULL, OPT_RNG},
 	{"vsock", required_argument, NULL, OPT_VSOCK},
+	{"uplink", required_argument, NULL, OPT_UPLINK},
 	{"vhost-user", required_argument, NULL, OPT_FOREIGN},
 	{"balloon", optional_argument, NULL, OPT_BALLOON},
 	{"memory-source", required_argument, NULL, OPT_SOURCE},
@@ -302,6 +307,18 @@ static int parse_net(struct run_options *o, char *text, struct sv_error *err)
 		return -EINVAL;
 	o->vm.nnets++;
 	return 0;
+}
+
+/* What is wrong with it is said here; the private sidecore takes it as it is. */
+static int parse_uplink(struct run_options *o, const char *text, struct sv_error *err)
+{
+	struct sv_uplink_config config;
+	char *copy = strdup(text);
+	int rc = copy ? sv_uplink_parse(copy, &config, err) : sv_fail(err, ENOMEM, "out of memory");
+
+	free(copy);
+	o->uplink = text;
+	return rc;
 }
 
 static int parse_prefetch(struct run_options *o, const char *text, struct sv_error *err)
@@ -533,6 +550,9 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case 'd':
 		rc = parse_disk(o, arg, err);
+		break;
+	case OPT_UPLINK:
+		rc = parse_uplink(o, arg, err);
 		break;
 	case OPT_NET:
 		rc = parse_net(o, arg, err);

@@ -57,6 +57,7 @@ struct run_options {
 	bool quiet;		/* nothing about a good end */
 	bool json;		/* how it ended, as JSON on stderr */
 	bool allow_bench;	/* the sidecore's measurement service */
+	const char *uplink;	/* of a private sidecore, as `serve --uplink` */
 	const char *idle;	/* idle policy of a private sidecore */
 	char name[32];
 	bool disks_given, nets_given, foreign_given, sidecores_given; /* on the command line, not by the profile */

@@ -170,6 +170,8 @@ const struct rule rules_guest[] = {
 	SWITCH("rng", "a virtio-rng device", "off"),
 	BOUND(NUMBER, 3, 4294967294, "vsock", "a whole number from 3 to 4294967294",
 		"a virtio-vsock device of the host's kernel: the guest's address", NULL),
+	BOUND(TEXT, 0, 1023, "uplink", "KIND:switch=NAME[,KEY=VALUE]..., see network.md",
+		"the way of a switch of a private sidecore to the outside", NULL),
 	BOUND(TEXT, 0, 1023, "vhost_user", "TYPE,socket=PATH[,queues=N][,tag=NAME], blanks between several",
 		"devices that other programs serve, as --vhost-user says it", NULL),
 	RULE(CHOICE, "paging", "auto or off",

@@ -99,6 +99,7 @@ static const cyaml_schema_field_t guest_fields[] = {
 	BOOL(G, exit_port), BOOL(G, fw_cfg), BOOL(G, boot32), BOOL(G, populate),
 	CHOICE(G, backing, backings), CHOICE(G, stage2, stage2s), CHOICE(G, paging, pagings),
 	BOOL(G, balloon), BOOL(G, track_dirty), BOOL(G, rng), NUMBER(G, vsock), TEXT(G, vhost_user),
+	TEXT(G, uplink),
 	TEXT(G, memory_source), TEXT(G, memory_hot), BOOL(G, memory_prefetch),
 	NUMBER(G, memory_timeout), NUMBER(G, ring_entries), BOOL(G, allow_bench),
 	BOOL(G, direct_paging), BOOL(G, quiet),

@@ -144,7 +144,7 @@ static const char full[] =
 	"console: serial\ncpus: 4-7\nsidecore: 0-1:8,2-3:9\nsmt_sibling: on\novercommit: on\n"
 	"node: /n.sock\nprivate: on\nidle: never\nrejoin: 5\nirqchip: full\nexit_port: on\nfw_cfg: "
 	"on\nboot32: on\n"
-	"populate: off\nbacking: 2m\nstage2: before\nballoon: on\npaging: off\nrng: on\nvsock: 7\nvhost_user: blk,socket=/b fs,socket=/f,tag=t,queues=2\ntrack_dirty: on\nmemory_source: /s\nmemory_hot: /h\n"
+	"populate: off\nbacking: 2m\nstage2: before\nballoon: on\npaging: off\nrng: on\nvsock: 7\nuplink: slirp:switch=lan,restrict\nvhost_user: blk,socket=/b fs,socket=/f,tag=t,queues=2\ntrack_dirty: on\nmemory_source: /s\nmemory_hot: /h\n"
 	"memory_prefetch: off\nmemory_timeout: 3\nring_entries: 128\nallow_bench: on\n"
 	"direct_paging: on\nquiet: on\njson: "
 	"on\n"
@@ -195,7 +195,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--console", "serial", "--cpus", "4-7", "--sidecore", "0-1:8,2-3:9",
 		"--smt-sibling", "--overcommit", "--node", "/n.sock", "--private", "--rejoin", "5", "--idle",
 		"never", "--irqchip", "full", "--exit-port", "--fw-cfg", "--boot32",
-		"--no-populate", "--backing", "2m", "--stage2", "before", "--balloon", "--paging", "off", "--rng", "--vsock", "7", "--vhost-user", "blk,socket=/b", "--vhost-user", "fs,socket=/f,tag=t,queues=2", "--track-dirty",
+		"--no-populate", "--backing", "2m", "--stage2", "before", "--balloon", "--paging", "off", "--rng", "--vsock", "7", "--uplink", "slirp:switch=lan,restrict", "--vhost-user", "blk,socket=/b", "--vhost-user", "fs,socket=/f,tag=t,queues=2", "--track-dirty",
 		"--memory-source", "/s",
 		"--memory-hot", "/h", "--memory-prefetch", "off", "--memory-timeout", "3",
 		"--ring-entries", "128", "--allow-bench", "--direct-paging",
@@ -227,6 +227,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 	SAME(vm.name);
 	SAME(node);
 	SAME(idle);
+	SAME(uplink);
 	SAME(keep_placement);
 	SAME(near);
 	SAME(vm.source.path);

@@ -111,7 +111,7 @@ struct sv_profile_guest {
 	enum sv_profile_stage2 *stage2;
 	enum sv_profile_paging *paging;
 	char *cpus, *sidecore, *placement, *keep_placement, *idle, *node;
-	char *memory_source, *memory_hot, *vhost_user;
+	char *memory_source, *memory_hot, *vhost_user, *uplink;
 	bool *rng;
 	unsigned *vsock;
 	bool *memory_prefetch;
