@@ -14,6 +14,7 @@
 #include <vmm/balloon.h>
 
 #include "backing.h"
+#include "dirty.h"
 #include "layout.h"
 #include "reclaim.h"
 #include "stage2.h"
@@ -69,6 +70,8 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
 {
 	struct sv_balloon *b = ctx;
 
+	/* Free memory, with other contents from now on. */
+	sv_dirty_mark(b->vm, offset, bytes);
 	/* The file gets a hole: gone from every process that maps it, and from KVM's tables. */
 	return madvise(at_offset(b->vm, offset), bytes, MADV_REMOVE) < 0 ? -errno : 0;
 }

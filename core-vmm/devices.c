@@ -526,3 +526,17 @@ struct sv_balloon *sv_devices_balloon(struct sv_vm *vm)
 {
 	return vm->devices ? vm->devices->balloon : NULL;
 }
+
+int sv_devices_log(struct sv_vm *vm, int fd, uint64_t bytes, struct sv_error *err)
+{
+	struct sv_devices *d = vm->devices;
+	int cannot, rc;
+
+	if (!d)
+		return 0;
+	cannot = sv_links_log(&d->links, fd, bytes, err);
+	if (cannot < 0 || !d->balloon)
+		return cannot;
+	rc = sv_virtio_pci_log(sv_balloon_function(d->balloon), fd, bytes, err);
+	return rc == -ENOTSUP ? cannot + 1 : rc < 0 ? rc : cannot;
+}

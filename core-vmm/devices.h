@@ -68,6 +68,11 @@ const char *sv_devices_away(struct sv_vm *vm);
 /* Are all of them? Then ask for all of them again. Context: control thread. */
 bool sv_devices_all_away(struct sv_vm *vm);
 int sv_devices_return(struct sv_vm *vm, struct sv_error *err);
+/*
+ * From now on all devices' back ends set a bit in @fd for each 4 KiB that they write, from 0 up; -1: no
+ * more. Context: control thread. Return: how many cannot, or -errno with a sentence.
+ */
+int sv_devices_log(struct sv_vm *vm, int fd, uint64_t bytes, struct sv_error *err);
 /* NULL: there is none. */
 struct sv_balloon *sv_devices_balloon(struct sv_vm *vm);
 /* One of them became readable. Return: 0, or -errno with a sentence when the VM cannot go on. */

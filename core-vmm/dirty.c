@@ -14,6 +14,7 @@
 
 #include <channels/atomics.h>
 
+#include "devices.h"
 #include "layout.h"
 #include "stage2.h"
 #include "vcpu.h"
@@ -23,6 +24,7 @@
 #define SOON_US 200u	    /* until the next look at rings that had something */
 #define CALM_US 5000u
 #define HOST_PAGE 4096u
+#define SETTLE_NS 50000000l
 
 struct ring {
 	struct kvm_dirty_gfn *gfn; /* NULL: not mapped */
@@ -38,6 +40,9 @@ struct sv_dirty {
 	pthread_t thread;
 	bool on, started;
 	int stop;
+	int log_fd; /* shared with device back ends: a bit per 4 KiB of guest-physical memory */
+	uint64_t *device, device_bytes;
+	int unlogged; /* devices whose back ends cannot */
 	uint64_t *sum; /* of each page, for sv_dirty_verify() */
 	/* Relaxed. */
 	uint64_t pages, harvests, resets, full;
@@ -173,12 +178,87 @@ int64_t sv_dirty_harvest(struct sv_vm *vm)
 	return n;
 }
 
+/* --- what device back ends write --------------------------------------------------------------- */
+
+static void take_range(struct sv_dirty *d, uint64_t page, uint64_t pages, uint64_t first)
+{
+	for (uint64_t i = page / 64; i <= (page + pages - 1) / 64; i++) {
+		uint64_t bits = sv_load_relaxed(&d->device[i])
+					? __atomic_exchange_n(&d->device[i], 0, __ATOMIC_ACQ_REL)
+					: 0;
+
+		for (; bits; bits &= bits - 1) {
+			uint64_t at = i * 64 + (uint64_t)__builtin_ctzll(bits);
+
+			if (at >= page && at < page + pages)
+				set_bit(d, first + (at - page));
+		}
+	}
+}
+
+/* The lock is held. Back ends set bits meanwhile: those come the next time. */
+static void take_device_log(struct sv_vm *vm, struct sv_dirty *d)
+{
+	if (!d->device)
+		return;
+	take_range(d, 0, slot_pages(vm, 0), 0);
+	if (vm->ram_high_bytes)
+		take_range(d, LAYOUT_HIGH / PAGE, slot_pages(vm, 1), slot_first(vm, 1));
+}
+
+static int open_device_log(struct sv_vm *vm, struct sv_error *err)
+{
+	struct sv_dirty *d = vm->dirty;
+	uint64_t end = vm->ram_high_bytes ? LAYOUT_HIGH + vm->ram_high_bytes : vm->ram_low_bytes;
+	void *p;
+
+	d->device_bytes = (end / PAGE / 8 + PAGE) / PAGE * PAGE;
+	d->log_fd = memfd_create("sidevisor-dirty", MFD_CLOEXEC);
+	if (d->log_fd < 0 || ftruncate(d->log_fd, (off_t)d->device_bytes) < 0)
+		return sv_fail(err, errno, "dirty log of devices: %s", strerror(errno));
+	p = mmap(NULL, d->device_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, d->log_fd, 0);
+	if (p == MAP_FAILED)
+		return sv_fail(err, errno, "dirty log of devices: %s", strerror(errno));
+	d->device = p;
+	d->unlogged = sv_devices_log(vm, d->log_fd, d->device_bytes, err);
+	return d->unlogged < 0 ? d->unlogged : 0;
+}
+
+static void close_device_log(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+	struct sv_error err;
+
+	if (d->log_fd < 0)
+		return;
+	if (sv_devices_log(vm, -1, 0, &err) < 0)
+		sv_warn("%s", err.text);
+	if (d->device)
+		munmap(d->device, d->device_bytes);
+	close(d->log_fd);
+	d->device = NULL;
+	d->log_fd = -1;
+}
+
+void sv_dirty_mark(struct sv_vm *vm, uint64_t offset, uint64_t bytes)
+{
+	struct sv_dirty *d = vm->dirty;
+
+	if (!d)
+		return;
+	pthread_mutex_lock(&d->lock);
+	for (uint64_t at = 0; d->on && at < bytes; at += PAGE)
+		set_bit(d, (offset + at) / PAGE);
+	pthread_mutex_unlock(&d->lock);
+}
+
 uint64_t sv_dirty_take(struct sv_vm *vm, uint64_t *bits)
 {
 	struct sv_dirty *d = vm->dirty;
 	uint64_t n = 0;
 
 	pthread_mutex_lock(&d->lock);
+	take_device_log(vm, d);
 	memcpy(bits, d->bits, d->words * sizeof(bits[0]));
 	memset(d->bits, 0, d->words * sizeof(bits[0]));
 	sv_store_relaxed(&d->pages, 0);
@@ -274,7 +354,9 @@ int sv_dirty_start(struct sv_vm *vm, struct sv_error *err)
 	if (rc < 0)
 		return sv_fail(err, -rc, "KVM does not log writes: %s", strerror(-rc));
 	d->on = true;
-	rc = start_thread(vm, err);
+	rc = open_device_log(vm, err);
+	if (rc == 0)
+		rc = start_thread(vm, err);
 	if (rc < 0)
 		sv_dirty_stop(vm);
 	return rc;
@@ -291,6 +373,7 @@ void sv_dirty_stop(struct sv_vm *vm)
 		pthread_join(d->thread, NULL);
 	d->started = false;
 	sv_dirty_harvest(vm);
+	close_device_log(vm);
 	d->on = false;
 	if (log_slots(vm, false) < 0)
 		sv_warn("KVM goes on logging writes: %s", strerror(errno));
@@ -311,31 +394,66 @@ static uint64_t checksum(const uint64_t *p)
 	return h;
 }
 
-static bool bit_of(const struct sv_dirty *d, uint64_t page)
+static bool bit_of(const uint64_t *bits, uint64_t page)
 {
-	return d->bits[page / 64] & 1ull << page % 64;
+	return bits[page / 64] & 1ull << page % 64;
 }
 
-static json_t *compare(struct sv_vm *vm)
+/* A request under way has written its data before it is noted: a while for that. */
+static void settle_devices(struct sv_vm *vm)
+{
+	struct timespec t = {.tv_nsec = SETTLE_NS};
+
+	nanosleep(&t, NULL);
+	take_device_log(vm, vm->dirty);
+}
+
+/*
+ * New checksums. In @before, what was found until now, pages that did not change are set as well, so that
+ * what is not in it was missed. Return: pages that changed.
+ */
+static uint64_t sum_all(struct sv_vm *vm, uint64_t *before, bool have, uint64_t *dirty)
 {
 	struct sv_dirty *d = vm->dirty;
 	const uint8_t *ram = vm->gmem.region[0].host;
-	uint64_t n = ram_bytes(vm) / PAGE, changed = 0, missed = 0, dirty = 0, first = 0;
+	uint64_t changed = 0;
+
+	for (uint64_t p = 0; p < ram_bytes(vm) / PAGE; p++) {
+		uint64_t sum = checksum((const uint64_t *)(const void *)(ram + p * PAGE));
+		bool differs = have && sum != d->sum[p];
+
+		d->sum[p] = sum;
+		changed += differs;
+		*dirty += bit_of(before, p);
+		if (!differs)
+			before[p / 64] |= 1ull << p % 64;
+	}
+	return changed;
+}
+
+/* What devices note meanwhile counts now, and is left for the next time as well. */
+static json_t *compare(struct sv_vm *vm)
+{
+	struct sv_dirty *d = vm->dirty;
+	uint64_t n = ram_bytes(vm) / PAGE, changed, missed = 0, dirty = 0, first = 0;
+	uint64_t *before = calloc(d->words, sizeof(*before));
 	bool have = d->sum != NULL;
 
 	if (!have)
 		d->sum = calloc(n, sizeof(d->sum[0]));
-	for (uint64_t p = 0; d->sum && p < n; p++) {
-		uint64_t sum = checksum((const uint64_t *)(const void *)(ram + p * PAGE));
-		bool differs = have && sum != d->sum[p];
-
-		changed += differs;
-		dirty += bit_of(d, p);
-		if (differs && !bit_of(d, p) && !missed++)
-			first = p;
-		d->sum[p] = sum;
+	if (!before || !d->sum) {
+		free(before);
+		return NULL;
 	}
+	take_device_log(vm, d);
+	memcpy(before, d->bits, d->words * sizeof(*before));
 	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
+	changed = sum_all(vm, before, have, &dirty);
+	settle_devices(vm);
+	for (uint64_t p = 0; p < n; p++)
+		if (!bit_of(before, p) && !bit_of(d->bits, p) && !missed++)
+			first = p;
+	free(before);
 	sv_store_relaxed(&d->pages, 0);
 	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "compared", have, "pages", (json_int_t)n,
 		"changed", (json_int_t)changed, "dirty", (json_int_t)dirty, "missed",
@@ -357,6 +475,8 @@ json_t *sv_dirty_verify(struct sv_vm *vm, struct sv_error *err)
 		pthread_mutex_lock(&vm->dirty->lock);
 		out = compare(vm);
 		pthread_mutex_unlock(&vm->dirty->lock);
+		if (!out)
+			sv_fail(err, ENOMEM, "out of memory");
 	} else {
 		sv_fail(err, ETIMEDOUT, "a vCPU does not come out of the guest");
 	}
@@ -368,7 +488,8 @@ json_t *sv_dirty_json(const struct sv_vm *vm)
 {
 	const struct sv_dirty *d = vm->dirty;
 
-	return json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:I}", "on", d->on, "by",
+	return json_pack("{s:b, s:i, s:s, s:i, s:I, s:I, s:I, s:I}", "on", d->on,
+		"unlogged_devices", d->unlogged, "by",
 		d->ring ? "rings" : "log", "ring_entries", d->ring ? (int)d->entries : 0,
 		"dirty_pages", (json_int_t)sv_load_relaxed(&d->pages), "harvests",
 		(json_int_t)sv_load_relaxed(&d->harvests), "resets",
@@ -423,6 +544,7 @@ int sv_dirty_create(struct sv_vm *vm, struct sv_error *err)
 	if (!d)
 		return sv_fail(err, ENOMEM, "out of memory");
 	vm->dirty = d;
+	d->log_fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	d->words = sv_dirty_words(vm);
 	d->bits = calloc(d->words, sizeof(d->bits[0]));
@@ -450,6 +572,10 @@ void sv_dirty_destroy(struct sv_vm *vm)
 	sv_store_release(&d->stop, 1);
 	if (d->started)
 		pthread_join(d->thread, NULL);
+	if (d->device)
+		munmap(d->device, d->device_bytes);
+	if (d->log_fd >= 0)
+		close(d->log_fd);
 	unmap_rings(d);
 	free(d->bits);
 	free(d->log);

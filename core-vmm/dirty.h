@@ -5,7 +5,8 @@
  *
  * A page is in the bitmap before its next write can go unseen: it is taken from the ring, its bit is set,
  * and only then does KVM protect it again. Whoever copies pages takes the bits first and reads the pages
- * afterwards; what is written meanwhile comes again. Writes of device back ends are not KVM's to see.
+ * afterwards; what is written meanwhile comes again. Device back ends note what they write in a log of
+ * their own (vhost-user's), which is added when the bitmap is taken.
  */
 #ifndef CORE_VMM_DIRTY_H
 #define CORE_VMM_DIRTY_H
@@ -35,6 +36,9 @@ int64_t sv_dirty_harvest(struct sv_vm *vm);
  */
 uint64_t sv_dirty_take(struct sv_vm *vm, uint64_t *bits);
 uint64_t sv_dirty_words(const struct sv_vm *vm);
+
+/* [offset, offset + bytes) of RAM changes by our own doing. Context: any thread. */
+void sv_dirty_mark(struct sv_vm *vm, uint64_t offset, uint64_t bytes);
 
 /*
  * Is every page that changed since the last call, or since the start, in the bitmap? By checksums of all

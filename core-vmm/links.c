@@ -100,3 +100,17 @@ int sv_links_return(struct sv_links *l, struct sv_error *err)
 	}
 	return 0;
 }
+
+int sv_links_log(struct sv_links *l, int fd, uint64_t bytes, struct sv_error *err)
+{
+	int cannot = 0;
+
+	for (unsigned i = 0; i < l->n; i++) {
+		int rc = sv_virtio_pci_log(l->at[i].virtio, fd, bytes, err);
+
+		if (rc < 0 && rc != -ENOTSUP)
+			return rc;
+		cannot += rc == -ENOTSUP;
+	}
+	return cannot;
+}

@@ -34,6 +34,9 @@ struct sv_virtio_pci *sv_links_connect(struct sv_links *l, struct sv_pci *pci,
 unsigned sv_links_poll_fds(const struct sv_links *l, int *fds, unsigned max);
 int sv_links_poll(struct sv_links *l, int fd, struct sv_error *err);
 
+/* sv_virtio_pci_log() for each. Return: how many cannot, or -errno with a sentence. */
+int sv_links_log(struct sv_links *l, int fd, uint64_t bytes, struct sv_error *err);
+
 /* How many devices are away; the name of one; NULL: none is. Context: control thread. */
 unsigned sv_links_away(const struct sv_links *l);
 const char *sv_links_first_away(const struct sv_links *l);

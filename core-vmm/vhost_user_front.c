@@ -14,7 +14,7 @@
 
 #define PROTOCOL_WANTED \
 	(VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_BACKEND_REQ | \
-		VUF_PROTOCOL_CONFIG | VUF_PROTOCOL_INFLIGHT)
+		VUF_PROTOCOL_CONFIG | VUF_PROTOCOL_INFLIGHT | VUF_PROTOCOL_LOG)
 #define MAX_QUEUES 256u
 
 int sv_vhost_front_hurry = 1;
@@ -273,6 +273,22 @@ int sv_vhost_front_set_features(struct sv_vhost_front *v, uint64_t features, str
 	if (v->has_protocol)
 		features |= VUF_F_PROTOCOL_FEATURES;
 	return tell_u64(v, VUF_SET_FEATURES, features, NULL, 0, err);
+}
+
+bool sv_vhost_front_can_log(const struct sv_vhost_front *v)
+{
+	return v->protocol & VUF_PROTOCOL_LOG && v->features & VUF_F_LOG_ALL;
+}
+
+int sv_vhost_front_log(struct sv_vhost_front *v, int fd, uint64_t bytes, struct sv_error *err)
+{
+	struct vuf_message m = {
+		.request = VUF_SET_LOG_BASE, .size = sizeof(m.u.log), .u.log = {.bytes = bytes}};
+	int rc = send_message(v, &m, &fd, 1, err);
+
+	return rc < 0 ? rc
+		      : receive_reply(v, &m, sizeof(m.u.u64), sizeof(m.u.u64), VHOST_FRONT_STOP_MS,
+				err);
 }
 
 /* --- configuration space ------------------------------------------------------------------------- */

@@ -64,6 +64,9 @@ void sv_vhost_front_close(struct sv_vhost_front *v);
 /* The driver's choice, a subset of v->features. */
 int sv_vhost_front_set_features(struct sv_vhost_front *v, uint64_t features,
 	struct sv_error *err);
+/* Can it say which pages it writes? Then: from now on into @fd, a bit for each 4 KiB from 0. */
+bool sv_vhost_front_can_log(const struct sv_vhost_front *v);
+int sv_vhost_front_log(struct sv_vhost_front *v, int fd, uint64_t bytes, struct sv_error *err);
 /* Device configuration space: fills [0, bytes). -ENOTSUP: the back end has none. */
 int sv_vhost_front_get_config(struct sv_vhost_front *v, void *bytes, uint32_t n,
 	struct sv_error *err);

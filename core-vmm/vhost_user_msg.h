@@ -14,6 +14,7 @@ enum vuf_request {
 	VUF_SET_FEATURES = 2,
 	VUF_SET_OWNER = 3,
 	VUF_SET_MEM_TABLE = 5,
+	VUF_SET_LOG_BASE = 6,
 	VUF_SET_VRING_NUM = 8,
 	VUF_SET_VRING_ADDR = 9,
 	VUF_SET_VRING_BASE = 10,
@@ -32,7 +33,9 @@ enum vuf_request {
 };
 
 #define VUF_F_PROTOCOL_FEATURES (1ull << 30)
+#define VUF_F_LOG_ALL (1ull << 26)
 #define VUF_PROTOCOL_MQ (1ull << 0)
+#define VUF_PROTOCOL_LOG (1ull << 1)
 #define VUF_PROTOCOL_REPLY_ACK (1ull << 3)
 #define VUF_PROTOCOL_BACKEND_REQ (1ull << 5)
 #define VUF_PROTOCOL_CONFIG (1ull << 9)
@@ -68,6 +71,9 @@ struct vuf_message {
 			uint32_t offset, size, flags;
 			uint8_t bytes[VUF_CONFIG_BYTES];
 		} config;
+		struct {
+			uint64_t bytes, offset;
+		} log;
 		struct {
 			uint64_t bytes, offset;
 			uint16_t queues, queue_size;

@@ -41,6 +41,8 @@ struct sv_virtio_pci {
 	bool dead; /* the back end failed: it is asked nothing more */
 	bool returns, away; /* a back end that is gone may come back; it is gone */
 	bool recorded;	    /* this back end records what is in flight */
+	int log_fd; /* where the back end notes what it writes; -1: it does not */
+	uint64_t log_bytes;
 	bool wce_written;   /* by the driver: a back end that comes back is told */
 	struct sv_vhost_inflight inflight;
 
@@ -90,6 +92,12 @@ bool sv_virtio_pci_away(struct sv_virtio_pci *d);
  * Return: 0 or -errno.
  */
 int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d);
+
+/*
+ * From now on the back end sets a bit in @fd for each page that it writes; -1: no more. The descriptor
+ * stays the caller's. Context: control thread. Return: 0; -ENOTSUP: it cannot; else -errno.
+ */
+int sv_virtio_pci_log(struct sv_virtio_pci *d, int fd, uint64_t bytes, struct sv_error *err);
 
 /* --- virtio_pci.c: the registers ------------------------------------------------------------------ */
 

@@ -234,7 +234,7 @@ struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
 	d->name = o->name;
 	d->kind = o->kind;
 	d->returns = o->returns;
-	d->inflight.fd = d->front.events = -1;
+	d->inflight.fd = d->front.events = d->log_fd = -1;
 	*rc = set_up(d, pci, kind, o, &why);
 	if (*rc < 0) {
 		sv_fail(err, -*rc, "%s: %.400s", o->name, why.text);

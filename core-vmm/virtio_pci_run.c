@@ -16,6 +16,7 @@
 
 #include "devices.h"
 #include "irq.h"
+#include "vhost_user_msg.h"
 
 #define STATUS_KNOWN \
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK | \
@@ -249,6 +250,11 @@ void sv_virtio_pci_clear(struct sv_virtio_pci *d)
 	}
 }
 
+static uint64_t driven_features(const struct sv_virtio_pci *d)
+{
+	return d->features | (d->log_fd >= 0 ? VUF_F_LOG_ALL : 0);
+}
+
 static bool confirm_features(struct sv_virtio_pci *d)
 {
 	struct sv_error err;
@@ -258,7 +264,7 @@ static bool confirm_features(struct sv_virtio_pci *d)
 		return false;
 	if (d->away)
 		return true;
-	rc = sv_vhost_front_set_features(&d->front, d->features, &err);
+	rc = sv_vhost_front_set_features(&d->front, driven_features(d), &err);
 	if (rc < 0)
 		back_end_failed(d, rc, &err);
 	return rc == 0 || d->away;
@@ -339,6 +345,37 @@ int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d)
 	return rc;
 }
 
+static int set_log(struct sv_virtio_pci *d, int fd, uint64_t bytes, struct sv_error *err)
+{
+	int rc = 0;
+
+	if (!sv_vhost_front_can_log(&d->front))
+		return fd < 0 ? 0 : -ENOTSUP;
+	d->log_fd = fd;
+	d->log_bytes = bytes;
+	if (d->away || d->dead)
+		return 0;
+	if (fd >= 0)
+		rc = sv_vhost_front_log(&d->front, fd, bytes, err);
+	if (rc == 0 && d->status & VIRTIO_CONFIG_S_FEATURES_OK)
+		rc = sv_vhost_front_set_features(&d->front, driven_features(d), err);
+	if (rc < 0) {
+		d->log_fd = -1;
+		back_end_failed(d, rc, err);
+	}
+	return rc;
+}
+
+int sv_virtio_pci_log(struct sv_virtio_pci *d, int fd, uint64_t bytes, struct sv_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&d->pci.lock);
+	rc = set_log(d, fd, bytes, err);
+	pthread_mutex_unlock(&d->pci.lock);
+	return rc;
+}
+
 /* --- a back end that comes back ------------------------------------------------------------------- */
 
 static int tell_again(struct sv_virtio_pci *d, struct sv_error *err)
@@ -346,8 +383,10 @@ static int tell_again(struct sv_virtio_pci *d, struct sv_error *err)
 	uint32_t wce = offsetof(struct virtio_blk_config, wce);
 	int rc = 0;
 
-	if (d->status & VIRTIO_CONFIG_S_FEATURES_OK)
-		rc = sv_vhost_front_set_features(&d->front, d->features, err);
+	if (d->log_fd >= 0)
+		rc = sv_vhost_front_log(&d->front, d->log_fd, d->log_bytes, err);
+	if (rc == 0 && d->status & VIRTIO_CONFIG_S_FEATURES_OK)
+		rc = sv_vhost_front_set_features(&d->front, driven_features(d), err);
 	if (rc == 0 && d->wce_written)
 		rc = sv_vhost_front_set_config(&d->front, wce, &d->config[wce], 1, err);
 	return rc == -ENOTSUP ? 0 : rc;
