@@ -18,6 +18,7 @@
 #include "devices.h"
 #include "dirty.h"
 #include "node.h"
+#include "settings.h"
 #include "stats.h"
 #include "vcpu.h"
 
@@ -78,6 +79,14 @@ static char *refusal(const struct sv_error *err)
 	return text;
 }
 
+static void note(struct sv_vm *vm, const char *device, const char *key, const char *value)
+{
+	if (!vm->settings)
+		vm->settings = calloc(1, sizeof(*vm->settings));
+	if (vm->settings)
+		sv_settings_note(vm->settings, device, key, value);
+}
+
 /* "NAME" or "NAME KEY=VALUE". */
 static char *answer_device(struct sv_vm *vm, char *what)
 {
@@ -93,6 +102,8 @@ static char *answer_device(struct sv_vm *vm, char *what)
 		rc = sv_fail(&err, EINVAL, "%s: write key=value", key);
 	else
 		rc = sv_node_set_device(*vm->node_sock, vm->config->name, what, key, value, &text, &err);
+	if (rc >= 0 && key)
+		note(vm, what, key, value);
 	return rc < 0 ? refusal(&err) : text;
 }
 

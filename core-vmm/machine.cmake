@@ -1,1 +1,1 @@
-set(SV_VMM_MACHINE ask.c backing.c bus.c console.c dirty.c exits.c kvm.c memory.c memory_populate.c node.c pager.c pager_source.c paging.c reclaim.c regs.c rejoin.c stage2.c stats.c steps.c uffd.c vcpu.c vmm.c)
+set(SV_VMM_MACHINE ask.c backing.c bus.c console.c dirty.c exits.c kvm.c memory.c memory_populate.c node.c pager.c pager_source.c paging.c reclaim.c regs.c rejoin.c settings.c stage2.c stats.c steps.c uffd.c vcpu.c vmm.c)

@@ -11,6 +11,7 @@
 #include "devices.h"
 #include "node.h"
 #include "pager.h"
+#include "settings.h"
 
 #define LONG_MS 1000
 /*
@@ -80,8 +81,8 @@ static int attach(struct sv_rejoin *r, struct sv_error *err)
 		rc = sv_pager_return(r->vm, *r->node_sock, err);
 	if (rc == 0)
 		rc = sv_devices_return(r->vm, err);
-	if (rc == 0 && r->attach)
-		rc = r->attach(r->ctx, err);
+	if (rc == 0 && r->vm->settings)
+		sv_settings_say(r->vm->settings, *r->node_sock, c->name);
 	return rc == 0 ? sv_node_start(*r->node_sock, err) : rc;
 }
 

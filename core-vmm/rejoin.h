@@ -12,9 +12,6 @@
 struct sv_rejoin {
 	struct sv_vm *vm;
 	int *node_sock;
-	/* Tell a node that was greeted what it needs beyond devices; NULL: nothing. */
-	int (*attach)(void *ctx, struct sv_error *err);
-	void *ctx;
 	bool lost;
 	int64_t lost_ms; /* CLOCK_MONOTONIC */
 	int64_t alone_ms; /* when a device was seen to be away by itself; 0: it was not */

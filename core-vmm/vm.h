@@ -77,6 +77,7 @@ struct sv_vm {
 	unsigned nvcpus;
 	struct sv_vcpu *vcpu;
 
+	struct sv_settings *settings; /* NULL: none (ask.c) */
 	/* How often the sidecore process came back, and how long that took last (relaxed). */
 	uint64_t rejoins, outage_ms;
 

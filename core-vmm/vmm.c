@@ -141,6 +141,7 @@ static void down_name(void *ctx)
 	struct run *r = ctx;
 
 	close(r->listener);
+	free(r->vm.settings);
 }
 
 static int up_kind(void *ctx, struct sv_error *err)

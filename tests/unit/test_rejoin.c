@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include "node_by_hand.h"
 #include "rejoin.h"
 #include "rig.h"
+#include "settings.h"
 #include "virtio_driver.h"
 
 #define RING 0x10000ull
@@ -205,6 +207,27 @@ Test(rejoin, one_that_refuses_at_first_is_asked_again)
 	cr_assert_eq(try_for(300), -EAGAIN);
 	refuse = 0;
 	cr_assert_eq(try_for(20000), 0, "%s", rj.why.text);
+	close(sock);
+}
+
+Test(rejoin, settings_are_said_again)
+{
+	static struct sv_settings s;
+	char *text = NULL;
+
+	sv_settings_note(&s, "disk0", "max-iops", "77");
+	sv_settings_note(&s, "disk0", "weight", "3");
+	sv_settings_note(&s, "disk0", "max-iops", "4321");
+	sv_settings_note(&s, "nobody", "weight", "3"); /* a warning */
+	cr_assert_eq(s.n, 3);
+	r->vm.settings = &s;
+	end_of_node();
+	node_start(&node, -1);
+	cr_assert_eq(try_for(20000), 0, "%s", rj.why.text);
+	cr_assert_eq(sv_node_set_device(sock, r->config.name, "disk0", NULL, NULL, &text, &err), 0, "%s",
+		err.text);
+	cr_assert(strstr(text, "4321") && !strstr(text, "77,"), "%s", text);
+	free(text);
 	close(sock);
 }
 
