@@ -30,13 +30,16 @@ int sv_vhost_vsock_device(struct sv_error *err)
 
 static int set_memory(int fd, const struct sv_gmem *gm, struct sv_error *err)
 {
-	struct {
-		struct vhost_memory head;
-		struct vhost_memory_region region[SV_GMEM_REGIONS];
-	} m = {.head = {.nregions = gm->n}};
+	union {
+		struct vhost_memory table;
+		uint8_t room[sizeof(struct vhost_memory) +
+			     SV_GMEM_REGIONS * sizeof(struct vhost_memory_region)];
+	} m;
 
+	memset(&m, 0, sizeof(m));
+	m.table.nregions = gm->n;
 	for (unsigned i = 0; i < gm->n; i++)
-		m.region[i] = (struct vhost_memory_region){.guest_phys_addr = gm->region[i].gpa,
+		m.table.regions[i] = (struct vhost_memory_region){.guest_phys_addr = gm->region[i].gpa,
 			.memory_size = gm->region[i].size,
 			.userspace_addr = (uintptr_t)gm->region[i].host};
 	return ioctl(fd, VHOST_SET_MEM_TABLE, &m) < 0 ? refused("guest memory", err) : 0;

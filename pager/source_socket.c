@@ -71,12 +71,13 @@ static int remote_begin(struct unit *u, struct fetch *f, struct sv_error *err)
 static int take_head(struct unit *u, struct remote *s, struct sv_error *err)
 {
 	const struct sv_source_reply *h = &s->head;
-	struct fetch *f = &u->fetch[h->tag & 0xff];
+	unsigned slot = h->tag & 0xff;
+	struct fetch *f = &u->fetch[slot < FETCHES ? slot : 0];
 	unsigned long long at = h->offset;
 
 	if (h->magic != SV_SOURCE_MAGIC || h->version != SV_SOURCE_VERSION ||
-		h->op != SV_SOURCE_READ || (h->tag & 0xff) >= FETCHES ||
-		f->state != FETCH_READING || h->tag != s->tag[h->tag & 0xff] ||
+		h->op != SV_SOURCE_READ || slot >= FETCHES ||
+		f->state != FETCH_READING || h->tag != s->tag[slot] ||
 		h->offset != u->offset + f->page * PAGE)
 		return sv_fail(err, EPROTO, "it answers what nobody asked");
 	if (h->status)
