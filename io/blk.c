@@ -396,13 +396,13 @@ static int open_store(struct blk *b, const struct sv_device_request *req, bool t
 	return rc < 0 ? sv_fail(err, -rc, "disk %s: io_uring: %s", req->device->name, strerror(-rc)) : 0;
 }
 
-/* Images on one file system, or on one device, share what is below them. */
+/* Images on one file system, or on one device, share what is below them; remote ones share nothing. */
 static int open_qos(struct blk *b, const struct sv_device_request *req, struct sv_error *err)
 {
 	struct stat st;
 	uint64_t place = (uintptr_t)b->store;
 
-	if (fstat(req->fds[1], &st) == 0)
+	if (fstat(req->fds[1], &st) == 0 && (S_ISBLK(st.st_mode) || S_ISREG(st.st_mode)))
 		place = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
 	return qos_device_open(&b->qos, req->host, place, &req->device->qos, err);
 }

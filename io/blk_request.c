@@ -102,6 +102,8 @@ static uint8_t begin_range(struct blk *b, struct blk_slot *s)
 	io->op = discard ? BLK_DISCARD : BLK_ZEROES;
 	io->flags = unmap ? BLK_IO_UNMAP : 0;
 	blk_count(&b->counts.discards, 1);
+	/* It moves no data, but a large one is no small request either. */
+	sv_qos_charge(b->qos.flow, io->bytes / (discard ? 64 : 16));
 	blk_begin(b, s);
 	return VIRTIO_BLK_S_OK;
 }

@@ -71,7 +71,9 @@ static struct sv_qos_pool *find_pool(struct sv_qos *q, uint64_t store)
 		q->pools = p;
 	}
 	p->store = store;
-	p->base_ns = p->since_ns = 0;
+	p->base_ns = p->since_ns = p->light_ns = 0;
+	p->light = true;
+	p->tight = QOS_DEPTH_FIRST;
 	sv_store_relaxed(&p->depth, QOS_DEPTH_FIRST);
 	return p;
 }
@@ -441,6 +443,7 @@ void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_ki
 	pace(&f->max_ops_ns, now, burst_ns, 1, f->p.max_iops);
 	pace_minimum(&f->min_bytes_ns, now, bytes, f->p.min_bps);
 	pace_minimum(&f->min_ops_ns, now, 1, f->p.min_iops);
+	f->took = true;
 	f->out++;
 	f->pool->out++;
 	sv_store_relaxed(&f->counts.outstanding, f->out);
@@ -448,10 +451,20 @@ void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_ki
 		sv_store_relaxed(&f->counts.outstanding_max, f->out);
 }
 
+void sv_qos_charge(struct sv_qos_flow *f, uint64_t cost)
+{
+	f->tag += (cost << QOS_TAG_SHIFT) / f->p.weight;
+	f->left -= (int64_t)cost;
+}
+
 void sv_qos_leave(struct sv_qos_flow *f)
 {
-	if (f->refused == SV_QOS_NOTHING)
+	if (f->refused == SV_QOS_NOTHING) {
 		stop_waiting(f);
+		if (f->took && f->out <= QOS_LIGHT)
+			qos_depth_light(f->pool, f->q->now);
+	}
+	f->took = false;
 }
 
 void sv_qos_done(struct sv_qos_flow *f, const struct sv_qos_ticket *t)

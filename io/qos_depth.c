@@ -4,7 +4,8 @@
  * queue, where no order of ours reaches them, and add latency for everybody and throughput for
  * nobody. So: now and then, for a moment, every device gets one request outstanding, and the mean
  * latency of that moment is what the store needs without a queue. In between the depth rises while
- * the mean stays near that, and falls when it is well above.
+ * the mean stays near that, and falls when it is well above. While all that use it have long queues
+ * of their own, nobody's latency is at stake, and it may be several times that.
  */
 #include "qos_private.h"
 
@@ -27,11 +28,12 @@ static void open_window(struct sv_qos_pool *p, uint64_t now_ns, bool probing)
 
 static void adapt(struct sv_qos_pool *p, uint64_t mean)
 {
+	uint64_t least = p->light ? 9 : 24, most = p->light ? 10 : 32; /* eighths of the base */
 	uint32_t depth = p->depth;
 
-	if (mean * 8 > p->base_ns * 10)
+	if (mean * 8 > p->base_ns * most)
 		depth -= depth / 4 ? depth / 4 : 1;
-	else if (mean * 8 < p->base_ns * 9 && p->limited)
+	else if (mean * 8 < p->base_ns * least && p->limited)
 		depth += depth / 4 ? depth / 4 : 1;
 	if (depth < QOS_DEPTH_MIN)
 		depth = QOS_DEPTH_MIN;
@@ -50,9 +52,23 @@ static void close_window(struct sv_qos_pool *p, uint64_t now_ns)
 		open_window(p, now_ns, false);
 		return;
 	}
+	if (p->light && now_ns - p->light_ns > QOS_ACTIVE_NS) {
+		p->light = false;
+		p->tight = p->depth;
+	}
 	if (p->base_ns)
 		adapt(p, mean);
 	open_window(p, now_ns, !p->base_ns || now_ns - p->probed_ns >= PROBE_EVERY_NS);
+}
+
+void qos_depth_light(struct sv_qos_pool *p, uint64_t now_ns)
+{
+	p->light_ns = now_ns;
+	if (p->light)
+		return;
+	p->light = true;
+	if (p->depth > p->tight)
+		sv_store_relaxed(&p->depth, p->tight);
 }
 
 void qos_depth_sample(struct sv_qos_pool *p, uint64_t now_ns, uint64_t taken_ns)

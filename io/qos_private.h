@@ -13,6 +13,7 @@
 #define QOS_STALE_NS 10000000ull      /* a waiting device that was not visited for so long waits no more */
 #define QOS_CREDIT_NS 10000000ull     /* how far a minimum may be behind or ahead */
 #define QOS_GAP_NS (2 * QOS_NS)	      /* visits further apart: nobody was waiting in between */
+#define QOS_LIGHT 4u		      /* so few outstanding: the device waits for each */
 #define QOS_DEPTH_FIRST 32u
 #define QOS_DEPTH_MIN 2u
 #define QOS_DEPTH_MAX 1024u
@@ -25,7 +26,9 @@ struct sv_qos_pool {
 
 	uint32_t out, depth; /* depth: read by anyone (relaxed) */
 	/* Latency in the window now, against that of the last probe (qos_depth.c). */
-	bool probing, limited;
+	bool probing, limited, light;
+	uint32_t tight; /* depth when somebody last waited for single requests */
+	uint64_t light_ns;
 	uint64_t since_ns, probed_ns;
 	uint64_t samples, sum_ns, base_ns;
 };
@@ -44,7 +47,7 @@ struct sv_qos_flow {
 
 	struct sv_qos_params p;
 	uint32_t granted; /* the wishes that p comes from */
-	bool waiting;
+	bool waiting, took; /* in this visit */
 	enum sv_qos_wait refused; /* at the last visit */
 	uint32_t out;
 	int64_t left;		/* cost that this visit may still take */
@@ -72,6 +75,8 @@ struct sv_qos {
 
 /* qos_depth.c. A request completed after @ns in which it was really with the store. */
 void qos_depth_sample(struct sv_qos_pool *p, uint64_t now_ns, uint64_t taken_ns);
+/* A device took all it had, and has few outstanding: to it latency matters. */
+void qos_depth_light(struct sv_qos_pool *p, uint64_t now_ns);
 /* May one more be outstanding? */
 bool qos_depth_allows(const struct sv_qos_pool *p);
 

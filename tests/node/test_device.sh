@@ -74,7 +74,7 @@ sidevisor device served 2>&1 | sed "s/^/after: /"
 kill $serve
 EOF
 guest tiny "$kernel" "$test_dir/in-guest:/root/inside"
-node --cpus 2 --memory 1500M --timeout 300 --file "$test_dir/vmlinuz" \
+node --cpus 2 --memory 1500M --timeout 500 --file "$test_dir/vmlinuz" \
 	--file "$test_dir/initrd" --file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 for name in private served; do

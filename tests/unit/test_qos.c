@@ -250,6 +250,56 @@ Test(qos, a_flood_of_the_sidecore_s_own_time)
 	flood(1, 2000, true);
 }
 
+/* Floods alone may queue in the store; as soon as somebody waits for single requests, they may not. */
+Test(qos, the_store_s_queue_is_short_for_who_waits)
+{
+	struct sim *s = sim_new(4, 100000);
+	struct sim_flow *victim;
+	unsigned deep;
+
+	sim_add(s, 64, 4096, NULL);
+	sim_add(s, 64, 4096, NULL);
+	sim_run(s, 5 * SECOND);
+	deep = sv_qos_depth(s->flow[0].flow);
+	cr_expect_geq(deep, 8, "%u", deep);
+	victim = sim_add(s, 1, 4096, NULL);
+	victim->every_ns = MS;
+	sim_run(s, SECOND / 10);
+	sim_mark(s);
+	sim_run(s, 2 * SECOND);
+	cr_expect_leq(sv_qos_depth(s->flow[0].flow), 6, "%u", sv_qos_depth(s->flow[0].flow));
+	cr_expect_leq(sv_histogram_at(&victim->latency, 990), 2 * 105000);
+	sim_free(s);
+}
+
+/* A request may turn out to cost more than it moves. */
+Test(qos, what_is_charged_counts)
+{
+	struct sv_qos *q = sv_qos_create();
+	struct sv_qos_flow *f[2];
+	struct sv_qos_ticket t;
+	struct sv_error err;
+	unsigned n[2] = {0, 0};
+
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(sv_qos_open(&f[i], q, 1, NULL, &err), 0);
+	for (uint64_t now = SECOND; n[0] + n[1] < 60000; now += 1000) {
+		unsigned i = now / 1000 % 2;
+
+		sv_qos_visit(f[i], now);
+		for (unsigned k = 0; k < 64 && sv_qos_admit(f[i]); k++, n[i]++) { /* there is always more */
+			sv_qos_taken(f[i], &t, SV_QOS_OTHER, 16);
+			sv_qos_charge(f[i], i ? 2 * SV_QOS_COST_MIN : 0);
+			sv_qos_done(f[i], &t);
+		}
+		sv_qos_leave(f[i]);
+	}
+	EXPECT_NEAR(ratio(n[0], n[1]), 3.0, 0.05, "requests of a third of the cost");
+	for (unsigned i = 0; i < 2; i++)
+		sv_qos_close(f[i]);
+	sv_qos_destroy(q);
+}
+
 /* --- edges ----------------------------------------------------------------------------------- */
 
 /* A device that waits and is polled no more holds nobody up. */

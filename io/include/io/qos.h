@@ -98,6 +98,8 @@ bool sv_qos_admit(struct sv_qos_flow *f);
 /* It was taken. @bytes: of data that it moves, which nobody knew before. */
 void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_kind kind,
 	uint64_t bytes);
+/* The request taken last costs as much as so many bytes more, among the weights. */
+void sv_qos_charge(struct sv_qos_flow *f, uint64_t cost);
 void sv_qos_leave(struct sv_qos_flow *f);
 /* It has completed. In or outside a visit's window for taking. */
 void sv_qos_done(struct sv_qos_flow *f, const struct sv_qos_ticket *t);
