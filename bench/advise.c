@@ -10,7 +10,7 @@
 #define REACH (8 * MIB)	   /* of about 2,000 translations of 4 KiB */
 #define REACH_2M (3 * GIB) /* of about 1,500 of 2 MiB */
 #define HUGE_PAYS 1.05
-#define UPDATES_MATTER 100.0 /* a second */
+#define UPDATES_MATTER 10.0 /* a second */
 
 static double mib(uint64_t bytes)
 {
