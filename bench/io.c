@@ -9,7 +9,6 @@
 #include <bench/bench.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stddef.h>
@@ -152,35 +151,17 @@ static int measure_all(struct sv_error *err)
 
 /* --- statistics ------------------------------------------------------------------------------ */
 
-struct spread {
-	double median, least, most;
-};
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static struct spread spread_of(double *v, unsigned n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return (struct spread){
-		.median = n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2, .least = v[0], .most = v[n - 1]};
-}
-
 /* @offset: of the double in a cell. */
-static struct spread over_rounds(unsigned w, unsigned t, size_t offset)
+static struct io_spread over_rounds(unsigned w, unsigned t, size_t offset)
 {
 	double v[IO_ROUNDS_MAX] = {0};
 
 	for (unsigned i = 0; i < run.o.rounds; i++)
 		v[i] = *(const double *)(const void *)((const char *)&cell[w][t][i] + offset);
-	return spread_of(v, run.o.rounds);
+	return io_spread_of(v, run.o.rounds);
 }
 
-static struct spread ours_over_peer(unsigned w, unsigned *better)
+static struct io_spread ours_over_peer(unsigned w, unsigned *better)
 {
 	double v[IO_ROUNDS_MAX] = {0};
 
@@ -191,17 +172,10 @@ static struct spread ours_over_peer(unsigned w, unsigned *better)
 			*better = t;
 	for (unsigned i = 0; i < run.o.rounds; i++)
 		v[i] = cell[w][0][i].iops / cell[w][*better][i].iops;
-	return spread_of(v, run.o.rounds);
+	return io_spread_of(v, run.o.rounds);
 }
 
 /* --- output ---------------------------------------------------------------------------------- */
-
-static json_t *spread_json(struct spread s)
-{
-	if (s.least < 0)
-		return json_null();
-	return json_pack("{s:f, s:f, s:f}", "median", s.median, "least", s.least, "most", s.most);
-}
 
 static json_t *row_json(unsigned w, unsigned t)
 {
@@ -210,7 +184,7 @@ static json_t *row_json(unsigned w, unsigned t)
 	json_t *per_op = json_object(), *kinds = json_object();
 
 #define SPREAD(field) \
-	json_object_set_new(o, #field, spread_json(over_rounds(w, t, offsetof(struct io_cell, field))))
+	json_object_set_new(o, #field, io_spread_json(over_rounds(w, t, offsetof(struct io_cell, field))))
 	SPREAD(iops);
 	SPREAD(p50_us);
 	SPREAD(p99_us);
@@ -218,10 +192,10 @@ static json_t *row_json(unsigned w, unsigned t)
 #undef SPREAD
 	for (unsigned i = 0; i < IO_COUNTERS; i++)
 		json_object_set_new(per_op, counter_key[i],
-			spread_json(over_rounds(w, t, offsetof(struct io_cell, per_op.of[0]) + i * sizeof(double))));
+			io_spread_json(over_rounds(w, t, offsetof(struct io_cell, per_op.of[0]) + i * sizeof(double))));
 	for (unsigned k = 0; k < IO_KINDS && cell[w][t][0].per_op.of[IO_EXITS] >= 0; k++)
 		json_object_set_new(kinds, io_kind_name[k],
-			spread_json(over_rounds(w, t,
+			io_spread_json(over_rounds(w, t,
 				offsetof(struct io_cell, per_op.exits[0]) + k * sizeof(double))));
 	json_object_set_new(per_op, "exits_by_kind", kinds);
 	json_object_set_new(o, "per_op", per_op);
@@ -235,7 +209,7 @@ static json_t *record(void)
 	for (unsigned w = 0; w < WORKLOADS; w++) {
 		json_t *rows = json_array(), *o;
 		unsigned better;
-		struct spread s;
+		struct io_spread s;
 
 		if (!chosen(&workloads[w]))
 			continue;
@@ -244,7 +218,7 @@ static json_t *record(void)
 		s = ours_over_peer(w, &better);
 		o = json_pack("{s:s, s:s, s:o, s:s}", "workload", workloads[w].key, "fio", workloads[w].fio,
 			"rows", rows, "better_peer", run.target[better].key);
-		json_object_set_new(o, "ours_over_peer", spread_json(s));
+		json_object_set_new(o, "ours_over_peer", io_spread_json(s));
 		json_array_append_new(all, o);
 	}
 	return json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i}, s:i, s:f, s:i, s:b, s:b, s:o}", "bench", "io", "rig",
@@ -288,14 +262,14 @@ static void print_table(void)
 		printf("the guest takes the disk of %s for %s\n", run.target[t].what, run.target[t].cache);
 	for (unsigned w = 0; w < WORKLOADS; w++) {
 		unsigned better;
-		struct spread s;
+		struct io_spread s;
 
 		if (!chosen(&workloads[w]))
 			continue;
 		printf("\n%-43s %8s %17s %8s %8s %9s %9s %9s %9s %9s\n", workloads[w].key, "op/s",
 			"least..most", "p50 us", "p99 us", "intr/op", "kicks/op", "busy ns", "cpu ns", "exits/op");
 		for (unsigned t = 0; t < run.targets; t++) {
-			struct spread iops = over_rounds(w, t, offsetof(struct io_cell, iops));
+			struct io_spread iops = over_rounds(w, t, offsetof(struct io_cell, iops));
 
 			printf("  %-41s %8.0f %8.0f..%-7.0f %8.0f %8.0f", run.target[t].what, iops.median,
 				iops.least, iops.most, over_rounds(w, t, offsetof(struct io_cell, p50_us)).median,
@@ -312,14 +286,6 @@ static void print_table(void)
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
 
 static volatile sig_atomic_t interrupted;
 
@@ -345,7 +311,7 @@ static int bench(struct sv_error *err)
 	if (rc == 0)
 		rc = measure_all(err);
 	io_rig_stop(&run);
-	nftw(run.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	io_remove(run.dir);
 	return interrupted ? sv_fail(err, EINTR, "interrupted") : rc;
 }
 
@@ -366,30 +332,6 @@ static int report(struct sv_error *err)
 		rc = io_report(run.o.report, o, err);
 	json_decref(o);
 	return rc;
-}
-
-static int choose_cpus(struct io_options *o, const char *text, struct sv_error *err)
-{
-	int *const to[] = {&o->guest_cpu, &o->sidecore_cpu, &o->other_cpu};
-	unsigned n = 0;
-	cpu_set_t set;
-
-	if (text) {
-		int got = sscanf(text, "%d,%d,%d", to[0], to[1], to[2]);
-
-		if (got < 2)
-			return sv_fail(err, EINVAL, "--cpus %s: GUEST,SIDECORE[,OTHER]", text);
-		o->other_cpu = got < 3 ? o->sidecore_cpu : o->other_cpu;
-		return 0;
-	}
-	sched_getaffinity(0, sizeof(set), &set);
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < 3; cpu++)
-		if (CPU_ISSET(cpu, &set))
-			*to[n++] = cpu;
-	if (n < 2)
-		return sv_fail(err, EINVAL, "two CPUs are needed, for the guest and the back ends");
-	o->other_cpu = n < 3 ? o->sidecore_cpu : o->other_cpu;
-	return 0;
 }
 
 enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, ROOT, LOOP };
@@ -460,7 +402,7 @@ int sv_bench_io(int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	rc = choose_cpus(&run.o, cpus, &err);
+	rc = io_choose_cpus(cpus, &run.o.guest_cpu, &run.o.sidecore_cpu, &run.o.other_cpu, &err);
 	rc = rc < 0 ? rc : bench(&err);
 	rc = rc < 0 ? rc : report(&err);
 	if (rc < 0)

@@ -100,6 +100,9 @@ int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error 
  */
 int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
 	json_t **out, struct sv_error *err);
+/* Give the guest a line; *answer: in g->text, what it says between the markers. Return: as above. */
+int io_guest_ask(struct io_guest *g, const char *line, unsigned ms, char **answer,
+	struct sv_error *err);
 void io_guest_stop(struct io_guest *g);
 /* The shell function that answers io_guest_fio(); a guest's first process ends with it. */
 extern const char io_guest_loop[];
@@ -114,8 +117,23 @@ pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *lo
 void io_beginning(const char *path, char *text, size_t room);
 /* A copy of the one image for this target. */
 int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_error *err);
+/* End a process that io_spawn() made. */
+void io_end(pid_t pid);
+/* Before a User-mode Linux is started: its preloaded library, if it is there. */
+void io_uml_preload(void);
+/* The module of that name for User-mode Linux. Return: false: there is none. */
+bool io_uml_module(const char *name, char *path, size_t room);
 /* Wait for a socket to appear. */
 int io_await(const char *socket, pid_t server, const char *log, struct sv_error *err);
+
+/* The program's arguments: GUEST,SIDECORE[,OTHER], or NULL for the first CPUs there are. */
+int io_choose_cpus(const char *text, int *guest, int *sidecore, int *other, struct sv_error *err);
+void io_remove(const char *dir);
+struct io_spread {
+	double median, least, most;
+};
+struct io_spread io_spread_of(double *v, unsigned n); /* sorts @v */
+json_t *io_spread_json(struct io_spread s);
 
 /* io_sample.c: what the host counts for a target. */
 void io_sample(const struct io_target *t, struct io_sample *s);

@@ -165,27 +165,37 @@ int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error 
 	return 0;
 }
 
-int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
-	json_t **out, struct sv_error *err)
+int io_guest_ask(struct io_guest *g, const char *line, unsigned ms, char **answer,
+	struct sv_error *err)
 {
-	char command[512], *begin, *end;
-	int n = snprintf(command, sizeof(command), "%s %g %s\n", device, seconds, args);
-	json_error_t at;
+	size_t n = strlen(line);
+	char *end;
 	int rc;
 
 	g->have = 0;
-	if (n >= (int)sizeof(command) || write(g->out, command, (size_t)n) != n)
+	if (write(g->out, line, n) != (ssize_t)n || write(g->out, "\n", 1) != 1)
 		return sv_fail(err, EIO, "the guest takes no command");
-	rc = await(g, "@end", (uint64_t)(seconds * 1000) + GRACE_MS, &end);
+	rc = await(g, "@end", ms, &end);
 	if (rc < 0)
-		return gave_up(g, rc, args, err);
+		return gave_up(g, rc, line, err);
 	*end = 0;
-	begin = strstr(g->text, "@begin\n");
-	*out = begin ? json_loads(begin + 7, 0, &at) : NULL;
-	if (!*out)
-		return sv_fail(err, EPROTO, "fio %s in the guest: no record: %.300s", args,
-			begin ? begin + 7 : g->text);
+	*answer = strstr(g->text, "@begin\n");
+	*answer = *answer ? *answer + 7 : g->text;
 	return 0;
+}
+
+int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
+	json_t **out, struct sv_error *err)
+{
+	char command[512], *answer;
+	int rc;
+
+	snprintf(command, sizeof(command), "%s %g %s", device, seconds, args);
+	rc = io_guest_ask(g, command, (unsigned)(seconds * 1000) + GRACE_MS, &answer, err);
+	if (rc < 0)
+		return rc;
+	*out = json_loads(answer, 0, NULL);
+	return *out ? 0 : sv_fail(err, EPROTO, "fio %s in the guest: no record: %.300s", args, answer);
 }
 
 void io_guest_stop(struct io_guest *g)

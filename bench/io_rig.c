@@ -64,7 +64,7 @@ int io_await(const char *socket, pid_t server, const char *log, struct sv_error 
 	return sv_fail(err, EIO, "%s does not appear: %s", socket, text);
 }
 
-static void end(pid_t pid)
+void io_end(pid_t pid)
 {
 	if (pid <= 0)
 		return;
@@ -83,7 +83,7 @@ void io_rig_stop(struct io_run *r)
 	for (unsigned i = 0; i < r->guests; i++)
 		io_guest_stop(&r->guest[i]);
 	for (unsigned i = 0; i < r->targets; i++)
-		end(r->target[i].back_end);
+		io_end(r->target[i].back_end);
 }
 
 /* --- images ---------------------------------------------------------------------------------- */
@@ -174,14 +174,27 @@ static int start_peer(struct io_run *r, unsigned i, bool best, struct sv_error *
 
 /* --- the guest ------------------------------------------------------------------------------- */
 
+bool io_uml_module(const char *name, char *path, size_t room)
+{
+	char pattern[128];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "/usr/lib/uml/modules/*/kernel/drivers/%s.ko", name);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return false;
+	snprintf(path, room, "%s", g.gl_pathv[g.gl_pathc - 1]);
+	globfree(&g);
+	return true;
+}
+
 /* The first process of a kernel whose root is the host's own file system. */
 static int write_init(const struct io_run *r, char *path, size_t room, struct sv_error *err)
 {
-	glob_t g;
+	char module[256];
 	FILE *f;
 	int rc;
 
-	if (glob("/usr/lib/uml/modules/*/kernel/drivers/block/virtio_blk.ko", 0, NULL, &g) != 0)
+	if (!io_uml_module("block/virtio_blk", module, sizeof(module)))
 		return sv_fail(err, ENOENT, "no virtio_blk module for User-mode Linux: install "
 					    "user-mode-linux");
 	snprintf(path, room, "%s/init", r->dir);
@@ -192,14 +205,13 @@ static int write_init(const struct io_run *r, char *path, size_t room, struct sv
 		   "mount -t proc none /proc; mount -t sysfs none /sys\n"
 		   "mount -t devtmpfs none /dev 2>/dev/null\n"
 		   "mount -t tmpfs none /tmp; cd /tmp\ninsmod %s\n%s"
-		   "echo o >/proc/sysrq-trigger\nsleep 5\n", g.gl_pathv[g.gl_pathc - 1], io_guest_loop);
-	globfree(&g);
+		   "echo o >/proc/sysrq-trigger\nsleep 5\n", module, io_guest_loop);
 	rc = ferror(f) | fchmod(fileno(f), 0700);
 	return fclose(f) || rc ? sv_fail(err, EIO, "%s: cannot be written", path) : 0;
 }
 
-/* The library that mends User-mode Linux on CPUs with AMX, if it is there. */
-static void preload(void)
+/* It mends User-mode Linux on CPUs with AMX. */
+void io_uml_preload(void)
 {
 	static const char *const places[] = {"../bench/libuml_xstate.so",
 		"../lib/sidevisor/libuml_xstate.so"};
@@ -247,7 +259,7 @@ static int start_guest(struct io_run *r, struct sv_error *err)
 	argv[n++] = (char *)(uintptr_t) "loglevel=1";
 	argv[n++] = uml_dir;
 	argv[n] = NULL;
-	preload();
+	io_uml_preload();
 	rc = io_guest_start(&r->guest[0], argv, r->o.guest_cpu, r->o.guest_cpu, log, err);
 	unsetenv("LD_PRELOAD");
 	r->guests = rc < 0 ? 0 : 1;
