@@ -95,10 +95,13 @@ static int measure(const struct io_workload *w, unsigned target, struct io_cell 
 	int rc;
 
 	io_sample(t, &before);
-	rc = io_guest_fio(t->guest, t->device, w->fio, run.o.seconds, &answer, err);
+	rc = io_guest_fio(t->guest, t->device, w->fio, run.o.seconds, err);
 	if (rc < 0)
 		return rc;
 	io_sample(t, &after);
+	rc = io_guest_record(t->guest, &answer, err);
+	if (rc < 0)
+		return rc;
 	before.of[IO_INTERRUPTS] = guest_interrupts(answer, "before", (unsigned)(t->device[2] - 'a'));
 	after.of[IO_INTERRUPTS] = guest_interrupts(answer, "after", (unsigned)(t->device[2] - 'a'));
 	if (json_is_string(json_object_get(answer, "cache")))

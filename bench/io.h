@@ -93,13 +93,14 @@ int io_guest_start(struct io_guest *g, char *const argv[], int a, int b, const c
 int io_pin_vcpus(pid_t pid, int cpu, struct sv_error *err);
 /* Wait for the line that says it is up. */
 int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err);
-/*
- * Run fio with @args on /dev/@device. *out: error; read and write, each with iops, total_ios and, of
- * clat in ns, mean, p50, p99; the interrupts of the guest's disks in order, before and after; cache.
- * Return: 0, or -errno with a sentence.
- */
+/* Run fio with @args on /dev/@device. Return: 0, or -errno with a sentence. */
 int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
-	json_t **out, struct sv_error *err);
+	struct sv_error *err);
+/*
+ * What it found: error; read and write, each with iops, total_ios and, of clat in ns, mean, p50, p99;
+ * the interrupts of the guest's disks in order, before and after; cache. Return: as above.
+ */
+int io_guest_record(struct io_guest *g, json_t **out, struct sv_error *err);
 /* Give the guest a line; *answer: in g->text, what it says between the markers. Return: as above. */
 int io_guest_ask(struct io_guest *g, const char *line, unsigned ms, char **answer,
 	struct sv_error *err);

@@ -13,13 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UP_MS 180000
+#define UP_MS 60000
 #define GRACE_MS 120000
 #define STOP_MS 10000
 
 /*
- * Lines from the host: DEVICE SECONDS ARGUMENT...; "bye" ends it. The answer is one JSON object, short
- * because a console may be slow: what fio's record has of each direction. The markers stand in quotes
+ * Lines from the host: DEVICE SECONDS ARGUMENT...; "report" asks for what it found, in one short
+ * JSON object; "bye" ends it. Nothing is said between, because each character may cost exits. The markers stand in quotes
  * so that an echo of this text is not taken for an answer.
  */
 const char io_guest_loop[] =
@@ -42,13 +42,18 @@ const char io_guest_loop[] =
 	"echo \"@\"\"up $(uname -r)\"\n"
 	"while read -r device seconds args; do\n"
 	"	[ \"$device\" != bye ] || break\n"
-	"	before=$(irq)\n"
+	"	if [ \"$device\" = report ]; then\n"
+	"		echo \"@\"\"begin\"\n"
+	"		echo \"{ $(brief), \\\"before\\\": $before, \\\"after\\\": $after,\"\n"
+	"		echo \"\\\"cache\\\": \\\"$(cat /sys/block/$disk/queue/write_cache)\\\" }\"\n"
+	"		echo \"@\"\"end\"\n"
+	"		continue\n"
+	"	fi\n"
+	"	disk=$device before=$(irq)\n"
 	"	fio --name=w --filename=/dev/$device --direct=1 --ioengine=libaio --time_based \\\n"
 	"		--runtime=$seconds --norandommap --randrepeat=0 --output-format=json $args \\\n"
 	"		>/tmp/fio 2>/dev/null\n"
-	"	echo \"@\"\"begin\"\n"
-	"	echo \"{ $(brief), \\\"before\\\": $before, \\\"after\\\": $(irq),\"\n"
-	"	echo \"\\\"cache\\\": \\\"$(cat /sys/block/$device/queue/write_cache)\\\" }\"\n"
+	"	after=$(irq)\n"
 	"	echo \"@\"\"end\"\n"
 	"done\n";
 
@@ -185,17 +190,23 @@ int io_guest_ask(struct io_guest *g, const char *line, unsigned ms, char **answe
 }
 
 int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
-	json_t **out, struct sv_error *err)
+	struct sv_error *err)
 {
 	char command[512], *answer;
-	int rc;
 
 	snprintf(command, sizeof(command), "%s %g %s", device, seconds, args);
-	rc = io_guest_ask(g, command, (unsigned)(seconds * 1000) + GRACE_MS, &answer, err);
+	return io_guest_ask(g, command, (unsigned)(seconds * 1000) + GRACE_MS, &answer, err);
+}
+
+int io_guest_record(struct io_guest *g, json_t **out, struct sv_error *err)
+{
+	char *answer;
+	int rc = io_guest_ask(g, "report", GRACE_MS, &answer, err);
+
 	if (rc < 0)
 		return rc;
 	*out = json_loads(answer, 0, NULL);
-	return *out ? 0 : sv_fail(err, EPROTO, "fio %s in the guest: no record: %.300s", args, answer);
+	return *out ? 0 : sv_fail(err, EPROTO, "fio in the guest: no record: %.300s", answer);
 }
 
 void io_guest_stop(struct io_guest *g)

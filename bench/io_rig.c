@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define AWAIT_MS 5000
+#define AWAIT_MS 20000
 #define STOP_MS 3000
 
 /* --- processes ------------------------------------------------------------------------------- */

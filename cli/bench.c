@@ -12,6 +12,7 @@ static const char help[] = "usage: sidevisor bench NAME [OPTION...]\n\n"
 			   "  exit     what an exit costs here, and what a round trip of the ring costs\n"
 			   "  fairness what disks of one sidecore do to each other\n"
 			   "  io       our disks against other back ends, under fio in a Linux guest\n"
+			   "  net      our switch between two Linux guests, polling and woken\n"
 			   "  paging   a page-table update by request, by exit, by trap\n"
 			   "  plan     placing guests on machines of up to thousands of cores\n"
 			   "  restart  how long disks are away when `serve` is killed and started again\n"
@@ -29,7 +30,7 @@ int cli_bench(int argc, char **argv)
 	setenv("SIDEVISOR_ISOLATE", "none", 0);
 	if (argc < 2)
 		return cli_usage_error("bench",
-			"which one: channel, exit, fairness, io, paging, plan, restart, scale or start?");
+			"which one: channel, exit, fairness, io, net, paging, plan, restart, scale or start?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		fputs(help, stdout);
 		return EXIT_DONE;
@@ -44,6 +45,8 @@ int cli_bench(int argc, char **argv)
 		return sv_bench_fairness(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "scale"))
 		return sv_bench_scale(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "net"))
+		return sv_bench_net(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "paging"))
 		return sv_bench_paging(argc - 1, argv + 1, &vm);
 	if (!strcmp(argv[1], "plan"))

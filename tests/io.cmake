@@ -65,7 +65,7 @@ add_test(NAME qemu_disk COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_di
 set_tests_properties(qemu_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)
 add_test(NAME qemu_counts COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/node/test_qemu_counts.sh
 	${CMAKE_BINARY_DIR})
-set_tests_properties(qemu_counts PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS node)
+set_tests_properties(qemu_counts PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 600 LABELS node)
 foreach(run qemu_killed:8:node qemu_killed_200:200:matrix qemu_killed_direct_50:50:matrix
 	qemu_killed_packed_50:50:matrix)
 	string(REPLACE ":" ";" run ${run})

@@ -49,7 +49,7 @@ disk() {
 		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
 }
 # shellcheck disable=SC2046 # the options are words
-timeout 250 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
+timeout 550 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
 	-object memory-backend-memfd,id=mem,size=512M,share=on \
 	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
 	-append "console=ttyS0 panic=-1 quiet ro virtio_blk.poll_queues=1 sv.run=sh%/script" \

@@ -15,6 +15,7 @@ struct sv_bench_vm {
 int sv_bench_exit(int argc, char **argv, const struct sv_bench_vm *vm);
 int sv_bench_paging(int argc, char **argv, const struct sv_bench_vm *vm);
 int sv_bench_io(int argc, char **argv);
+int sv_bench_net(int argc, char **argv);
 int sv_bench_start(int argc, char **argv);
 int sv_bench_plan(int argc, char **argv);
 int sv_bench_channel(int argc, char **argv);

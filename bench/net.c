@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sidevisor bench net: two guests on our switch, with the sidecore polling and with it woken by kicks.
+ * User-mode Linux: unmodified drivers at native speed.
+ */
+#include "io.h"
+
+#include <bench/bench.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TARGETS 2u
+
+static const char help[] =
+	"usage: sidevisor bench net [--rounds N] [--seconds S] [--only TEXT] [--cpus GUEST,SIDECORE[,OTHER]]\n"
+	"                           [--json]\n"
+	"\n"
+	"Two User-mode Linux guests on our switch with the sidecore polling (ours), two on one that is\n"
+	"woken by kicks (ours_exit). Both pairs take turns at each workload, round after round.\n"
+	"\n"
+	"  --rounds N     (default 5)\n"
+	"  --seconds S    per workload and back end (default 1)\n"
+	"  --only TEXT    workloads whose name has TEXT\n"
+	"  --cpus G,S[,O] guests on G (the second on O, if that is given), back ends on S\n"
+	"\n"
+	"JSON: substrate, cpus, rounds, seconds; per workload its unit and per back end the median, least\n"
+	"and most of the rounds; ours_over_exit: of the same round.\n"
+	"Workloads: tcp, tcp-back (bits per second that arrived), udp-64 (datagrams of 64 bytes that\n"
+	"arrived, per second), pingpong (request and response, per second).\n";
+
+struct pair {
+	const char *key, *what;
+	pid_t back_end;
+	char port[2][128];
+	struct io_guest guest[2];
+};
+
+static const struct {
+	const char *key, *unit, *command;
+} workloads[] = {
+	{"tcp", "bit/s", "iperf3 -c 10.0.0.1 -t %g -J >/tmp/o; rate"},
+	{"tcp-back", "bit/s", "iperf3 -c 10.0.0.1 -t %g -R -J >/tmp/o; rate"},
+	{"udp-64", "datagram/s", "iperf3 -c 10.0.0.1 -t %g -u -b 0 -l 64 -J >/tmp/o; datagrams"},
+	{"pingpong", "round trip/s", "ping -q -A -w %g 10.0.0.1 >/tmp/o; trips"},
+};
+#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
+
+/* %d: 1 or 2. */
+static const char guest_script[] =
+	"#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
+	"mount -t proc none /proc; mount -t sysfs none /sys\n"
+	"mount -t devtmpfs none /dev 2>/dev/null\nmount -t tmpfs none /tmp; cd /tmp\n"
+	"%s"
+	"ip link set lo up; ip link set eth0 up; ip addr add 10.0.0.%u/24 dev eth0\n"
+	"rate() { awk '/\"sum_received\"/ { on = 1 } on && /bits_per_second/ { print $2 + 0; exit }' /tmp/o; }\n"
+	"datagrams() { awk '/\"end\"/ { on = 1 } on && /\"sum\"/ { s = 1 } s && /\"seconds\"/ { t = $2 + 0 }\n"
+	"	s && /\"lost_packets\"/ { l = $2 + 0 } s && /\"packets\"/ { p = $2 + 0 }\n"
+	"	END { if (t) print (p - l) / t }' /tmp/o; }\n"
+	"trips() { awk '/received/ { n = $4; t = $NF + 0; if (t) print n * 1000 / t }' /tmp/o; }\n"
+	"stty -echo 2>/dev/null\n"
+	"[ %u = 2 ] || iperf3 -s -D >/dev/null\n"
+	"echo \"@\"\"up $(uname -r)\"\n"
+	"while read -r line; do\n"
+	"	[ \"$line\" != bye ] || break\n"
+	"	echo \"@\"\"begin\"\n	eval \"$line\"\n	echo \"@\"\"end\"\n"
+	"done\necho o >/proc/sysrq-trigger\nsleep 5\n";
+
+static struct {
+	unsigned rounds;
+	double seconds;
+	bool json;
+	const char *only;
+	int guest_cpu, sidecore_cpu, other_cpu;
+	char dir[96], release[64];
+	struct pair pair[TARGETS];
+	unsigned pairs;
+	double value[WORKLOADS][TARGETS][IO_ROUNDS_MAX];
+} run;
+
+/* --- back ends ------------------------------------------------------------------------------- */
+
+#define WORD(text) ((char *)(uintptr_t)(text))
+
+static int start_ours(struct pair *p, unsigned i, const char *idle, struct sv_error *err)
+{
+	char node[128], cpu[16], control[16], net[2][192], log[128];
+	char *argv[] = {WORD("/proc/self/exe"), WORD("serve"), WORD("--isolate=none"),
+		WORD("--share-cores"), WORD("--cpus"), cpu, WORD("--control-cpu"), control,
+		WORD("--idle"), WORD(idle), WORD("--socket"), node, WORD("--net"), net[0],
+		WORD("--net"), net[1], NULL};
+
+	snprintf(node, sizeof(node), "%s/node%u", run.dir, i);
+	snprintf(cpu, sizeof(cpu), "%d", run.sidecore_cpu);
+	snprintf(control, sizeof(control), "%d", run.other_cpu);
+	for (unsigned k = 0; k < 2; k++)
+		snprintf(net[k], sizeof(net[k]), "path=%s,switch=lan,mac=52:54:00:00:00:0%u", p->port[k],
+			k + 1);
+	snprintf(log, sizeof(log), "%s/log%u", run.dir, i);
+	p->back_end = io_spawn(argv, run.sidecore_cpu, run.other_cpu, -1, -1, log);
+	if (p->back_end < 0)
+		return sv_fail(err, -p->back_end, "sidevisor serve: %s", strerror(-p->back_end));
+	return io_await(p->port[1], p->back_end, log, err);
+}
+
+/* --- guests ---------------------------------------------------------------------------------- */
+
+static int write_init(unsigned k, char *path, size_t room, struct sv_error *err)
+{
+	static const char *const modules[] = {"../net/core/failover", "net/net_failover", "net/virtio_net"};
+	char insmod[1024] = "", module[256];
+	size_t n = 0;
+	FILE *f;
+	int rc;
+
+	for (unsigned m = 0; m < 3; m++)
+		if (io_uml_module(modules[m], module, sizeof(module)))
+			n += (size_t)snprintf(insmod + n, sizeof(insmod) - n, "insmod %s\n", module);
+	if (!strstr(insmod, "virtio_net"))
+		return sv_fail(err, ENOENT, "no virtio_net module for User-mode Linux: install user-mode-linux");
+	snprintf(path, room, "%s/init%u", run.dir, k);
+	f = fopen(path, "we");
+	if (!f)
+		return sv_fail(err, errno, "%s: %s", path, strerror(errno));
+	fprintf(f, guest_script, insmod, k + 1, k + 1);
+	rc = ferror(f) | fchmod(fileno(f), 0700);
+	return fclose(f) || rc ? sv_fail(err, EIO, "%s: cannot be written", path) : 0;
+}
+
+static int start_guest(struct pair *p, unsigned i, unsigned k, struct sv_error *err)
+{
+	char init[128], init_is[160], uml_dir[160], umid[32], port[192], log[128];
+	char *argv[] = {WORD("linux.uml"), WORD("mem=128M"), WORD("rootfstype=hostfs"), WORD("rootflags=/"),
+		WORD("rw"), init_is, port, WORD("con=null"), WORD("con0=fd:0,fd:1"), WORD("ssl=null"),
+		WORD("quiet"), WORD("loglevel=1"), uml_dir, umid, NULL};
+	int cpu = k ? run.other_cpu : run.guest_cpu;
+	int rc = write_init(k, init, sizeof(init), err);
+
+	if (rc < 0)
+		return rc;
+	if (run.other_cpu == run.sidecore_cpu)
+		cpu = run.guest_cpu;
+	snprintf(init_is, sizeof(init_is), "init=%s", init);
+	snprintf(uml_dir, sizeof(uml_dir), "uml_dir=%s/", run.dir);
+	snprintf(umid, sizeof(umid), "umid=g%u%u", i, k);
+	snprintf(port, sizeof(port), "virtio_uml.device=%s:1", p->port[k]);
+	snprintf(log, sizeof(log), "%s/guest%u%u", run.dir, i, k);
+	io_uml_preload();
+	rc = io_guest_start(&p->guest[k], argv, cpu, cpu, log, err);
+	unsetenv("LD_PRELOAD");
+	return rc < 0 ? rc : io_guest_up(&p->guest[k], run.release, sizeof(run.release), err);
+}
+
+static int start_pair(unsigned i, struct sv_error *err)
+{
+	static const struct pair plan[TARGETS] = {
+		{.key = "ours", .what = "sidevisor's switch, the sidecore polls"},
+		{.key = "ours_exit", .what = "sidevisor's switch, woken by kicks"},
+	};
+	struct pair *p = &run.pair[i];
+	char *answer;
+	int rc;
+
+	*p = plan[i];
+	run.pairs = i + 1;
+	for (unsigned k = 0; k < 2; k++)
+		snprintf(p->port[k], sizeof(p->port[k]), "%s/net%u%u", run.dir, i, k);
+	rc = start_ours(p, i, i ? "0" : "2000", err);
+	for (unsigned k = 0; k < 2 && rc == 0; k++)
+		rc = start_guest(p, i, k, err);
+	if (rc == 0)
+		rc = io_guest_ask(&p->guest[1],
+			"for i in 1 2 3 4 5; do ping -q -c 1 -W 1 10.0.0.1 >/dev/null && break; done; echo $?", 20000,
+			&answer, err);
+	if (rc == 0 && atoi(answer) != 0)
+		rc = sv_fail(err, EHOSTUNREACH, "%s: the guests do not reach each other", p->what);
+	return rc;
+}
+
+static void stop_pairs(void)
+{
+	for (unsigned i = 0; i < run.pairs; i++) {
+		struct pair *p = &run.pair[i];
+
+			io_guest_stop(&p->guest[1]);
+		io_guest_stop(&p->guest[0]);
+		io_end(p->back_end);
+	}
+}
+
+/* --- measuring ------------------------------------------------------------------------------- */
+
+static bool chosen(unsigned w)
+{
+	return !run.only || strstr(workloads[w].key, run.only);
+}
+
+static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
+{
+	struct pair *p = &run.pair[i];
+	char command[256], *answer;
+	int rc;
+
+	snprintf(command, sizeof(command), workloads[w].command, run.seconds);
+	rc = io_guest_ask(&p->guest[1], command, (unsigned)(run.seconds * 1000) + 30000, &answer, err);
+	if (rc < 0)
+		return rc;
+	run.value[w][i][round] = strtod(answer, NULL);
+	return run.value[w][i][round] > 0
+		       ? 0
+		       : sv_fail(err, EIO, "%s, %s: no result: %.200s", p->what, workloads[w].key, answer);
+}
+
+static int measure_all(struct sv_error *err)
+{
+	for (unsigned round = 0; round < run.rounds; round++)
+		for (unsigned w = 0; w < WORKLOADS; w++)
+			for (unsigned i = 0; chosen(w) && i < TARGETS; i++) {
+				int rc = measure(w, (i + round) % TARGETS, round, err);
+
+				if (rc < 0)
+					return rc;
+			}
+	return 0;
+}
+
+static struct io_spread of(unsigned w, unsigned i)
+{
+	double v[IO_ROUNDS_MAX];
+
+	memcpy(v, run.value[w][i], sizeof(v));
+	return io_spread_of(v, run.rounds);
+}
+
+static struct io_spread ours_over_exit(unsigned w)
+{
+	double v[IO_ROUNDS_MAX];
+
+	for (unsigned r = 0; r < run.rounds; r++)
+		v[r] = run.value[w][0][r] / run.value[w][1][r];
+	return io_spread_of(v, run.rounds);
+}
+
+/* --- output ---------------------------------------------------------------------------------- */
+
+static void print_json(void)
+{
+	json_t *all = json_array(), *o;
+	char *text;
+
+	for (unsigned w = 0; w < WORKLOADS; w++) {
+		json_t *rows = json_array();
+
+		for (unsigned i = 0; chosen(w) && i < TARGETS; i++)
+			json_array_append_new(rows, json_pack("{s:s, s:s, s:o}", "back_end", run.pair[i].key,
+							    "what", run.pair[i].what, "rate",
+							    io_spread_json(of(w, i))));
+		o = json_pack("{s:s, s:s, s:o}", "workload", workloads[w].key, "unit", workloads[w].unit, "rows",
+			rows);
+		if (chosen(w))
+			json_object_set_new(o, "ours_over_exit", io_spread_json(ours_over_exit(w)));
+		if (chosen(w))
+			json_array_append(all, o);
+		json_decref(o);
+	}
+	o = json_pack("{s:s, s:s+, s:{s:i, s:i, s:i}, s:i, s:f, s:o}", "bench", "net", "substrate",
+		"User-mode Linux, native ", run.release, "cpus", "guest", run.guest_cpu, "sidecore",
+		run.sidecore_cpu, "other", run.other_cpu, "rounds", (int)run.rounds, "seconds", run.seconds,
+		"workloads", all);
+	text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	puts(text);
+	free(text);
+	json_decref(o);
+}
+
+static void print_table(void)
+{
+	printf("User-mode Linux %s, native; guests on CPU %d%s, back ends on CPU %d; %u rounds of %g s\n",
+		run.release, run.guest_cpu, run.other_cpu == run.sidecore_cpu ? "" : " and another",
+		run.sidecore_cpu, run.rounds, run.seconds);
+	for (unsigned w = 0; w < WORKLOADS; w++) {
+		struct io_spread s;
+
+		if (!chosen(w))
+			continue;
+		printf("\n%s, %s\n", workloads[w].key, workloads[w].unit);
+		for (unsigned i = 0; i < TARGETS; i++) {
+			s = of(w, i);
+			printf("  %-40s %14.0f %14.0f..%-14.0f\n", run.pair[i].what, s.median, s.least, s.most);
+		}
+		s = ours_over_exit(w);
+		printf("  polling over kicks: %.2f (%.2f to %.2f)\n", s.median, s.least, s.most);
+	}
+}
+
+/* --- the whole ------------------------------------------------------------------------------- */
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	for (unsigned i = 0; i < run.pairs; i++) /* what is waited for ends */
+		for (unsigned k = 0; k < 2; k++)
+			if (run.pair[i].guest[k].pid > 0)
+				kill(-run.pair[i].guest[k].pid, SIGKILL);
+}
+
+static int bench(struct sv_error *err)
+{
+	const char *tmp = getenv("TMPDIR");
+	int rc = 0;
+
+	if (snprintf(run.dir, sizeof(run.dir), "%s/sidevisor-net.XXXXXX", tmp && *tmp ? tmp : "/tmp") >=
+			(int)sizeof(run.dir) || !mkdtemp(run.dir))
+		return sv_fail(err, errno, "%s: %s", run.dir, strerror(errno));
+	setenv("SIDEVISOR_RUN_DIR", run.dir, 1);
+	for (unsigned i = 0; i < TARGETS && rc == 0; i++)
+		rc = start_pair(i, err);
+	rc = rc < 0 ? rc : measure_all(err);
+	stop_pairs();
+	io_remove(run.dir);
+	return rc;
+}
+
+static int bad(const char *what)
+{
+	fprintf(stderr, "sidevisor bench net: %s (see `sidevisor bench net --help`)\n", what);
+	return 2;
+}
+
+int sv_bench_net(int argc, char **argv)
+{
+	enum { ROUNDS = 1, SECONDS, ONLY, CPUS, JSON };
+	static const struct option options[] = {{"rounds", required_argument, NULL, ROUNDS},
+		{"seconds", required_argument, NULL, SECONDS}, {"only", required_argument, NULL, ONLY},
+		{"cpus", required_argument, NULL, CPUS}, {"json", no_argument, NULL, JSON},
+		{"help", no_argument, NULL, 'h'}, {0}};
+	struct sigaction sa = {.sa_handler = on_signal};
+	struct sv_error err = {""};
+	const char *cpus = NULL;
+	int c, rc;
+
+	run.rounds = 5;
+	run.seconds = 1;
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case ROUNDS: run.rounds = (unsigned)strtoul(optarg, NULL, 10); break;
+		case SECONDS: run.seconds = strtod(optarg, NULL); break;
+		case ONLY: run.only = optarg; break;
+		case CPUS: cpus = optarg; break;
+		case JSON: run.json = true; break;
+		case 'h': fputs(help, stdout); return 0;
+		default: return bad("unknown option");
+		}
+	}
+	if (optind < argc || run.rounds < 1 || run.rounds > IO_ROUNDS_MAX ||
+		!(run.seconds >= 1 && run.seconds <= 600))
+		return bad("--rounds is 1 to 101, --seconds 1 to 600, and there are no arguments");
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	rc = io_choose_cpus(cpus, &run.guest_cpu, &run.sidecore_cpu, &run.other_cpu, &err);
+	rc = rc < 0 ? rc : bench(&err);
+	if (rc < 0) {
+		fprintf(stderr, "sidevisor bench net: %s\n", err.text);
+		return 1;
+	}
+	if (run.json)
+		print_json();
+	else
+		print_table();
+	return 0;
+}
