@@ -203,12 +203,12 @@ static uint64_t victim_p99(struct sim *s, bool alone, bool flooded)
 		f->every_ns = i == 7 ? 0 : 1010 * 1000 + i * 7919;
 		f->off = i == 7 ? !flooded : i && alone;
 	}
-	sim_run(s, 2 * SECOND);
+	sim_run(s, SECOND);
 	sim_mark(s);
-	sim_run(s, 6 * SECOND);
+	sim_run(s, 3 * SECOND);
 	p99 = sv_histogram_at(&s->flow[0].latency, 990);
 	if (flooded && !s->unfair && !s->inline_store)
-		cr_expect_gt(s->flow[7].ops, 6ull * s->servers * SECOND / s->service_ns * 8 / 10,
+		cr_expect_gt(s->flow[7].ops, 3ull * s->servers * SECOND / s->service_ns * 8 / 10,
 			"and the store is busy: %llu", (unsigned long long)s->flow[7].ops);
 	sim_free(s);
 	return p99;
