@@ -88,7 +88,7 @@ qemu-system-x86_64 -L /root -enable-kvm -cpu host -m 192 -smp 2 -nodefaults -no-
 	-drive file=/dev/vda,format=raw,if=none,id=d,readonly=on,file.locking=off \
 	-device virtio-blk-device,drive=d -chardev socket,id=c,path=/root/net3 \
 	-netdev vhost-user,chardev=c,id=n,queues=2 \
-	-device virtio-net-device,netdev=n,mac=52:54:00:00:00:03,mq=on </dev/never >three 2>&1 &
+	-device virtio-net-device,netdev=n,mac=52:54:00:00:00:03,mq=on,packed=on </dev/never >three 2>&1 &
 three=$!
 guest 2 --net switch=lan,mac=52:54:00:00:00:02 >two 2>&1 &
 two=$!
@@ -106,7 +106,7 @@ for rom in qboot.rom linuxboot_dma.bin; do
 	[ -n "$found" ] && set -- "$@" --file "$found"
 done
 export LD_LIBRARY_PATH="$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu"
-node --cpus 5 --memory 2G --timeout 360 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+node --cpus 5 --memory 2G --timeout 560 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
 	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" \
 	--program "$at/usr/bin/qemu-system-x86_64" "$@" -- sh inside.sh
 unset LD_LIBRARY_PATH
