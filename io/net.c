@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The network interface as a device class: its poller, its features and configuration space, its life. */
+/* The network interface as a device class: its poller, features, configuration space, life. */
 #include "net.h"
 
 #include <errno.h>
