@@ -103,7 +103,11 @@ set_tests_properties(uml_disk PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEO
 
 add_test(NAME uml_files COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_files.sh
 	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate>)
-set_tests_properties(uml_files PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 300 LABELS stress)
+add_test(NAME uml_files_long COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/stress/test_uml_files.sh
+	$<TARGET_FILE:sidevisor> $<TARGET_FILE:uml_xstate> ,direct 5)
+set_tests_properties(uml_files PROPERTIES LABELS stress)
+set_tests_properties(uml_files_long PROPERTIES LABELS matrix)
+set_tests_properties(uml_files uml_files_long PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL ON TIMEOUT 600)
 
 # The node is killed under load: few times here, many in the long run.
 add_executable(crash stress/test_crash.c)
