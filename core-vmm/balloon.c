@@ -73,7 +73,11 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
 	/* Free memory, with other contents from now on. */
 	sv_dirty_mark(b->vm, offset, bytes);
 	/* The file gets a hole: gone from every process that maps it, and from KVM's tables. */
-	return madvise(at_offset(b->vm, offset), bytes, MADV_REMOVE) < 0 ? -errno : 0;
+	if (madvise(at_offset(b->vm, offset), bytes, MADV_REMOVE) < 0)
+		return -errno;
+	/* Whoever took the bits in between has seen the old contents. */
+	sv_dirty_mark(b->vm, offset, bytes);
+	return 0;
 }
 
 static int ensure(void *ctx, uint64_t offset, uint64_t bytes)

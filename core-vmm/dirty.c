@@ -25,6 +25,7 @@
 #define CALM_US 5000u
 #define HOST_PAGE 4096u
 #define SETTLE_NS 50000000l
+#define SETTLE_TURNS 40u
 
 struct ring {
 	struct kvm_dirty_gfn *gfn; /* NULL: not mapped */
@@ -350,7 +351,10 @@ int sv_dirty_start(struct sv_vm *vm, struct sv_error *err)
 		return sv_fail(err, EALREADY, "it is being tracked already");
 	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
 	d->pages = 0;
+	sv_stage2_hold(vm, true);
 	rc = log_slots(vm, true);
+	if (rc < 0)
+		sv_stage2_hold(vm, false);
 	if (rc < 0)
 		return sv_fail(err, -rc, "KVM does not log writes: %s", strerror(-rc));
 	d->on = true;
@@ -377,6 +381,7 @@ void sv_dirty_stop(struct sv_vm *vm)
 	d->on = false;
 	if (log_slots(vm, false) < 0)
 		sv_warn("KVM goes on logging writes: %s", strerror(errno));
+	sv_stage2_hold(vm, false);
 	free(d->sum);
 	d->sum = NULL;
 	/* The tables were cut into small pages: whole again before the guest asks. */
@@ -399,13 +404,30 @@ static bool bit_of(const uint64_t *bits, uint64_t page)
 	return bits[page / 64] & 1ull << page % 64;
 }
 
+static uint64_t count_missed(const struct sv_vm *vm, const uint64_t *before, uint64_t *first)
+{
+	uint64_t missed = 0;
+
+	for (uint64_t p = 0; p < ram_bytes(vm) / PAGE; p++)
+		if (!bit_of(before, p) && !bit_of(vm->dirty->bits, p) && !missed++)
+			*first = p;
+	return missed;
+}
+
 /* A request under way has written its data before it is noted: a while for that. */
-static void settle_devices(struct sv_vm *vm)
+static uint64_t settle_devices(struct sv_vm *vm, const uint64_t *before, uint64_t *first)
 {
 	struct timespec t = {.tv_nsec = SETTLE_NS};
+	uint64_t missed = 1;
 
-	nanosleep(&t, NULL);
-	take_device_log(vm, vm->dirty);
+	for (unsigned i = 0; i < SETTLE_TURNS && missed; i++) {
+		pthread_mutex_unlock(&vm->dirty->lock);
+		nanosleep(&t, NULL);
+		pthread_mutex_lock(&vm->dirty->lock);
+		take_device_log(vm, vm->dirty);
+		missed = count_missed(vm, before, first);
+	}
+	return missed;
 }
 
 /*
@@ -431,11 +453,11 @@ static uint64_t sum_all(struct sv_vm *vm, uint64_t *before, bool have, uint64_t 
 	return changed;
 }
 
-/* What devices note meanwhile counts now, and is left for the next time as well. */
+/* The lock is held, but for waits. What devices note meanwhile counts now, and is left for the next time as well. */
 static json_t *compare(struct sv_vm *vm)
 {
 	struct sv_dirty *d = vm->dirty;
-	uint64_t n = ram_bytes(vm) / PAGE, changed, missed = 0, dirty = 0, first = 0;
+	uint64_t n = ram_bytes(vm) / PAGE, changed, missed, dirty = 0, first = 0;
 	uint64_t *before = calloc(d->words, sizeof(*before));
 	bool have = d->sum != NULL;
 
@@ -449,10 +471,7 @@ static json_t *compare(struct sv_vm *vm)
 	memcpy(before, d->bits, d->words * sizeof(*before));
 	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
 	changed = sum_all(vm, before, have, &dirty);
-	settle_devices(vm);
-	for (uint64_t p = 0; p < n; p++)
-		if (!bit_of(before, p) && !bit_of(d->bits, p) && !missed++)
-			first = p;
+	missed = settle_devices(vm, before, &first);
 	free(before);
 	sv_store_relaxed(&d->pages, 0);
 	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "compared", have, "pages", (json_int_t)n,

@@ -33,6 +33,8 @@ struct pre_fault {
 struct sv_stage2 {
 	int fd;		     /* the helper vCPU; -1: none */
 	const char *why_not; /* no helper: a sentence */
+	pthread_mutex_t lock; /* one call to KVM for a piece; hold */
+	bool hold;
 	pthread_t thread;
 	bool started;
 	int stop, done;
@@ -122,12 +124,12 @@ static const char *make_helper(struct sv_vm *vm, struct sv_stage2 *s)
 
 /* --- filling --------------------------------------------------------------------------------- */
 
-static int map_range(struct sv_stage2 *s, uint64_t gpa, uint64_t bytes)
+static int map_locked(struct sv_stage2 *s, uint64_t gpa, uint64_t bytes)
 {
 	struct pre_fault p = {.gpa = gpa, .size = bytes};
 	unsigned tries = 0;
 
-	if (s->fd < 0)
+	if (s->fd < 0 || s->hold)
 		return -EOPNOTSUPP;
 	while (p.size) {
 		uint64_t left = p.size;
@@ -148,6 +150,23 @@ static int map_range(struct sv_stage2 *s, uint64_t gpa, uint64_t bytes)
 		sched_yield();
 	}
 	return 0;
+}
+
+static int map_range(struct sv_stage2 *s, uint64_t gpa, uint64_t bytes)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = map_locked(s, gpa, bytes);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+void sv_stage2_hold(struct sv_vm *vm, bool hold)
+{
+	pthread_mutex_lock(&vm->stage2->lock);
+	vm->stage2->hold = hold;
+	pthread_mutex_unlock(&vm->stage2->lock);
 }
 
 static int fill(struct sv_vm *vm, uint64_t gpa, uint64_t bytes, bool collapse)
@@ -278,6 +297,7 @@ int sv_stage2_create(struct sv_vm *vm, struct sv_error *err)
 	if (!s)
 		return sv_fail(err, ENOMEM, "out of memory");
 	s->fd = -1;
+	pthread_mutex_init(&s->lock, NULL);
 	vm->stage2 = s;
 	if (sv_stage2_when(vm->config) == SV_STAGE2_DEMAND)
 		s->why_not = "the guest's own faults fill it, as asked for";

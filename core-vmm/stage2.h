@@ -34,6 +34,11 @@ void sv_stage2_pin(const struct sv_vm *vm, pthread_t thread);
 enum sv_stage2_when sv_stage2_when(const struct sv_vm_config *config);
 /* The helper vCPU; -1: none. */
 int sv_stage2_fd(const struct sv_vm *vm);
+/*
+ * While writes are tracked nothing is mapped for the guest: each page would be an entry in the helper's
+ * dirty ring, which overflows, as nobody leaves the guest for it. No call runs any more on return.
+ */
+void sv_stage2_hold(struct sv_vm *vm, bool hold);
 /* The tables lost their huge pages: fill them again, by this thread. Best effort. */
 void sv_stage2_refill(struct sv_vm *vm);
 /* Has the thread come to its end (or was there nothing to do)? Context: any thread. */
