@@ -221,9 +221,13 @@ stage2() {
 verified() {
 	timeout 20 "$sv" dirty "$1" verify >"$dir/verify" 2>&1 || failed=1
 	for i in $(seq "$2"); do
-		sleep 0.2
-		timeout 20 "$sv" dirty "$1" verify >"$dir/verify" 2>&1 || failed=1
-		grep -q '"missed": 0,' "$dir/verify" && ! grep -q '"changed": 0,' "$dir/verify" || failed=1
+		for k in 1 2 3 4 5; do # a busy host may give its vCPUs no time for a while
+			sleep 0.2
+			timeout 20 "$sv" dirty "$1" verify >"$dir/verify" 2>&1 || failed=1
+			grep -q '"missed": 0,' "$dir/verify" || failed=1
+			grep -q '"changed": 0,' "$dir/verify" || break
+		done
+		grep -q '"changed": 0,' "$dir/verify" && failed=1
 	done
 }
 
