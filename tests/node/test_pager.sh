@@ -33,7 +33,7 @@ for i in 1 2 3; do
 	b=$(cat /root/data | md5sum)
 	[ "$a" = "$b" ] && echo "data: same"
 done
-sleep 60 # until all of it has arrived, on slow machines too
+sleep 30 # until all of it has arrived, on slow machines too
 echo 3 >/proc/sys/vm/drop_caches
 [ "$a" = "$(md5sum </root/data)" ] && echo "data: same"
 dmesg -r | sed -n 's/^<[0-3]>/complaint: /p'
