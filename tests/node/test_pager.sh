@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# A stock kernel whose memory arrives while it runs, on kvm_amd: with a disk, whose buffers are often
+# A stock kernel whose memory arrives while it runs, on kvm_amd: with a disk, whose buffers may be
 # in memory that has not arrived; from a source that is late with every answer. The sidecore process is
 # killed on the way, and another one goes on.
 # usage: test_pager.sh BUILD KERNEL
