@@ -235,5 +235,6 @@ int main(int argc, char **argv)
 		return report(-rc, "its privileges cannot be given up");
 	report(0, "");
 	serve(s);
+	slirp_cleanup(s);
 	return 0;
 }

@@ -93,7 +93,7 @@ run() {
 	done
 	timeout -k 1 60 env LD_PRELOAD="$shim" linux.uml mem=192M initrd="$dir/initrd" rdinit=/init \
 		virtio_uml.device="$dir/sock:2" con=null con0=fd:0,fd:1 ssl=null $2 \
-		uml_dir="$dir/" </dev/null 2>&1 | tr -d '\r' >"$dir/log" || :
+		uml_dir="$dir/" </dev/null 2>&1 | sed -u 's/\r//g' >"$dir/log" || :
 	kill "$pid"
 	wait "$pid" || fail "the node ended with status $?"
 	pid=
