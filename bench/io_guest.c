@@ -192,7 +192,7 @@ int io_guest_ask(struct io_guest *g, const char *line, unsigned ms, char **answe
 int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
 	struct sv_error *err)
 {
-	char command[512], *answer;
+	char command[512], *answer = NULL;
 
 	snprintf(command, sizeof(command), "%s %g %s", device, seconds, args);
 	return io_guest_ask(g, command, (unsigned)(seconds * 1000) + GRACE_MS, &answer, err);
@@ -200,7 +200,7 @@ int io_guest_fio(struct io_guest *g, const char *device, const char *args, doubl
 
 int io_guest_record(struct io_guest *g, json_t **out, struct sv_error *err)
 {
-	char *answer;
+	char *answer = NULL;
 	int rc = io_guest_ask(g, "report", GRACE_MS, &answer, err);
 
 	if (rc < 0)

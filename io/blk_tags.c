@@ -195,7 +195,7 @@ static int make(struct blk_tags *t, const char *filter, uint64_t bytes, struct s
 		h->region *= 2;
 	if (ftruncate(t->fd, (off_t)blk_tags_at(bytes)) < 0)
 		return file_failed(err, "made as large as it has to be");
-	if (pwrite(t->fd, h, sizeof(*h), 0) != sizeof(*h) || fdatasync(t->fd) < 0)
+	if (pwrite(t->fd, &t->header, sizeof(t->header), 0) != sizeof(t->header) || fdatasync(t->fd) < 0)
 		return file_failed(err, "written");
 	return 0;
 }
