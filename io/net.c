@@ -195,23 +195,30 @@ static const struct sv_vhost_device net_type = {.name = "virtio-net",
 static void net_gate(struct sv_session *s, bool open)
 {
 	struct net *n = (struct net *)s;
+
+	sv_store_release(&n->open, open);
+	sv_store_relaxed(&n->port.link_down, !open || n->link_down);
+}
+
+/* What the driver said counts from the start of its control queue; else the queues that run do. */
+static void net_prepare(struct sv_session *s)
+{
+	struct net *n = (struct net *)s;
 	const struct sv_vhost_queue *control = net_control(n);
 	unsigned started = 0;
 
-	if (open && n->own_control) {
+	if (n->own_control) {
 		if (control->running && !n->control_ran && !n->said) {
 			forget_commands(n);
 			sv_vhost_state_store(&n->session.vhost);
 		}
 		n->said &= !control->running;
 		n->control_ran = control->running;
-	} else if (open) {
+	} else {
 		while (started < n->pairs && net_rx(n, started)->running)
 			started++;
 		n->active = started ? started : 1;
 	}
-	sv_store_release(&n->open, open);
-	sv_store_relaxed(&n->port.link_down, !open || n->link_down);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -272,6 +279,7 @@ static struct net *net_new(const struct sv_device_request *req)
 	n->port.max_frame = n->mtu + SV_FRAME_MIN + 4u;
 	n->port.link_down = 1;
 	snprintf(n->port.name, sizeof(n->port.name), "%.15s/%.15s", req->vm, d->name);
+	n->session.prepare = net_prepare;
 	n->session.gate = net_gate;
 	return n;
 }

@@ -8,8 +8,11 @@
 static int attach(void *ctx, struct sv_poller *p)
 {
 	struct sv_session *s = ctx;
-	int rc = s->host->attach(s->host, p);
+	int rc;
 
+	if (s->prepare)
+		s->prepare(s);
+	rc = s->host->attach(s->host, p);
 	if (rc == 0 && s->gate)
 		s->gate(s, true);
 	return rc;

@@ -10,6 +10,8 @@ struct sv_session {
 	struct sv_vhost vhost;
 	struct sv_poller poller; /* ops are the device's */
 	struct sv_poller_host *host;
+	/* Called before the poller is attached: nobody else is at the device. NULL: nothing to do. */
+	void (*prepare)(struct sv_session *s);
 	/*
 	 * Called right after the poller is attached, and right before it is detached: for a device that
 	 * others on its sidecore reach, too. NULL: none does. Context: control thread.

@@ -45,7 +45,7 @@ static void open_one(struct fe *fe, const char *name)
 	int fd = image(), rc;
 
 	snprintf(d.name, sizeof(d.name), "%s", name);
-	rc = fe == &good ? fe_open(fe, &sv_blk_class, &d, &fd, 1, false, 0)
+	rc = fe == &good ? fe_open(fe, &sv_blk_class, &d, &fd, 1, true, 500)
 			 : fe_open_with(fe, &good, &sv_blk_class, &d, &fd, 1);
 	cr_assert_eq(rc, 0, "%s", fe->err.text);
 	fe_start(fe, FE_ALL, 2, QUEUE);
@@ -116,7 +116,7 @@ static void dies(void)
 static void dies_with_requests_out(void)
 {
 	load(&bad);
-	sv_reactor_turn(good.reactor);
+	usleep(200); /* the sidecore takes some of it */
 	shutdown(bad.sock, SHUT_RDWR);
 }
 
@@ -163,7 +163,7 @@ static void takes_its_memory_away(void)
 	struct vu_memory m = {.n = 1, .region[0] = {.gpa = 0, .size = 4096, .user_addr = FE_USER}};
 
 	load(&bad);
-	sv_reactor_turn(good.reactor);
+	usleep(200); /* the sidecore takes some of it */
 	fe_call(&bad, VU_SET_MEM_TABLE, 0, &m, VU_MEMORY_HEADER + sizeof(m.region[0]), &bad.memfd, 1, NULL);
 }
 
