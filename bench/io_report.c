@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What `bench io --report DIR` leaves behind: the record, and bars of operations per second. */
 #include "io.h"
+#include "report_file.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,29 +10,6 @@
 #define WIDTH 900.0
 #define LEFT 330.0
 #define ROW 18.0
-
-static FILE *create(const char *dir, const char *name, struct sv_error *err)
-{
-	char path[4096];
-	FILE *f = NULL;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path))
-		errno = ENAMETOOLONG;
-	else
-		f = fopen(path, "we");
-	if (!f)
-		sv_fail(err, errno, "--report %s: %s: %s", dir, name, strerror(errno));
-	return f;
-}
-
-static int finish(FILE *f, const char *dir, struct sv_error *err)
-{
-	int bad = ferror(f);
-
-	if (fclose(f) != 0 || bad)
-		return sv_fail(err, EIO, "--report %s: cannot be written", dir);
-	return 0;
-}
 
 static double of(json_t *row, const char *which)
 {
@@ -89,15 +67,15 @@ int io_report(const char *dir, json_t *record, struct sv_error *err)
 
 	if (mkdir(dir, 0777) < 0 && errno != EEXIST)
 		return sv_fail(err, errno, "--report %s: %s", dir, strerror(errno));
-	f = create(dir, "io.json", err);
+	f = bench_report_create(dir, "io.json", err);
 	if (!f)
 		return -EIO;
 	json_dumpf(record, f, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	fputc('\n', f);
-	rc = finish(f, dir, err);
-	f = rc == 0 ? create(dir, "io.svg", err) : NULL;
+	rc = bench_report_finish(f, dir, err);
+	f = rc == 0 ? bench_report_create(dir, "io.svg", err) : NULL;
 	if (!f)
 		return rc ? rc : -EIO;
 	plot(f, record);
-	return finish(f, dir, err);
+	return bench_report_finish(f, dir, err);
 }

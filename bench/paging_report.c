@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What `bench paging --report DIR` leaves behind: the record, and a bar per method. */
 #include "paging_report.h"
+#include "report_file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,29 +13,6 @@
 #define LEFT 330.0
 #define ROW 26.0
 #define DECADES 7 /* 1 ns to 10 ms */
-
-static FILE *create(const char *dir, const char *name, struct sv_error *err)
-{
-	char path[4096];
-	FILE *f = NULL;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path))
-		errno = ENAMETOOLONG;
-	else
-		f = fopen(path, "we");
-	if (!f)
-		sv_fail(err, errno, "--report %s: %s: %s", dir, name, strerror(errno));
-	return f;
-}
-
-static int finish(FILE *f, const char *dir, struct sv_error *err)
-{
-	int bad = ferror(f);
-
-	if (fclose(f) != 0 || bad)
-		return sv_fail(err, EIO, "--report %s: cannot be written", dir);
-	return 0;
-}
 
 static double x_of(double ns)
 {
@@ -81,14 +59,14 @@ int bench_paging_report(const char *dir, const char *json, const char *title,
 
 	if (mkdir(dir, 0777) < 0 && errno != EEXIST)
 		return sv_fail(err, errno, "--report %s: %s", dir, strerror(errno));
-	f = create(dir, "paging.json", err);
+	f = bench_report_create(dir, "paging.json", err);
 	if (!f)
 		return -EIO;
 	fprintf(f, "%s\n", json);
-	rc = finish(f, dir, err);
-	f = rc == 0 ? create(dir, "paging.svg", err) : NULL;
+	rc = bench_report_finish(f, dir, err);
+	f = rc == 0 ? bench_report_create(dir, "paging.svg", err) : NULL;
 	if (!f)
 		return rc ? rc : -EIO;
 	plot(f, title, bar, n);
-	return finish(f, dir, err);
+	return bench_report_finish(f, dir, err);
 }

@@ -13,79 +13,51 @@
 #include <io/qos.h>
 
 #include "blk.h"
-#include "listen.h"
+#include "export.h"
 
 #define LOCK_TRIES 200u /* 10 ms each */
 
 struct sv_blk_export {
-	struct sv_poller_host *host;
-	struct sv_control_device device;
-	struct sv_listen at;
+	struct export export; /* first */
 	struct sv_disk image;
-	struct blk *blk; /* of the front end that is there, or that was there last */
 };
 
 /* --- front ends ------------------------------------------------------------------------------ */
 
-static void serve(struct sv_blk_export *e, int sock)
+static struct sv_session *open_one(struct export *x, int sock, struct sv_error *err)
 {
-	int mine[SV_DISK_FDS], fds[1 + SV_DISK_FDS] = {sock};
+	struct sv_blk_export *e = (struct sv_blk_export *)x;
+	int mine[SV_DISK_FDS], fds[1 + SV_DISK_FDS] = {sock}, rc = 0;
 	unsigned n = sv_disk_fds(&e->image, mine);
-	struct sv_device_request req = {.device = &e->device,
+	struct sv_device_request req = {.device = &x->device,
 		.fds = fds,
 		.nfds = 1 + n,
-		.vm = e->device.name,
-		.host = e->host};
-	struct sv_error err = {""};
+		.vm = x->device.name,
+		.host = x->host};
+	struct blk *b;
 
 	for (unsigned i = 0; i < n; i++) {
 		fds[1 + i] = fcntl(mine[i], F_DUPFD_CLOEXEC, 0);
 		if (fds[1 + i] < 0)
-			sv_fail(&err, errno, "%s", strerror(errno));
+			rc = sv_fail(err, errno, "%s", strerror(errno));
 	}
-	if (!err.text[0] && blk_open(&req, true, &e->blk, &err) == 0)
-		return;
-	e->blk = NULL;
-	sv_warn("%s: %s", e->at.at.sun_path, err.text);
-	for (unsigned i = 0; i < req.nfds; i++)
+	if (rc == 0 && blk_open(&req, true, &b, err) == 0)
+		return &b->session;
+	for (unsigned i = 1; i < req.nfds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
+	return NULL;
 }
 
-static void on_front_end(void *ctx)
+static void close_one(struct sv_session *s)
 {
-	struct sv_blk_export *e = ctx;
-	int sock = sv_listen_accept(&e->at);
-
-	if (sock < 0)
-		return;
-	if (e->blk && e->blk->session.open) {
-		sv_warn("%s: a second front end was turned away", e->at.at.sun_path);
-		close(sock);
-		return;
-	}
-	if (e->blk)
-		blk_close(e->blk);
-	e->blk = NULL;
-	serve(e, sock);
+	blk_close((struct blk *)s);
 }
+
+static const struct export_type type = {
+	.open = open_one, .close = close_one, .stats = blk_stats, .set = blk_set};
 
 /* --- life ------------------------------------------------------------------------------------ */
-
-static void name_device(struct sv_blk_export *e, const struct sv_blk_export_config *c)
-{
-	const char *slash = strrchr(c->socket, '/');
-
-	e->device = (struct sv_control_device){
-		.kind = SV_DEVICE_BLK,
-		.flags = c->flags,
-		.queues = c->queues ? c->queues : 1,
-		.qos = c->qos};
-	strncpy(e->device.name, slash ? slash + 1 : c->socket, sizeof(e->device.name) - 1);
-	if (c->serial)
-		memcpy(e->device.serial, c->serial,
-			strnlen(c->serial, sizeof(e->device.serial)));
-}
 
 /*
  * A predecessor that was killed holds its lock on the image until the kernel is done with its last
@@ -110,12 +82,23 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 	}
 	if (rc < 0)
 		return rc;
-	e->device.blk = (struct sv_control_blk){.bytes = e->image.export.bytes,
+	e->export.device.blk = (struct sv_control_blk){.bytes = e->image.export.bytes,
 		.preferred = e->image.export.preferred,
 		.export_flags = e->image.export.flags,
 		.deadline_ms = c->deadline_s * 1000};
-	memcpy(e->device.blk.filters, e->image.filters, sizeof(e->device.blk.filters));
+	memcpy(e->export.device.blk.filters, e->image.filters, sizeof(e->export.device.blk.filters));
 	return 0;
+}
+
+static void describe(struct sv_control_device *d, const struct sv_blk_export_config *c)
+{
+	*d = (struct sv_control_device){.kind = SV_DEVICE_BLK,
+		.flags = c->flags,
+		.queues = c->queues ? c->queues : 1,
+		.qos = c->qos};
+	export_name(d, c->socket);
+	if (c->serial)
+		memcpy(d->serial, c->serial, strnlen(c->serial, sizeof(d->serial)));
 }
 
 int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_config *config,
@@ -126,20 +109,15 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 
 	if (!e)
 		return sv_fail(err, ENOMEM, "out of memory");
-	e->host = host;
-	e->at.fd = e->image.fd = -1;
+	e->export.type = &type;
+	e->export.host = host;
+	e->image.fd = -1;
 	memset(e->image.filter_fd, 0xff, sizeof(e->image.filter_fd));
-	name_device(e, config);
+	describe(&e->export.device, config);
 	rc = open_image(e, config, err);
 	if (rc == 0)
-		rc = sv_listen_open(&e->at, config->socket, err);
-	if (rc == 0) {
-		rc = host->add_fd(host, e->at.fd, on_front_end, e);
-		if (rc < 0)
-			sv_fail(err, -rc, "%s: %s", config->socket, strerror(-rc));
-	}
+		rc = export_open(&e->export, config->socket, err);
 	if (rc < 0) {
-		sv_listen_close(&e->at);
 		sv_disk_detach(&e->image);
 		free(e);
 		return rc;
@@ -150,39 +128,14 @@ int sv_blk_export_open(struct sv_blk_export **out, const struct sv_blk_export_co
 
 void sv_blk_export_close(struct sv_blk_export *e)
 {
-	if (e->blk)
-		blk_close(e->blk);
-	e->host->del_fd(e->host, e->at.fd);
-	sv_listen_close(&e->at);
+	export_close(&e->export);
 	sv_disk_detach(&e->image);
 	free(e);
 }
 
 const char *sv_blk_export_name(const struct sv_blk_export *e)
 {
-	return e->device.name;
-}
-
-static char *export_stats(void *handle)
-{
-	struct sv_blk_export *e = handle;
-
-	return e->blk && e->blk->session.open ? blk_stats(e->blk) : qos_wish_json(&e->device.qos);
-}
-
-/* For the front end that is there, and for those that come. */
-static int export_set(void *handle, const char *key, const char *value, struct sv_error *err)
-{
-	struct sv_blk_export *e = handle;
-	int rc = sv_qos_wish(&e->device.qos, key, value, err);
-
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	if (rc == 0 && !(e->blk && e->blk->session.open))
-		return 0;
-	if (!e->blk)
-		return sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
-	return blk_set(e->blk, key, value, err);
+	return e->export.device.name;
 }
 
 const struct sv_device_class sv_blk_export_class = {

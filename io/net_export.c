@@ -4,60 +4,36 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <io/net_filter.h>
 #include <io/qos.h>
 
-#include "listen.h"
+#include "export.h"
 #include "net.h"
 
 struct sv_net_export {
-	struct sv_poller_host *host;
-	struct sv_control_device device;
-	struct sv_listen at;
-	struct net *net; /* of the front end that is there, or that was there last */
+	struct export export;
 };
 
-static void on_front_end(void *ctx)
+static struct sv_session *open_one(struct export *e, int sock, struct sv_error *err)
 {
-	struct sv_net_export *e = ctx;
-	int sock = sv_listen_accept(&e->at);
 	struct sv_device_request req = {.device = &e->device,
 		.fds = &sock,
 		.nfds = 1,
 		.vm = e->device.name,
 		.host = e->host};
-	struct sv_error err = {""};
+	struct net *n;
 
-	if (sock < 0)
-		return;
-	if (e->net && e->net->session.open) {
-		sv_warn("%s: a second front end was turned away", e->at.at.sun_path);
-		close(sock);
-		return;
-	}
-	if (e->net)
-		net_close(e->net);
-	e->net = NULL;
-	if (net_open(&req, true, &e->net, &err) < 0) {
-		e->net = NULL;
-		sv_warn("%s: %s", e->at.at.sun_path, err.text);
-		close(sock);
-	}
+	return net_open(&req, true, &n, err) < 0 ? NULL : &n->session;
 }
 
-static void name_device(struct sv_net_export *e, const struct sv_net_export_config *c)
+static void close_one(struct sv_session *s)
 {
-	const char *slash = strrchr(c->socket, '/');
-
-	e->device = (struct sv_control_device){.kind = SV_DEVICE_NET,
-		.flags = c->flags,
-		.queues = c->pairs ? c->pairs : 1,
-		.net = c->net,
-		.qos = c->qos};
-	strncpy(e->device.name, slash ? slash + 1 : c->socket, sizeof(e->device.name) - 1);
+	net_close((struct net *)s);
 }
+
+static const struct export_type type = {
+	.open = open_one, .close = close_one, .stats = net_stats, .set = net_set};
 
 int sv_net_export_open(struct sv_net_export **out, const struct sv_net_export_config *config,
 	struct sv_poller_host *host, struct sv_error *err)
@@ -67,16 +43,16 @@ int sv_net_export_open(struct sv_net_export **out, const struct sv_net_export_co
 
 	if (!e)
 		return sv_fail(err, ENOMEM, "out of memory");
-	e->host = host;
-	name_device(e, config);
-	rc = sv_listen_open(&e->at, config->socket, err);
-	if (rc == 0) {
-		rc = host->add_fd(host, e->at.fd, on_front_end, e);
-		if (rc < 0)
-			sv_fail(err, -rc, "%s: %s", config->socket, strerror(-rc));
-	}
+	e->export = (struct export){.type = &type,
+		.host = host,
+		.device = {.kind = SV_DEVICE_NET,
+			.flags = config->flags,
+			.queues = config->pairs ? config->pairs : 1,
+			.net = config->net,
+			.qos = config->qos}};
+	export_name(&e->export.device, config->socket);
+	rc = export_open(&e->export, config->socket, err);
 	if (rc < 0) {
-		sv_listen_close(&e->at);
 		free(e);
 		return rc;
 	}
@@ -86,38 +62,13 @@ int sv_net_export_open(struct sv_net_export **out, const struct sv_net_export_co
 
 void sv_net_export_close(struct sv_net_export *e)
 {
-	if (e->net)
-		net_close(e->net);
-	e->host->del_fd(e->host, e->at.fd);
-	sv_listen_close(&e->at);
+	export_close(&e->export);
 	free(e);
 }
 
 const char *sv_net_export_name(const struct sv_net_export *e)
 {
-	return e->device.name;
-}
-
-static char *export_stats(void *handle)
-{
-	struct sv_net_export *e = handle;
-
-	return e->net && e->net->session.open ? net_stats(e->net) : qos_wish_json(&e->device.qos);
-}
-
-/* For the front end that is there, and for those that come. */
-static int export_set(void *handle, const char *key, const char *value, struct sv_error *err)
-{
-	struct sv_net_export *e = handle;
-	int rc = sv_qos_wish(&e->device.qos, key, value, err);
-
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	if (rc == 0 && !(e->net && e->net->session.open))
-		return 0;
-	if (!e->net)
-		return sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
-	return net_set(e->net, key, value, err);
+	return e->export.device.name;
 }
 
 const struct sv_device_class sv_net_export_class = {
@@ -234,7 +185,8 @@ int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct 
 		}
 		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
 			return sv_fail(err, EINVAL, "--net: '%s': path=, switch=, mac=, vlan=, mtu=, "
-				"queues=, filter=, spoof, trunk and the keys of quality of service are known", value ? value : key[k]);
+				"queues=, filter=, spoof, trunk and the keys of quality of service are known",
+				value ? value : key[k]);
 		if (k == SPOOF)
 			config->flags |= SV_DEVICE_F_SPOOF;
 		else if (k == TRUNK)

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "xml.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
+
+#include <base/library.h>
 
 #define LIBRARY "libxml2.so.2"
 
-/* POSIX has it that the pointer of dlsym() is one of a function. */
 #define CALL(member, function) \
 	{offsetof(struct xml_calls, member), #function}
 
-static const struct {
-	size_t at;
-	const char *name;
-} names[] = {
+static const struct sv_library_call names[] = {
 	CALL(new_context, xmlNewParserCtxt),
 	CALL(free_context, xmlFreeParserCtxt),
 	CALL(read_memory, xmlCtxtReadMemory),
@@ -29,21 +25,11 @@ static const struct {
 const struct xml_calls *xml_open(struct sv_error *err)
 {
 	static struct xml_calls calls;
-	static void *library;
+	static bool loaded;
 
-	if (library)
-		return &calls;
-	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	for (size_t i = 0; library && i < sizeof(names) / sizeof(names[0]); i++) {
-		void *function = dlsym(library, names[i].name);
-
-		memcpy((char *)&calls + names[i].at, &function, sizeof(function));
-		if (!function) {
-			dlclose(library);
-			library = NULL;
-		}
-	}
-	if (library)
+	if (!loaded)
+		loaded = sv_library_load(LIBRARY, names, sizeof(names) / sizeof(names[0]), &calls);
+	if (loaded)
 		return &calls;
 	sv_fail(err, ENOENT, "the import of XML needs " LIBRARY "; install the package libxml2");
 	return NULL;
