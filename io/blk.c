@@ -404,7 +404,7 @@ static int open_qos(struct blk *b, const struct sv_device_request *req, struct s
 
 	if (fstat(req->fds[1], &st) == 0 && (S_ISBLK(st.st_mode) || S_ISREG(st.st_mode)))
 		place = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
-	return qos_device_open(&b->qos, req->host, place, &req->device->qos, err);
+	return qos_device_open(&b->qos, req->host, place, SV_QOS_COST_REQUEST, &req->device->qos, err);
 }
 
 int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,

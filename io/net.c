@@ -311,7 +311,8 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 		free(n);
 		return rc;
 	}
-	rc = qos_device_open(&n->qos, here.host, (uintptr_t)n->sw, &req->device->qos, err);
+	rc = qos_device_open(&n->qos, here.host, (uintptr_t)n->sw, SV_QOS_COST_FRAME,
+		&req->device->qos, err);
 	if (rc == 0)
 		rc = sv_session_open(&n->session, &here, &net_type, n, &net_ops, 2 * n->pairs + 1, err);
 	if (rc < 0) {

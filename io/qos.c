@@ -98,7 +98,7 @@ static struct sv_qos_flow *find_flow(struct sv_qos *q)
 }
 
 int sv_qos_open(struct sv_qos_flow **out, struct sv_qos *q, uint64_t store,
-	const struct sv_qos_params *params, struct sv_error *err)
+	uint32_t least, const struct sv_qos_params *params, struct sv_error *err)
 {
 	struct sv_qos_pool *pool = find_pool(q, store);
 	struct sv_qos_flow *f = pool ? find_flow(q) : NULL, *next;
@@ -106,7 +106,7 @@ int sv_qos_open(struct sv_qos_flow **out, struct sv_qos *q, uint64_t store,
 	if (!f)
 		return sv_fail(err, ENOSPC, "this sidecore has as many devices as it can schedule");
 	next = f->next;
-	*f = (struct sv_qos_flow){.q = q, .pool = pool, .next = next, .open = true};
+	*f = (struct sv_qos_flow){.q = q, .pool = pool, .next = next, .open = true, .least = least};
 	if (params)
 		f->p = *params;
 	else
@@ -433,7 +433,7 @@ static void pace_minimum(uint64_t *at, uint64_t now, uint64_t amount, uint64_t r
 void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_kind kind,
 	uint64_t bytes)
 {
-	uint64_t cost = bytes > SV_QOS_COST_MIN ? bytes : SV_QOS_COST_MIN, now = f->q->now;
+	uint64_t cost = bytes > f->least ? bytes : f->least, now = f->q->now;
 	uint64_t burst_ns = f->p.burst_ms * 1000000;
 
 	*t = (struct sv_qos_ticket){.taken_ns = now, .bytes = (uint32_t)bytes, .kind = (uint8_t)kind};

@@ -68,7 +68,7 @@ static uint64_t now_ns(void)
 }
 
 int qos_device_open(struct qos_device *d, struct sv_poller_host *host, uint64_t store,
-	const struct sv_control_qos *wish, struct sv_error *err)
+	uint32_t least, const struct sv_control_qos *wish, struct sv_error *err)
 {
 	struct sv_qos_params p;
 	struct domain *domain;
@@ -80,7 +80,7 @@ int qos_device_open(struct qos_device *d, struct sv_poller_host *host, uint64_t 
 	domain = domain_get(host);
 	if (!domain)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
-	rc = sv_qos_open(&d->flow, domain->qos, store, &p, err);
+	rc = sv_qos_open(&d->flow, domain->qos, store, least, &p, err);
 	if (rc == 0) {
 		d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 		if (d->timer >= 0)

@@ -17,11 +17,11 @@ struct qos_device {
 };
 
 /*
- * @store: what requests end at; the same number for devices that share it. @wish: as the device
- * request says. Context: control thread. Return: 0, or -errno with a sentence.
+ * @store: what requests end at; the same number for devices that share it. @least: bytes that the
+ * smallest request counts for. @wish: as the device request says. Context: control thread. Return: 0, or -errno with a sentence.
  */
 int qos_device_open(struct qos_device *d, struct sv_poller_host *host, uint64_t store,
-	const struct sv_control_qos *wish, struct sv_error *err);
+	uint32_t least, const struct sv_control_qos *wish, struct sv_error *err);
 /* The device is polled no more. May be called twice. Context: control thread. */
 void qos_device_close(struct qos_device *d);
 

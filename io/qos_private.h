@@ -38,6 +38,7 @@ struct sv_qos_flow {
 	struct sv_qos_pool *pool;
 	struct sv_qos_flow *next; /* all of the domain: control thread */
 	bool open;		  /* control thread */
+	uint32_t least;		  /* bytes that the smallest request counts for */
 
 	/* Control thread to polling thread. */
 	struct sv_qos_params wish; /* relaxed */

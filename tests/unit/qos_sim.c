@@ -51,7 +51,7 @@ struct sim_flow *sim_add(struct sim *s, unsigned depth, uint32_t bytes, const ch
 	struct sv_error err = {""};
 
 	*f = (struct sim_flow){.depth = depth, .bytes = bytes, .next_ns = s->now};
-	cr_assert_eq(sv_qos_open(&f->flow, s->q, 1, NULL, &err), 0, "%s", err.text);
+	cr_assert_eq(sv_qos_open(&f->flow, s->q, 1, SV_QOS_COST_REQUEST, NULL, &err), 0, "%s", err.text);
 	if (set)
 		sim_set(f, set);
 	return f;

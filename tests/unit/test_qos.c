@@ -282,14 +282,14 @@ Test(qos, what_is_charged_counts)
 	unsigned n[2] = {0, 0};
 
 	for (unsigned i = 0; i < 2; i++)
-		cr_assert_eq(sv_qos_open(&f[i], q, 1, NULL, &err), 0);
+		cr_assert_eq(sv_qos_open(&f[i], q, 1, SV_QOS_COST_REQUEST, NULL, &err), 0);
 	for (uint64_t now = SECOND; n[0] + n[1] < 60000; now += 1000) {
 		unsigned i = now / 1000 % 2;
 
 		sv_qos_visit(f[i], now);
 		for (unsigned k = 0; k < 64 && sv_qos_admit(f[i]); k++, n[i]++) { /* there is always more */
 			sv_qos_taken(f[i], &t, SV_QOS_OTHER, 16);
-			sv_qos_charge(f[i], i ? 2 * SV_QOS_COST_MIN : 0);
+			sv_qos_charge(f[i], i ? 2 * SV_QOS_COST_REQUEST : 0);
 			sv_qos_done(f[i], &t);
 		}
 		sv_qos_leave(f[i]);
@@ -337,7 +337,7 @@ Test(qos, a_closed_one_leaves_nothing_behind)
 	sim_mark(s);
 	sim_run(s, SECOND);
 	cr_expect_gt(a->ops, 9000, "%llu", (unsigned long long)a->ops);
-	cr_assert_eq(sv_qos_open(&b->flow, s->q, 2, NULL, &err), 0);
+	cr_assert_eq(sv_qos_open(&b->flow, s->q, 2, SV_QOS_COST_REQUEST, NULL, &err), 0);
 	sv_qos_close(b->flow);
 	sim_free(s);
 }

@@ -31,7 +31,9 @@
 #define SV_QOS_WEIGHT_MAX 10000u
 #define SV_QOS_WEIGHT 100u   /* of a device that names none */
 #define SV_QOS_BURST_MS 10u  /* ditto */
-#define SV_QOS_COST_MIN 4096u /* bytes that the smallest request counts for among the weights */
+/* Bytes that the smallest request counts for among the weights: the time of a sidecore that it takes. */
+#define SV_QOS_COST_REQUEST 4096u /* of a disk */
+#define SV_QOS_COST_FRAME 512u
 
 /* 0: no such limit. */
 struct sv_qos_params {
@@ -71,11 +73,11 @@ void sv_qos_destroy(struct sv_qos *q);
 
 /*
  * A flow into the pool of @store (any number that is the same for devices on the same store).
- * @params: NULL for the defaults. Context: control thread.
+ * @least: bytes that its smallest request counts for. @params: NULL for the defaults. Context: control thread.
  * Return: 0, or -errno with a sentence.
  */
 int sv_qos_open(struct sv_qos_flow **out, struct sv_qos *q, uint64_t store,
-	const struct sv_qos_params *params, struct sv_error *err);
+	uint32_t least, const struct sv_qos_params *params, struct sv_error *err);
 /* No visit of this flow runs or will run; others' may. Context: control thread. */
 void sv_qos_close(struct sv_qos_flow *f);
 

@@ -114,6 +114,7 @@ struct sv_virtq {
 	/* Private to the polling thread. */
 	uint16_t next_avail;	 /* position of the next buffer to take */
 	uint16_t seen_avail;	 /* avail idx as loaded last */
+	uint16_t ahead;		 /* split: buffers up to here have been brought */
 	uint16_t next_used;	 /* position of the next used element */
 	uint16_t published_used; /* used idx as published last */
 	uint16_t event_written;	 /* avail event as written last */
