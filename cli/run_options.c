@@ -338,11 +338,14 @@ static int take(struct run_options *o, int c, char *arg, struct sv_error *err)
 		break;
 	case OPT_HOT:
 		o->vm.source.hot = arg;
+		o->in_source.hot = false;
 		break;
 	case OPT_PREFETCH:
+		o->in_source.prefetch = false;
 		rc = run_parse_prefetch(o, arg, err);
 		break;
 	case OPT_SOURCE_TIMEOUT:
+		o->in_source.timeout = false;
 		rc = run_parse_source_timeout(o, "--memory-timeout", arg, err);
 		break;
 	case OPT_DIRTY:
@@ -441,7 +444,7 @@ static void set_defaults(struct run_options *o)
 	o->vm.memory_bytes = 256ull << 20;
 	o->vm.vcpus = 1;
 	o->vm.rtc = true;
-	o->vm.source.timeout_s = 10;
+	o->vm.source.timeout_s = RUN_SOURCE_TIMEOUT_S;
 	o->vm.control_cpu = -1;
 	o->vm.rejoin_s = 60;
 	for (unsigned i = 0; i < SV_MAX_NODES; i++)

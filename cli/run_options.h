@@ -13,6 +13,8 @@
 
 #include "cli.h"
 
+#define RUN_SOURCE_TIMEOUT_S 10u /* unless said */
+
 /* What a device of --vhost-user points into. */
 struct run_foreign {
 	char path[108], tag[SV_FOREIGN_TAG + 1];
@@ -44,6 +46,9 @@ struct run_options {
 	enum sv_plan_policy_kind policy;
 	int sidecore_count; /* 0: as many as suit */
 	char *source_text; /* what the strings of vm.source are pieces of */
+	struct {
+		bool hot, prefetch, timeout; /* of vm.source: said there, not by an option of its own */
+	} in_source;
 	struct run_foreign foreign[SV_MAX_FOREIGN];
 	const char *near;   /* PCI address or network interface; NULL: none */
 	bool smt, untrusted;

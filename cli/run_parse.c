@@ -33,6 +33,11 @@ int run_parse_disk(struct run_options *o, char *text, struct sv_error *err)
 
 		if ((key == PATH || (key >= QUEUES && key <= FILTERS)) && !value)
 			key = -1;
+		if (key >= READONLY && key <= NODISCARD && value) {
+			rc = sv_fail(err, EINVAL, "--disk %s: %s takes no value: write it alone, or leave "
+				"it out", whole, keys[key]);
+			break;
+		}
 		switch (key) {
 		case PATH:
 			d->path = value;
@@ -110,7 +115,10 @@ int run_parse_net(struct run_options *o, char *text, struct sv_error *err)
 			if (rc != -ENOENT)
 				return rc;
 		}
-		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
+		if ((k == SPOOF || k == TRUNK) && value)
+			return sv_fail(err, EINVAL, "--net: %s=%s: %s takes no value: write it alone, or "
+				"leave it out", keys[k], value, keys[k]);
+		if (k < 0 || (k > TRUNK && !value))
 			return sv_fail(err, EINVAL, "--net: '%s': switch=NAME, mac=ADDRESS, vlan=N, mtu=N, "
 				"queues=N, filter=FILTERS, spoof, trunk and what docs/qos.md lists are known", value ? value : keys[k]);
 		if (k == SPOOF)
@@ -161,6 +169,23 @@ int run_parse_source_timeout(struct run_options *o, const char *what, const char
 	return rc;
 }
 
+/* All that an earlier --memory-source said; what options of their own said stays. */
+static void forget_source(struct run_options *o)
+{
+	struct sv_memory_source_config *s = &o->vm.source;
+
+	s->path = NULL;
+	s->kind = SV_SOURCE_ANY;
+	if (o->in_source.hot)
+		s->hot = NULL;
+	if (o->in_source.prefetch)
+		s->no_prefetch = false;
+	if (o->in_source.timeout)
+		s->timeout_s = RUN_SOURCE_TIMEOUT_S;
+	memset(&o->in_source, 0, sizeof(o->in_source));
+	free(o->source_text);
+}
+
 /* PATH alone (which may have commas), or keys; their values are pieces of a copy that is kept. */
 int run_parse_source(struct run_options *o, const char *text, struct sv_error *err)
 {
@@ -171,10 +196,8 @@ int run_parse_source(struct run_options *o, const char *text, struct sv_error *e
 	char *at, *value = NULL;
 	int rc = 0;
 
-	free(o->source_text);
+	forget_source(o);
 	o->source_text = at = strdup(text);
-	s->path = NULL;
-	s->kind = SV_SOURCE_ANY;
 	if (at && strncmp(at, "file=", 5) && strncmp(at, "unix=", 5)) {
 		s->path = at;
 		at = NULL;
@@ -191,9 +214,12 @@ int run_parse_source(struct run_options *o, const char *text, struct sv_error *e
 			s->kind = key == UNIX ? SV_SOURCE_UNIX : SV_SOURCE_FILE;
 		} else if (key == HOT) {
 			s->hot = value;
+			o->in_source.hot = true;
 		} else if (key == PREFETCH) {
+			o->in_source.prefetch = true;
 			rc = run_parse_prefetch(o, value, err);
 		} else {
+			o->in_source.timeout = true;
 			rc = run_parse_source_timeout(o, "--memory-source timeout", value, err);
 		}
 	}

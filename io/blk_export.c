@@ -178,7 +178,10 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 			if (rc != -ENOENT)
 				return rc;
 		}
-		if (k < 0 || is_flag != !value)
+		if (is_flag && value)
+			return sv_fail(err, EINVAL, "--blk: %s=%s: %s takes no value: write it alone, or "
+				"leave it out", key[k], value, key[k]);
+		if (k < 0 || (!is_flag && !value))
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
 				"in-order, queues=, serial=, format=, deadline=, filters= and those of "

@@ -183,7 +183,10 @@ int sv_net_export_parse(char *text, struct sv_net_export_config *config, struct 
 			if (rc != -ENOENT)
 				return rc;
 		}
-		if (k < 0 || (k == SPOOF || k == TRUNK) != !value)
+		if ((k == SPOOF || k == TRUNK) && value)
+			return sv_fail(err, EINVAL, "--net: %s=%s: %s takes no value: write it alone, or "
+				"leave it out", key[k], value, key[k]);
+		if (k < 0 || (k != SPOOF && k != TRUNK && !value))
 			return sv_fail(err, EINVAL, "--net: '%s': path=, switch=, mac=, vlan=, mtu=, "
 				"queues=, filter=, spoof, trunk and the keys of quality of service are known",
 				value ? value : key[k]);

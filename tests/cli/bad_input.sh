@@ -61,6 +61,15 @@ run "disk of a foreign sidecore" 2 "sidecore=4711" --kernel "$dir/zeros" --overc
 	--disk path=x,sidecore=4711
 run "disk without path" 2 "path=FILE" --kernel "$dir/zeros" --disk readonly
 run "disk key" 2 "path=FILE" --kernel "$dir/zeros" --disk path=x,speed=9
+for flag in readonly=off direct=on writethrough=off nodiscard=no; do
+	run "disk $flag" 2 "--disk path=x,$flag: ${flag%=*} takes no value" --kernel "$dir/zeros" \
+		--disk "path=x,$flag"
+done
+run "net spoof=off" 2 "--net: spoof=off: spoof takes no value" --kernel "$dir/zeros" --net switch=lan,spoof=off
+expect "blk readonly=off" 2 "--blk: readonly=off: readonly takes no value" "$sv" serve \
+	--blk "path=x,socket=$dir/x,readonly=off"
+expect "serve net trunk=on" 2 "--net: trunk=on: trunk takes no value" "$sv" serve \
+	--net "path=$dir/x,switch=lan,trunk=on"
 run "ring entries" 2 "power of two" --kernel "$dir/zeros" --ring-entries 48
 run "name" 2 "--name" --kernel "$dir/zeros" --name "a/b"
 run "idle" 2 "--idle soon" --kernel "$dir/zeros" --idle soon

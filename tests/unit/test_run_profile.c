@@ -436,3 +436,25 @@ Test(run_profile, a_problem_is_one_sentence_with_the_number_of_the_others)
 	said[fread(said, 1, sizeof(said) - 1, cr_get_redirected_stderr())] = '\0';
 	cr_expect_str_eq(said, want);
 }
+
+Test(run_profile, a_second_memory_source_replaces_the_first)
+{
+	static struct run_options o;
+
+	cr_assert_eq(parse(&o, 6, "--kernel", "/k", "--memory-source",
+			     "file=/a,hot=/h,prefetch=off,timeout=3", "--memory-source", "unix=/b"),
+		-1);
+	cr_expect_str_eq(o.vm.source.path, "/b");
+	cr_expect_eq(o.vm.source.kind, SV_SOURCE_UNIX);
+	cr_expect(!o.vm.source.hot && !o.vm.source.no_prefetch);
+	cr_expect_eq(o.vm.source.timeout_s, RUN_SOURCE_TIMEOUT_S);
+	free(o.source_text);
+	/* What options of their own said stays, wherever they stand. */
+	cr_assert_eq(parse(&o, 10, "--kernel", "/k", "--memory-hot", "/own", "--memory-source",
+			     "file=/a,timeout=3", "--memory-timeout", "4", "--memory-source", "/b"),
+		-1);
+	cr_expect_str_eq(o.vm.source.path, "/b");
+	cr_expect_str_eq(o.vm.source.hot, "/own");
+	cr_expect_eq(o.vm.source.timeout_s, 4);
+	free(o.source_text);
+}
