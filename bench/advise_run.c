@@ -341,29 +341,27 @@ static json_t *make_json(const struct bench_advise_facts *f, const struct bench_
 	return o;
 }
 
-/* NAME.yaml: NAME.paging.json. */
-static void record_path(const struct options *o, char *path, size_t bytes)
+/* *path: "" when nothing is to be recorded. */
+static int record_path(const struct options *o, const struct sv_bench_vm *vm, char *path, size_t bytes,
+	struct sv_error *err)
 {
-	const char *p = o->record ? o->record : o->profile;
-	size_t n = p ? strlen(p) : 0;
-
-	if (!o->record && n > 5 && !strcmp(p + n - 5, ".yaml"))
-		snprintf(path, bytes, "%.*s.paging.json", (int)(n - 5), p);
-	else
-		snprintf(path, bytes, "%s", o->record ? o->record : "");
+	*path = 0;
+	if (!o->record)
+		return o->profile ? vm->record_path(o->profile, path, bytes, err) : 0;
+	if (!*o->record || snprintf(path, bytes, "%s", o->record) >= (int)bytes)
+		return sv_fail(err, EINVAL, "--record %.80s: the path of a file is needed", o->record);
+	return 0;
 }
 
-static int record(const struct options *o, const json_t *j)
+static int record(const char *path, const json_t *j)
 {
-	char path[4096];
 	int rc;
 
-	record_path(o, path, sizeof(path));
 	if (!*path)
 		return 0;
 	rc = json_dump_file(j, path, JSON_INDENT(2));
 	if (rc < 0)
-		fprintf(stderr, "sidevisor bench paging: --record %s: %s\n", path, strerror(errno));
+		fprintf(stderr, "sidevisor bench paging: %s: %s\n", path, strerror(errno));
 	else
 		fprintf(stderr, "recorded in %s; `paging: auto` in a profile takes it from there\n", path);
 	return rc < 0;
@@ -412,11 +410,16 @@ int bench_advise_run(int argc, char **argv, const struct sv_bench_vm *vm)
 	struct bench_advice a;
 	struct options o;
 	json_t *j;
-	char *text;
+	struct sv_error err;
+	char *text, path[4096];
 	int rc = parse(&o, argc, argv);
 
 	if (rc >= 0)
 		return rc;
+	if (record_path(&o, vm, path, sizeof(path), &err) < 0) {
+		fprintf(stderr, "sidevisor bench paging: %s\n", err.text);
+		return 2;
+	}
 	rc = measure_machine(vm, &f);
 	if (rc == 0)
 		rc = measure_guest(&o, &f);
@@ -431,7 +434,7 @@ int bench_advise_run(int argc, char **argv, const struct sv_bench_vm *vm)
 		for (unsigned i = 0; i < BENCH_ADVISE_WHYS; i++)
 			printf("%s\n", a.why[i]);
 	free(text);
-	rc = record(&o, j);
+	rc = record(path, j);
 	json_decref(j);
 	return rc;
 }

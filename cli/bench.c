@@ -6,6 +6,7 @@
 #include <bench/bench.h>
 
 #include "cli.h"
+#include "paging_auto.h"
 
 static const char help[] = "usage: sidevisor bench NAME [OPTION...]\n\n"
 			   "  channel  the ring against other queues, and against the bare cache line\n"
@@ -24,7 +25,8 @@ int cli_bench(int argc, char **argv)
 {
 	static const struct sv_bench_vm vm = {.run = cli_run,
 		.guest_cpu = cli_run_guest_cpu,
-		.sidecore_cpu = cli_run_sidecore_cpu};
+		.sidecore_cpu = cli_run_sidecore_cpu,
+		.record_path = paging_auto_record_of};
 
 	/* Guests come and go in a measurement: the host is not changed for each, unless asked to. */
 	setenv("SIDEVISOR_ISOLATE", "none", 0);

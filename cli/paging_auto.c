@@ -11,14 +11,36 @@
 
 #include <vmm/vmm.h>
 
-/* NAME.yaml: NAME.paging.json. */
-static void record_path(const struct run_options *o, char *path, size_t bytes)
-{
-	size_t n = strlen(o->profile_path);
+#include "profile.h"
 
-	if (n > 5 && !strcmp(o->profile_path + n - 5, ".yaml"))
-		n -= 5;
-	snprintf(path, bytes, "%.*s.paging.json", (int)n, o->profile_path);
+int paging_auto_record_path(const char *profile, char *path, size_t bytes, struct sv_error *err)
+{
+	static const char *const endings[] = {".yaml", ".yml"};
+	size_t n = strlen(profile);
+
+	for (unsigned i = 0; i < 2; i++) {
+		size_t end = strlen(endings[i]);
+
+		if (n > end && !strcmp(profile + n - end, endings[i])) {
+			n -= end;
+			break;
+		}
+	}
+	if (snprintf(path, bytes, "%.*s.paging.json", (int)n, profile) >= (int)bytes)
+		return sv_fail(err, ENAMETOOLONG, "%.80s...: the name is too long", profile);
+	return 0;
+}
+
+int paging_auto_record_of(const char *operand, char *path, size_t bytes, struct sv_error *err)
+{
+	char profile[PROFILE_PATH];
+
+	if (strlen(operand) >= sizeof(profile))
+		return sv_fail(err, ENAMETOOLONG, "%.80s...: the name is too long", operand);
+	if (access(profile_path(operand, profile), R_OK) < 0)
+		return sv_fail(err, errno, "%.200s: no such profile that can be read: a YAML file, or the "
+			"name of one in " SV_PROFILE_GUESTS, operand);
+	return paging_auto_record_path(profile, path, bytes, err);
 }
 
 static unsigned index_of(const json_t *choice, const char *key, const char *const *names)
@@ -69,11 +91,14 @@ int paging_auto_apply(struct run_options *o, struct sv_error *err)
 	char path[sizeof(o->profile_path) + 16];
 	json_error_t why;
 	json_t *record;
+	int rc;
 
 	if (!*o->profile_path)
 		return sv_fail(err, EINVAL, "--paging auto: it takes what was recorded beside a profile; "
 			"give a profile");
-	record_path(o, path, sizeof(path));
+	rc = paging_auto_record_path(o->profile_path, path, sizeof(path), err);
+	if (rc < 0)
+		return rc;
 	if (access(path, F_OK) < 0) {
 		sv_warn("paging: auto: there is no %s yet; measure with `sidevisor bench paging --advise %s`",
 			path, o->profile_path);

@@ -93,6 +93,7 @@ run "placement is none" 2 "$dir/zeros.*placement" --kernel "$dir/zeros" --placem
 run "placement and CPUs" 2 "leave --cpus" --kernel "$dir/zeros" --placement "$dir/zeros" --cpus 0
 expect "run directory" 1 "SIDEVISOR_RUN_DIR=$dir/zeros" env SIDEVISOR_RUN_DIR="$dir/zeros" "$sv" run \
 	--private --kernel "$dir/zeros"
+expect "advice for a profile that is not there" 2 "nobody-here: no such profile" "$sv" bench paging --advise nobody-here
 expect "restore-host operand" 2 "no operand" "$sv" restore-host all
 mkdir "$dir/run" && echo "not a journal" >"$dir/run/host.journal"
 expect "hostile journal" 1 "$dir/run/host.journal: not a journal of ours" \

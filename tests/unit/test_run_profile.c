@@ -3,12 +3,14 @@
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "paging_auto.h"
 #include "profile.h"
 #include "run_options.h"
 #include "run_profile.h"
@@ -457,4 +459,29 @@ Test(run_profile, a_second_memory_source_replaces_the_first)
 	cr_expect_str_eq(o.vm.source.hot, "/own");
 	cr_expect_eq(o.vm.source.timeout_s, 4);
 	free(o.source_text);
+}
+
+/* `bench paging --advise` writes where `paging: auto` looks. */
+Test(run_profile, the_record_of_a_profile_is_beside_it)
+{
+	static char longest[PROFILE_PATH + 1];
+	struct sv_error err = {""};
+	char record[PROFILE_PATH + 16], want[96];
+
+	cr_assert_eq(paging_auto_record_path("/g/web.yaml", record, sizeof(record), &err), 0);
+	cr_expect_str_eq(record, "/g/web.paging.json");
+	cr_assert_eq(paging_auto_record_path("/g/web.yml", record, sizeof(record), &err), 0);
+	cr_expect_str_eq(record, "/g/web.paging.json");
+	cr_assert_eq(paging_auto_record_path("web", record, sizeof(record), &err), 0);
+	cr_expect_str_eq(record, "web.paging.json");
+	cr_expect_eq(paging_auto_record_path("/g/web.yaml", record, 12, &err), -ENAMETOOLONG);
+	put("kernel: k\n");
+	cr_assert_eq(paging_auto_record_of(path, record, sizeof(record), &err), 0);
+	unlink(path);
+	snprintf(want, sizeof(want), "%.*s.paging.json", (int)strlen(path) - 5, path);
+	cr_expect_str_eq(record, want);
+	cr_expect_eq(paging_auto_record_of("nobody-here", record, sizeof(record), &err), -ENOENT);
+	cr_expect(strstr(err.text, "nobody-here"));
+	memset(longest, 'x', PROFILE_PATH);
+	cr_expect_eq(paging_auto_record_of(longest, record, sizeof(record), &err), -ENAMETOOLONG);
 }

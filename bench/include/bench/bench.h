@@ -3,6 +3,10 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include <stddef.h>
+
+#include <base/error.h>
+
 /* What a measurement asks of whoever can run a VM in this process (cli/). */
 struct sv_bench_vm {
 	/* `sidevisor run` with these arguments, argv[0] = "run". Return: its exit status. */
@@ -10,6 +14,8 @@ struct sv_bench_vm {
 	/* After it: the CPUs it used. */
 	int (*guest_cpu)(void);
 	int (*sidecore_cpu)(void);
+	/* Where `paging: auto` of this profile, a file or a guest's name, looks. Return: 0 or -errno. */
+	int (*record_path)(const char *profile, char *path, size_t bytes, struct sv_error *err);
 };
 
 int sv_bench_exit(int argc, char **argv, const struct sv_bench_vm *vm);
