@@ -187,8 +187,12 @@ bool inflight_packed_start(struct sv_inflight_packed *f, uint16_t size,
 		format(f, base);
 		return true;
 	}
-	if (!settle(f, flags_at, ctx) || !walk_free(f, taken) || !find_out(f, taken))
+	if (!settle(f, flags_at, ctx) || !walk_free(f, taken) || !find_out(f, taken)) {
+		/* What was read so far is foreign: nothing is left of it. */
+		f->free.head = NO_ENTRY;
+		f->nfree = f->agains = 0;
 		return false;
+	}
 	if (!f->agains && base_known)
 		format(f, base);
 	*used = position_now(f);

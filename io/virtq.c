@@ -166,10 +166,11 @@ enum sv_virtq_take sv_virtq_take(struct sv_virtq *vq, struct sv_virtq_chain *cha
 {
 	enum sv_virtq_take took;
 
-	if (sv_unlikely(vq->broken))
-		return SV_VIRTQ_BROKEN;
+	/* It may be its late start that finds it broken. */
 	if (sv_unlikely(vq->late) && still_late(vq))
 		return SV_VIRTQ_EMPTY;
+	if (sv_unlikely(vq->broken))
+		return SV_VIRTQ_BROKEN;
 	took = vq->packed ? virtq_packed_take(vq, chain) : virtq_split_take(vq, chain);
 	if (took != SV_VIRTQ_ONE)
 		return took;

@@ -8,7 +8,9 @@
 
 #include <io/virtq.h>
 
+#include "inflight_packed.h"
 #include "vq_driver.h"
+#include "vq_packed_driver.h"
 
 #define PAGE 4096u
 #define PAGES 256u
@@ -24,6 +26,9 @@ static struct sv_gmem gm;
 static struct sv_virtq vq;
 static struct sv_virtq_chain chain;
 static struct vqd drv;
+static struct vqp packed_drv;
+static struct sv_inflight_packed packed_record;
+static uint64_t record_at[8192];
 
 static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
 {
@@ -143,4 +148,44 @@ Test(virtq_resident, rings_that_have_not_arrived_are_not_touched)
 	all(true);
 	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
 	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+}
+
+/* --- with a record of what is in flight --------------------------------------------------------- */
+
+static void set_up_packed(void)
+{
+	vqp_init(&packed_drv, driver_view, RING, SIZE, true);
+	vq.desc = device_view + packed_drv.ring_gpa;
+	vq.avail = device_view + packed_drv.driver_gpa;
+	vq.used = device_view + packed_drv.device_gpa;
+	vq.packed = true;
+	vq.packed_record = &packed_record;
+	packed_record.region = (void *)record_at;
+	packed_record.room = SIZE;
+}
+
+static int add_packed(uint64_t gpa)
+{
+	int id = vqp_add(&packed_drv, &(struct vqd_buf){gpa, 512, true}, 1, 0);
+
+	vqp_publish(&packed_drv);
+	return id;
+}
+
+Test(virtq_resident, a_record_found_wrong_at_a_late_start_is_never_used)
+{
+	set_up_packed();
+	all(true);
+	sv_virtq_start(&vq, sv_virtq_first_base(true));
+	all(false);
+	packed_record.region->used.idx = SIZE;
+	packed_record.region->free.head = packed_record.region->free.old_head = 0x7000;
+	sv_virtq_start(&vq, sv_virtq_first_base(true));
+	add_packed(DATA);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+	all(true);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_BROKEN);
+	cr_assert_eq(vq.broken, SV_VIRTQ_BAD_RECORD);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_BROKEN);
+	cr_assert_eq(packed_record.nfree, 0);
 }
