@@ -19,7 +19,7 @@
 #include "qos_device.h"
 #include "session.h"
 
-#define BLK_SLOTS BLK_STORE_DEPTH /* requests in flight, all queues together */
+#define BLK_SLOTS 256u /* requests in flight, all queues together; see BLK_STORE_DEPTH */
 #define BLK_SEG_MAX 126u /* data segments of a request; header and status come on top */
 #define BLK_RANGE_SECTORS 0x400000u /* of one discard or write-zeroes: 2 GiB */
 #define BLK_NONE UINT16_MAX

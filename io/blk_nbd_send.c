@@ -202,13 +202,25 @@ static bool flush_is_vain(struct nbd *n, struct blk_io *io)
 	return !n->link.can_flush;
 }
 
+static struct nbd_command *free_command(struct nbd *n)
+{
+	for (unsigned i = 0; i < BLK_STORE_DEPTH; i++)
+		if (!n->sent[i].io)
+			return &n->sent[i];
+	return NULL;
+}
+
 /* Return: false when it has to wait. */
 static bool send_one(struct nbd *n, struct blk_io *io)
 {
-	struct nbd_command *c = n->sent;
+	struct nbd_command *c = free_command(n);
 	nbd_completion_callback done = {.callback = answered};
 	void *data = NULL;
 
+	if (!c) {
+		push(&n->waiting, io);
+		return false;
+	}
 	if (io->op == BLK_FLUSH || io->step == STEP_FLUSH) {
 		if (flush_is_vain(n, io))
 			return true;
@@ -221,8 +233,6 @@ static bool send_one(struct nbd *n, struct blk_io *io)
 	} else {
 		io->at = io->left < TRIM_BYTES ? io->left : TRIM_BYTES;
 	}
-	while (c->io)
-		c++;
 	c->io = io;
 	done.user_data = c;
 	if (!n->nsent++)

@@ -6,7 +6,7 @@
 #include "blk_stack.h"
 #include "blk_tags.h"
 
-#define STACK_TASKS (BLK_STORE_DEPTH + 1) /* one looks at suspect regions */
+#define STACK_TASKS (BLK_STORE_DEPTH - 1) /* each asks one thing of a store; the map is not a task's */
 
 struct layer {
 	struct sv_blk_filter *f;

@@ -351,6 +351,8 @@ static bool overlap(uint64_t a, uint64_t an, uint64_t b, uint64_t bn)
 /* Data and tags of a sector are changed together, or read together. */
 static bool must_wait(const struct stack *s, const struct blk_io *io, const struct blk_io *before)
 {
+	if (!s->free)
+		return true;
 	if (!s->tagged || io->op == BLK_FLUSH)
 		return false;
 	for (unsigned i = 0; i < STACK_TASKS; i++)

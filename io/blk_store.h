@@ -19,7 +19,11 @@
 #include <base/gmem.h>
 
 #define BLK_SECTOR 512u
-#define BLK_STORE_DEPTH 256u /* operations in flight at most: the user keeps to it */
+/*
+ * Operations in flight at most, the user keeps to it: 256 requests, a flush of the device's own, a look
+ * at a suspect region, the map of a side file.
+ */
+#define BLK_STORE_DEPTH 259u
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZEROES };
 

@@ -37,7 +37,7 @@ sv_test(neighbours unit/test_neighbours.c LIBS test_front_end LABELS unit)
 sv_test(net_state unit/test_net_state.c LIBS test_net_guest LABELS unit)
 sv_test(net_qos unit/test_net_qos.c LIBS test_net_guest LABELS unit)
 
-sv_test(blk_nbd unit/test_blk_nbd.c unit/nbd_by_hand.c LIBS test_vq_driver LABELS unit)
+sv_test(blk_nbd unit/test_blk_nbd.c unit/nbd_by_hand.c LIBS test_front_end LABELS unit)
 target_include_directories(test_blk_nbd PRIVATE ${NBD_INCLUDE_DIRS})
 sv_test(blk_stack unit/test_blk_stack.c LIBS test_vq_driver LABELS unit)
 

@@ -7,17 +7,22 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <base/disk.h>
 #include <base/fdpass.h>
+#include <io/devices.h>
 
+#include "blk.h"
+#include "front_end.h"
 #include "nbd_by_hand.h"
 
 #define SLOTS 32u
@@ -308,6 +313,95 @@ Test(nbd, where_connections_share_a_cache_a_flush_covers_it)
 {
 	write_and_lose(PLAIN);
 	cr_assert_eq(nh_do(&h, BLK_FLUSH, 0, NULL, 0), 0);
+}
+
+/* --- as many operations as there can be ------------------------------------------------------ */
+
+static void stop_server(void)
+{
+	kill(h.server, SIGSTOP);
+	waitpid(h.server, NULL, WUNTRACED);
+}
+
+static void go_on(int sig)
+{
+	(void)sig;
+	kill(h.server, SIGCONT);
+}
+
+static void go_on_after(long us)
+{
+	const struct itimerval once = {.it_value = {.tv_usec = us}};
+
+	signal(SIGALRM, go_on);
+	setitimer(ITIMER_REAL, &once, NULL);
+}
+
+Test(nbd, more_operations_than_a_store_takes_wait_for_their_turn)
+{
+	static struct nh_io many[BLK_STORE_DEPTH + 40];
+	const unsigned n = sizeof(many) / sizeof(many[0]);
+
+	nh_serve(&h, PLAIN);
+	nh_open(&h, true, NH_DEADLINE_MS, 0);
+	cr_assert_eq(nh_do(&h, BLK_FLUSH, 0, NULL, 0), 0);
+	stop_server();
+	for (unsigned i = 0; i < n; i++)
+		nh_begin(&h, &many[i], BLK_FLUSH, 0, NULL, 0, 0, 0);
+	for (unsigned i = 0; i < 10; i++)
+		nh_step(&h);
+	go_on(0);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(nh_wait(&h, &many[i]), 0, "%u", i);
+	cr_assert_eq(h.store->counts.retried, 0);
+}
+
+/* The device's own flush comes on top of what the driver has in flight. */
+Test(nbd, the_write_cache_can_be_switched_off_with_every_slot_in_use)
+{
+	struct sv_dial_spec spec = {.image = h.address};
+	struct sv_control_device d = {.kind = SV_DEVICE_BLK, .queues = 1, .name = "far"};
+	struct vu_config c = {.offset = offsetof(struct virtio_blk_config, wce), .size = 1};
+	struct virtio_blk_outhdr head = {.type = VIRTIO_BLK_T_FLUSH};
+	static struct fe fe;
+	union vu_payload reply;
+	struct blk *b;
+	int sock;
+
+	nh_serve(&h, PLAIN);
+	sock = nh_dial(&h, &spec);
+	d.blk = (struct sv_control_blk){.bytes = h.ready.export.bytes,
+		.preferred = h.ready.export.preferred,
+		.export_flags = h.ready.export.flags};
+	cr_assert_eq(fe_open(&fe, &sv_blk_class, &d, &sock, 1, false, 0), 0, "%s", fe.err.text);
+	fe_start(&fe, FE_ALL, 1, 1024);
+	memcpy(fe.mem + FE_DATA, &head, sizeof(head));
+	for (unsigned i = 0; i <= BLK_SLOTS; i++) {
+		struct vqd_buf request[2] = {{FE_DATA, sizeof(head), false}, {FE_DATA + 64 + i, 1, true}};
+
+		if (i == 1) { /* the first has made the connection */
+			vqd_kick(&fe.q[0]);
+			fe_wait(&fe, 0, NULL);
+			stop_server();
+		}
+		fe.mem[FE_DATA + 64 + i] = 0xff;
+		cr_assert_geq(vqd_add(&fe.q[0], request, 2, 0), 0);
+	}
+	vqd_kick(&fe.q[0]);
+	b = fe.handle;
+	for (unsigned i = 0; i < 50 && b->free_head != BLK_NONE; i++)
+		b->session.poller.ops->poll(&b->session.poller, 1024);
+	cr_assert_eq(b->busy, BLK_SLOTS);
+	go_on_after(100000);
+	cr_assert_eq(fe_call(&fe, VU_SET_CONFIG, VU_FLAG_NEED_REPLY, &c, VU_CONFIG_HEADER + 1, NULL, 0,
+			     &reply), 8);
+	cr_assert_eq(reply.u64, 0);
+	for (unsigned i = 0; i < BLK_SLOTS; i++)
+		fe_wait(&fe, 0, NULL);
+	for (unsigned i = 0; i <= BLK_SLOTS; i++)
+		cr_assert_eq(fe.mem[FE_DATA + 64 + i], VIRTIO_BLK_S_OK, "%u", i);
+	fe_close(&fe);
+	waitpid(h.dialer, NULL, 0);
 }
 
 /* --- what cannot be a disk ------------------------------------------------------------------- */

@@ -308,6 +308,20 @@ Test(stack, racing_writes_leave_no_sector_whose_checksum_is_wrong)
 	cr_assert_eq(ask(BLK_READ, 0, out, sizeof(out)), 0);
 }
 
+Test(stack, more_operations_than_a_store_takes_wait_for_their_turn)
+{
+	static struct op many[BLK_STORE_DEPTH + 40];
+	static uint8_t sector[512];
+	const unsigned n = sizeof(many) / sizeof(many[0]);
+
+	open_stack(only_integrity());
+	for (unsigned i = 0; i < n; i++)
+		begin(&many[i], i % 3 ? BLK_WRITE : BLK_FLUSH, i % 3 ? 512 * i : 0, i % 3 ? sector : NULL,
+			i % 3 ? 512 : 0, 1, 0);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(wait_for(&many[i]), 0, "%u", i);
+}
+
 /* --- encryption ------------------------------------------------------------------------------ */
 
 /* IEEE 1619-2007, annex B, vector 10: data unit 255. */
