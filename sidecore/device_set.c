@@ -16,7 +16,10 @@ struct found {
 	const struct sv_sidecore *sidecore;
 };
 
-/* A VM changes its own devices, which it described itself; all others are the operator's. */
+/*
+ * A VM changes the devices of its own lease, which it described itself; all others are the operator's.
+ * Names prove nothing: a VM says itself what it is called.
+ */
 static bool permitted(const struct sv_lease *l, const char *vm)
 {
 	struct ucred peer;
@@ -53,20 +56,29 @@ static bool find_own(const struct sv_node *n, const char *device, struct found *
 	return false;
 }
 
-static int find(const struct sv_node *n, const struct sv_control_device_set *c, struct found *f,
-	struct sv_error *err)
+static bool find_any(const struct sv_node *n, const struct sv_control_device_set *c, bool *vm,
+	struct found *f)
 {
-	bool vm = !strcmp(c->vm, OWN_DEVICES);
-
-	if (vm && find_own(n, c->device, f))
-		return 0;
+	*vm = !strcmp(c->vm, OWN_DEVICES);
+	if (*vm && find_own(n, c->device, f))
+		return true;
 	for (const struct sv_lease *l = n->leases; l; l = l->next) {
 		if (!l->hello || strcmp(l->vm, c->vm) != 0)
 			continue;
-		vm = true;
+		*vm = true;
 		if (find_in(l, c->device, f))
-			return 0;
+			return true;
 	}
+	return false;
+}
+
+static int find(const struct sv_lease *asking, const struct sv_control_device_set *c, struct found *f,
+	struct sv_error *err)
+{
+	bool vm = asking->hello;
+
+	if (vm ? find_in(asking, c->device, f) : find_any(asking->node, c, &vm, f))
+		return 0;
 	return vm ? sv_fail(err, ENOENT, "%s has no device '%s'; `sidevisor device` lists them", c->vm,
 			    c->device)
 		  : sv_fail(err, ENOENT, "this node serves no VM '%s'; `sidevisor device` lists them",
@@ -84,7 +96,7 @@ int sv_lease_set_device(struct sv_lease *l, struct sv_control_device_set *c, cha
 	if (!permitted(l, c->vm))
 		return sv_fail(err, EPERM, "%s/%s: only the user whom the node belongs to, and root, may "
 			"change this", c->vm, c->device);
-	rc = find(l->node, c, &f, err);
+	rc = find(l, c, &f, err);
 	if (rc < 0)
 		return rc;
 	if (c->key[0]) {

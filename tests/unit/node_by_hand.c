@@ -45,6 +45,15 @@ int node_cpu(unsigned i)
 }
 
 const struct sv_service_class *node_service;
+const struct sv_device_class *node_own;
+
+static const struct sv_device_class *own_device(void *ctx, unsigned i, const char **name, void **handle)
+{
+	(void)ctx;
+	*name = "own";
+	*handle = NULL;
+	return i ? NULL : node_own;
+}
 
 static int run(const char *path, int private_fd, unsigned sidecores, struct sv_error *err)
 {
@@ -56,7 +65,8 @@ static int run(const char *path, int private_fd, unsigned sidecores, struct sv_e
 		.class = {&sv_blk_class, &sv_console_class},
 		.classes = 2,
 		.service = {node_service},
-		.services = node_service != NULL};
+		.services = node_service != NULL,
+		.own_device = own_device};
 
 	for (unsigned i = 0; i < sidecores; i++)
 		config.cpu[i] = node_cpu(i);

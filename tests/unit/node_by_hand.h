@@ -30,6 +30,8 @@ struct node_client {
 
 /* A service with an instance per VM that nodes started from now on have; NULL: none. */
 extern const struct sv_service_class *node_service;
+/* A device of its own, "own", that nodes started from now on have; NULL: none. Its handle is NULL. */
+extern const struct sv_device_class *node_own;
 
 /*
  * Start it, with disks and consoles. @private_fd: as in sv_node_config, taken over; -1: it listens at

@@ -18,8 +18,27 @@
 static struct node_by_hand node;
 static struct node_client vm;
 
+static int set_own(void *handle, const char *key, const char *value, struct sv_error *err)
+{
+	(void)handle;
+	(void)key;
+	(void)value;
+	(void)err;
+	return 0;
+}
+
+static char *own_stats(void *handle)
+{
+	(void)handle;
+	return strdup("{}");
+}
+
+static const struct sv_device_class own = {
+	.kind = SV_DEVICE_BLK, .name = "own", .stats = own_stats, .set = set_own};
+
 static void start(void)
 {
+	node_own = &own;
 	node_start(&node, -1);
 	client_connect(&vm, &node);
 	client_attach(&vm, "alpha");
@@ -212,6 +231,45 @@ Test(node_service, a_console_that_could_block_is_refused)
 	cr_expect_eq(say_console(datagram[0], datagram[1]), EINVAL);
 	cr_expect_eq(say_console(null, null), EINVAL);
 	cr_assert(client_served(&vm));
+}
+
+/* --- settings of devices ----------------------------------------------------------------------- */
+
+static int set(struct node_client *c, const char *of, const char *device)
+{
+	struct sv_control_request r = request_of(SV_CONTROL_DEVICE_SET);
+
+	strcpy(r.u.device_set.vm, of);
+	strcpy(r.u.device_set.device, device);
+	strcpy(r.u.device_set.key, "weight");
+	strcpy(r.u.device_set.value, "7");
+	return client_say(c, &r, NULL, 0);
+}
+
+/* Names prove nothing: a VM says itself what it is called. */
+Test(node_service, a_vm_sets_the_devices_of_its_own_lease_alone)
+{
+	struct node_client same, node_named, nobody;
+	int front_end;
+
+	cr_assert_eq(client_disk(&vm, &front_end), 0, "%s", vm.reply.text);
+	client_connect(&same, &node);
+	client_attach(&same, "alpha");
+	client_connect(&node_named, &node);
+	client_attach(&node_named, "node");
+	cr_expect_eq(set(&vm, "alpha", "disk0"), 0, "%s", vm.reply.text);
+	cr_expect_eq(set(&same, "alpha", "disk0"), ENOENT);
+	cr_expect_eq(set(&node_named, "node", "own"), ENOENT);
+	cr_expect_eq(set(&vm, "node", "own"), EPERM);
+	client_connect(&nobody, &node);
+	cr_expect_eq(set(&nobody, "alpha", "disk0"), 0, "the operator's: %s", nobody.reply.text);
+	client_close(&nobody);
+	client_connect(&nobody, &node);
+	cr_expect_eq(set(&nobody, "node", "own"), 0, "%s", nobody.reply.text);
+	client_close(&nobody);
+	client_close(&node_named);
+	client_close(&same);
+	close(front_end);
 }
 
 /* --- bounds and garbage ---------------------------------------------------------------------- */

@@ -131,7 +131,10 @@ struct sv_control_device {
 	struct sv_control_blk blk;
 };
 
-/* Names are as STATS tells them. The node's own devices are those of the VM "node". */
+/*
+ * Names are as STATS tells them. The node's own devices are those of the VM "node"; who said HELLO
+ * reaches those of its own lease alone.
+ */
 struct sv_control_device_set {
 	char vm[SV_CONTROL_NAME], device[SV_CONTROL_NAME];
 	char key[32], value[96]; /* no key: nothing changes */
