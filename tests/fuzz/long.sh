@@ -16,11 +16,20 @@ cmake --build "$build" --target "fuzz_$what" >/dev/null
 mkdir -p "$work" "$here/corpus/$what"
 if [ "$long" = minimise ]; then
 	kept=$(mktemp -d)
-	"$build/tests/fuzz_$what" -use_counters=0 -set_cover_merge=1 "$kept" "$here/corpus/$what" "$work" 2>&1 | tail -1
+	trap 'rm -rf "$kept"' EXIT
+	"$build/tests/fuzz_$what" -use_counters=0 -set_cover_merge=1 "$kept" "$here/corpus/$what" "$work" >"$work.log" 2>&1 || {
+		tail -n 5 "$work.log"
+		echo "the merge failed; the corpus stays as it is"
+		exit 1
+	}
+	tail -n 1 "$work.log"
+	[ -n "$(find "$kept" -type f -size -512c)" ] || {
+		echo "the merge kept nothing; the corpus stays as it is"
+		exit 1
+	}
 	# Named inputs are those of bugs found; the others are replaced.
 	find "$here/corpus/$what" -type f -regex '.*/[0-9a-f]*' -delete
 	find "$kept" -type f -size -512c -exec cp {} "$here/corpus/$what/" \;
-	rm -r "$kept"
 	find "$here/corpus/$what" -type f | wc -l
 	exit
 fi
