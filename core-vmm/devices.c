@@ -483,8 +483,8 @@ unsigned sv_devices_poll_fds(struct sv_vm *vm, int *fds, unsigned max)
 		fds[n++] = sv_output_poll_fd(d->out);
 	if (d->rtc && n < max)
 		fds[n++] = sv_rtc_poll_fd(d->rtc);
-	if (d->balloon && n < max)
-		fds[n++] = sv_balloon_function(d->balloon)->front.sock;
+	if (d->balloon)
+		n += sv_virtio_pci_poll_fds(sv_balloon_function(d->balloon), fds + n, max - n);
 	n += sv_foreign_poll_fds(d->foreign, fds + n, max - n);
 	return n + sv_links_poll_fds(&d->links, fds + n, max - n);
 }
@@ -507,6 +507,7 @@ int sv_devices_return(struct sv_vm *vm, struct sv_error *err)
 int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 {
 	struct sv_devices *d = vm->devices;
+	int rc = 0;
 
 	if (fd == sv_output_poll_fd(d->out)) {
 		sv_output_flush(d->out);
@@ -517,9 +518,11 @@ int sv_devices_poll(struct sv_vm *vm, int fd, struct sv_error *err)
 		sv_rtc_tick(d->rtc);
 		return 0;
 	}
-	if (d->balloon && fd == sv_balloon_function(d->balloon)->front.sock)
-		return sv_virtio_pci_poll(sv_balloon_function(d->balloon), err);
-	return sv_foreign_poll(d->foreign, fd, err) < 0 ? -EIO : sv_links_poll(&d->links, fd, err);
+	if (d->balloon)
+		rc = sv_virtio_pci_polled(sv_balloon_function(d->balloon), fd, err);
+	if (rc == 0)
+		rc = sv_foreign_poll(d->foreign, fd, err);
+	return rc < 0 ? rc : sv_links_poll(&d->links, fd, err);
 }
 
 struct sv_balloon *sv_devices_balloon(struct sv_vm *vm)
@@ -527,16 +530,28 @@ struct sv_balloon *sv_devices_balloon(struct sv_vm *vm)
 	return vm->devices ? vm->devices->balloon : NULL;
 }
 
+/* One device more. Return: as sv_devices_log(). */
+static int log_one(struct sv_virtio_pci *v, int cannot, int fd, uint64_t bytes, struct sv_error *err)
+{
+	int rc = cannot < 0 || !v ? 0 : sv_virtio_pci_log(v, fd, bytes, err);
+
+	return rc == -ENOTSUP ? cannot + 1 : rc < 0 ? rc : cannot;
+}
+
 int sv_devices_log(struct sv_vm *vm, int fd, uint64_t bytes, struct sv_error *err)
 {
 	struct sv_devices *d = vm->devices;
-	int cannot, rc;
+	int cannot, foreign;
 
 	if (!d)
 		return 0;
 	cannot = sv_links_log(&d->links, fd, bytes, err);
-	if (cannot < 0 || !d->balloon)
+	if (d->balloon)
+		cannot = log_one(sv_balloon_function(d->balloon), cannot, fd, bytes, err);
+	/* The kernel's: its log is of another form. */
+	cannot = log_one(d->vsock, cannot, fd, bytes, err);
+	if (cannot < 0)
 		return cannot;
-	rc = sv_virtio_pci_log(sv_balloon_function(d->balloon), fd, bytes, err);
-	return rc == -ENOTSUP ? cannot + 1 : rc < 0 ? rc : cannot;
+	foreign = sv_foreign_log(d->foreign, fd, bytes, err);
+	return foreign < 0 ? foreign : cannot + foreign;
 }

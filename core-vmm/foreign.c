@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ static const uint32_t virtio_kind[] = {[SV_FOREIGN_BLK] = VIRTIO_ID_BLOCK,
 
 static int dial(const char *path, struct sv_error *err)
 {
+	struct timeval most = {.tv_sec = VHOST_FRONT_DEADLINE_MS / 1000};
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd, e;
 
@@ -40,6 +42,9 @@ static int dial(const char *path, struct sv_error *err)
 			path, sizeof(a.sun_path) - 1);
 	memcpy(a.sun_path, path, strlen(path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* One that listens and accepts nobody lets us wait. */
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
 		return fd;
 	e = errno;
@@ -47,6 +52,9 @@ static int dial(const char *path, struct sv_error *err)
 		close(fd);
 	if (e == ENOENT || e == ECONNREFUSED)
 		return sv_fail(err, e, WHAT " %s: nobody listens there; start the back end first", path);
+	if (e == EAGAIN)
+		return sv_fail(err, ETIMEDOUT, WHAT " %s: it listens, and takes no connection; see its "
+			"messages", path);
 	return sv_fail(err, e, WHAT " %s: %s", path, strerror(e));
 }
 
@@ -142,15 +150,30 @@ unsigned sv_foreign_poll_fds(const struct sv_foreign *f, int *fds, unsigned max)
 {
 	unsigned n = 0;
 
-	for (; f && n < f->n && n < max; n++)
-		fds[n] = f->at[n].virtio->front.sock;
+	for (unsigned i = 0; f && i < f->n; i++)
+		n += sv_virtio_pci_poll_fds(f->at[i].virtio, fds + n, max - n);
 	return n;
 }
 
 int sv_foreign_poll(struct sv_foreign *f, int fd, struct sv_error *err)
 {
-	for (unsigned i = 0; f && i < f->n; i++)
-		if (fd == f->at[i].virtio->front.sock)
-			return sv_virtio_pci_poll(f->at[i].virtio, err);
-	return 0;
+	int rc = 0;
+
+	for (unsigned i = 0; f && i < f->n && rc == 0; i++)
+		rc = sv_virtio_pci_polled(f->at[i].virtio, fd, err);
+	return rc;
+}
+
+int sv_foreign_log(struct sv_foreign *f, int fd, uint64_t bytes, struct sv_error *err)
+{
+	int cannot = 0;
+
+	for (unsigned i = 0; f && i < f->n; i++) {
+		int rc = sv_virtio_pci_log(f->at[i].virtio, fd, bytes, err);
+
+		if (rc < 0 && rc != -ENOTSUP)
+			return rc;
+		cannot += rc == -ENOTSUP;
+	}
+	return cannot;
 }

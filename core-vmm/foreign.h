@@ -20,5 +20,7 @@ void sv_foreign_destroy(struct sv_foreign *f);
 /* As sv_devices_poll_fds() and sv_devices_poll(). */
 unsigned sv_foreign_poll_fds(const struct sv_foreign *f, int *fds, unsigned max);
 int sv_foreign_poll(struct sv_foreign *f, int fd, struct sv_error *err);
+/* sv_virtio_pci_log() for each. Return: how many cannot, or -errno with a sentence. */
+int sv_foreign_log(struct sv_foreign *f, int fd, uint64_t bytes, struct sv_error *err);
 
 #endif

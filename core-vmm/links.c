@@ -44,25 +44,18 @@ unsigned sv_links_poll_fds(const struct sv_links *l, int *fds, unsigned max)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < l->n && n + 1 < max; i++) {
-		if (sv_virtio_pci_away(l->at[i].virtio))
-			continue;
-		if (l->at[i].virtio->front.events >= 0)
-			fds[n++] = l->at[i].virtio->front.events;
-		fds[n++] = l->at[i].virtio->front.sock;
-	}
+	for (unsigned i = 0; i < l->n; i++)
+		n += sv_virtio_pci_poll_fds(l->at[i].virtio, fds + n, max - n);
 	return n;
 }
 
 int sv_links_poll(struct sv_links *l, int fd, struct sv_error *err)
 {
-	for (unsigned i = 0; i < l->n; i++)
-		if (fd == l->at[i].virtio->front.sock)
-			return sv_virtio_pci_poll(l->at[i].virtio, err);
-	for (unsigned i = 0; i < l->n; i++)
-		if (fd == l->at[i].virtio->front.events)
-			sv_virtio_pci_event(l->at[i].virtio);
-	return 0;
+	int rc = 0;
+
+	for (unsigned i = 0; i < l->n && rc == 0; i++)
+		rc = sv_virtio_pci_polled(l->at[i].virtio, fd, err);
+	return rc;
 }
 
 unsigned sv_links_away(const struct sv_links *l)

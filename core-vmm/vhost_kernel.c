@@ -50,7 +50,7 @@ int sv_vhost_vsock_open(struct sv_vhost_front *v, int fd, uint64_t cid, const st
 {
 	__u64 features = 0;
 
-	*v = (struct sv_vhost_front){.sock = fd, .kernel = true};
+	*v = (struct sv_vhost_front){.sock = fd, .events = -1, .kernel = true};
 	if (ioctl(fd, VHOST_SET_OWNER) < 0 || ioctl(fd, VHOST_GET_FEATURES, &features) < 0)
 		return refused("set-up", err);
 	v->features = features;

@@ -75,17 +75,17 @@ static int receive(struct sv_vhost_front *v, unsigned request, void *to, size_t 
 	int64_t deadline, struct sv_error *err)
 {
 	size_t have = 0;
-	unsigned room;
 
 	while (have < want) {
 		int64_t left = deadline - now_ms();
-		ssize_t n;
+		unsigned room = fd && *fd < 0;
+		bool takes = room;
+		ssize_t n = left <= 0 ? -ETIMEDOUT
+				      : sv_fd_recv(v->sock, (char *)to + have, want - have,
+						takes ? fd : NULL, takes ? &room : NULL, (int)left);
 
-		room = fd && *fd < 0;
-		n = left <= 0 ? -ETIMEDOUT
-			      : sv_fd_recv(v->sock, (char *)to + have, want - have, room ? fd : NULL,
-					room ? &room : NULL, (int)left);
-
+		if (n < 0 && takes)
+			*fd = -1; /* whatever came with it is closed */
 		if (n == -ETIMEDOUT)
 			return silent(err, request);
 		if (n <= 0)
@@ -477,6 +477,15 @@ int sv_vhost_front_check(struct sv_vhost_front *v, struct sv_error *err)
 	return errno == EAGAIN || errno == EINTR ? 0 : gone(err, errno);
 }
 
+static bool acknowledge(int sock, uint32_t request)
+{
+	struct vuf_message m = {
+		.request = request, .flags = VUF_VERSION | VUF_REPLY, .size = sizeof(m.u.u64)};
+	ssize_t total = VUF_HEADER + (ssize_t)m.size;
+
+	return send(sock, &m, (size_t)total, MSG_DONTWAIT | MSG_NOSIGNAL) == total;
+}
+
 int sv_vhost_front_event(struct sv_vhost_front *v)
 {
 	struct {
@@ -486,7 +495,8 @@ int sv_vhost_front_event(struct sv_vhost_front *v)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
-	if (n == sizeof(head) && head.request == VUF_BACKEND_CONFIG_CHANGE && !head.size)
+	if (n == sizeof(head) && head.request == VUF_BACKEND_CONFIG_CHANGE && !head.size &&
+		(!(head.flags & VUF_NEED_REPLY) || acknowledge(v->events, head.request)))
 		return 1;
 	sv_vhost_front_deafen(v); /* it ended, or says what we did not ask for */
 	return -1;

@@ -43,6 +43,7 @@ struct sv_virtio_pci {
 	bool recorded;	    /* this back end records what is in flight */
 	int log_fd; /* where the back end notes what it writes; -1: it does not */
 	uint64_t log_bytes;
+	bool config_given;  /* by whoever made the device: the back end's is not asked for */
 	bool wce_written;   /* by the driver: a back end that comes back is told */
 	struct sv_vhost_inflight inflight;
 
@@ -73,6 +74,13 @@ struct sv_virtio_pci_options {
 struct sv_virtio_pci *sv_virtio_pci_create(struct sv_pci *pci,
 	const struct sv_virtio_pci_options *options, int *rc, struct sv_error *err);
 void sv_virtio_pci_destroy(struct sv_virtio_pci *d);
+
+/*
+ * What the control thread watches for this device: at most two descriptors, none while it is away; and
+ * one that became readable, of this device or of another. Return: 0, or -errno with a sentence.
+ */
+unsigned sv_virtio_pci_poll_fds(struct sv_virtio_pci *d, int *fds, unsigned max);
+int sv_virtio_pci_polled(struct sv_virtio_pci *d, int fd, struct sv_error *err);
 
 /* front.events is readable. Context: control thread. */
 void sv_virtio_pci_event(struct sv_virtio_pci *d);

@@ -112,6 +112,7 @@ static int fill_config(struct sv_virtio_pci *d, const struct kind *kind, const u
 	int rc;
 
 	d->config_bytes = kind->config_bytes;
+	d->config_given = given;
 	if (given)
 		memcpy(d->config, given, d->config_bytes);
 	if (given || !d->config_bytes)
@@ -286,4 +287,25 @@ int sv_virtio_pci_poll(struct sv_virtio_pci *d, struct sv_error *err)
 	d->dead |= rc < 0;
 	pthread_mutex_unlock(&d->pci.lock);
 	return rc < 0 ? sv_fail(err, -rc, "%s: %.400s", d->name, why.text) : 0;
+}
+
+unsigned sv_virtio_pci_poll_fds(struct sv_virtio_pci *d, int *fds, unsigned max)
+{
+	unsigned n = 0;
+
+	if (max < 2 || sv_virtio_pci_away(d))
+		return 0;
+	if (d->front.events >= 0)
+		fds[n++] = d->front.events;
+	fds[n++] = d->front.sock;
+	return n;
+}
+
+int sv_virtio_pci_polled(struct sv_virtio_pci *d, int fd, struct sv_error *err)
+{
+	if (fd == d->front.sock)
+		return sv_virtio_pci_poll(d, err);
+	if (fd == d->front.events)
+		sv_virtio_pci_event(d);
+	return 0;
 }

@@ -6,6 +6,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
@@ -113,12 +114,12 @@ static uint16_t used_idx(const struct sv_virtio_pci *d, const struct sv_virtio_q
 	return used ? sv_load_acquire(&used->idx) : q->base;
 }
 
-/* Before the first ring. Packed rings are not recorded: what was in flight would be lost. */
+/* Before the first ring. */
 static int record(struct sv_virtio_pci *d, struct sv_error *err)
 {
 	int rc = 0;
 
-	if (!d->recorded && !(d->features & 1ull << VIRTIO_F_RING_PACKED))
+	if (!d->recorded)
 		rc = sv_vhost_front_inflight(&d->front, &d->inflight, (uint16_t)d->queues,
 			VIRTIO_PCI_QUEUE_SIZE, err);
 	d->recorded = rc == 0;
@@ -330,10 +331,13 @@ int sv_virtio_pci_refresh_config(struct sv_virtio_pci *d)
 	int rc = -ENODEV;
 
 	pthread_mutex_lock(&d->pci.lock);
-	if (!d->dead && !d->away)
+	if (!d->dead && !d->away && !d->config_given)
 		rc = sv_vhost_front_get_config(&d->front, d->config, d->config_bytes, &err);
 	if (rc == 0 && d->kind == VIRTIO_ID_BLOCK) /* as many as were agreed on */
 		sv_put16(d->config + offsetof(struct virtio_blk_config, num_queues), (uint16_t)d->queues);
+	if (rc == 0 && d->kind == VIRTIO_ID_NET)
+		sv_put16(d->config + offsetof(struct virtio_net_config, max_virtqueue_pairs),
+			(uint16_t)(d->queues / 2));
 	if (rc == 0) {
 		d->generation++;
 		if (d->status & VIRTIO_CONFIG_S_DRIVER_OK) {

@@ -77,13 +77,17 @@ static void take_fd(int *slot, const int *fds, unsigned nfds)
 
 static void make_inflight(struct back_end *b, struct vuf_message *m)
 {
+	unsigned n = b->how == BE_TWO && b->at_request == VUF_GET_INFLIGHT_FD ? 2 : 1;
+	int fds[2];
+
 	b->inflight = memfd_create("inflight", MFD_CLOEXEC);
 	cr_assert_eq(ftruncate(b->inflight, INFLIGHT_BYTES), 0);
 	m->u.inflight.bytes = INFLIGHT_BYTES;
 	m->u.inflight.offset = 0;
 	m->flags = VUF_VERSION | VUF_REPLY;
 	m->size = sizeof(m->u.inflight);
-	sv_fd_send(b->sock, m, VUF_HEADER + m->size, &b->inflight, 1, WAIT_MS);
+	fds[0] = fds[1] = b->inflight;
+	sv_fd_send(b->sock, m, VUF_HEADER + m->size, fds, n, WAIT_MS);
 }
 
 static void take_inflight(struct back_end *b, const struct vuf_message *m, const int *fds,

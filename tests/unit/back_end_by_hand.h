@@ -18,6 +18,7 @@ enum misbehaviour {
 	BE_LONG,	/* a payload longer than any */
 	BE_NO,		/* refuse: acknowledge with an error */
 	BE_CHATTY,	/* reply, and then say something nobody asked for */
+	BE_TWO,		/* two descriptors where one belongs */
 };
 
 struct back_end {

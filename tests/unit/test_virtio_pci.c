@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
@@ -11,11 +12,14 @@
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "back_end_by_hand.h"
 #include "rig.h"
+#include "vhost_kernel.h"
 #include "virtio_driver.h"
 #include "virtio_pci.h"
 
@@ -31,6 +35,18 @@ static struct back_end back;
 static struct sv_virtio_pci *dev;
 static struct driver drv;
 static struct sv_error err;
+
+/* Everybody's: a descriptor that is closed twice may have become another one's meanwhile. */
+static unsigned closed_twice;
+
+int close(int fd)
+{
+	long rc = syscall(SYS_close, fd);
+
+	if (rc < 0 && errno == EBADF)
+		__atomic_fetch_add(&closed_twice, 1, __ATOMIC_RELAXED);
+	return (int)rc;
+}
 
 static struct sv_virtio_pci *make(unsigned queues, int *rc)
 {
@@ -462,7 +478,9 @@ static void speak(const void *what, size_t bytes)
 
 Test(vhost_front, a_back_end_says_that_the_disk_grew_and_nothing_else)
 {
-	static const uint32_t changed[3] = {VUF_BACKEND_CONFIG_CHANGE, 1, 0}, other[3] = {7, 1, 0};
+	static const uint32_t changed[3] = {VUF_BACKEND_CONFIG_CHANGE, 1, 0}, other[3] = {7, 1, 0},
+			      please[3] = {VUF_BACKEND_CONFIG_CHANGE, VUF_VERSION | VUF_NEED_REPLY, 0};
+	struct vuf_message answer;
 	uint64_t sectors = 1 << 22;
 	uint8_t generation;
 	int rc;
@@ -480,6 +498,10 @@ Test(vhost_front, a_back_end_says_that_the_disk_grew_and_nothing_else)
 	cr_assert_eq(memcmp(dev->config, &sectors, sizeof(sectors)), 0);
 	cr_assert_eq(dev->generation, (uint8_t)(generation + 1));
 	cr_assert_eq(dev->isr & VIRTIO_PCI_ISR_CONFIG, 0, "no driver is there");
+	speak(please, sizeof(please));
+	cr_assert_eq(recv(back.events, &answer, VUF_HEADER + 8, MSG_DONTWAIT), VUF_HEADER + 8);
+	cr_assert_eq(answer.flags, VUF_VERSION | VUF_REPLY);
+	cr_assert_eq(answer.u.u64, 0);
 	speak(other, sizeof(other));
 	cr_assert_lt(dev->front.events, 0, "what else it says is not listened to");
 	sv_virtio_pci_event(dev);
@@ -520,4 +542,77 @@ Test(vhost_front, end_of_the_connection_is_found_by_poll)
 	cr_assert_eq(sv_virtio_pci_poll(dev, &err), 0, "said once");
 	sv_virtio_pci_destroy(dev);
 	back_end_stop(&back);
+}
+
+Test(vhost_front, both_descriptors_of_a_device_are_watched_and_none_of_one_that_is_away)
+{
+	int rc, fds[4];
+
+	back.keep_events = true;
+	dev = make(2, &rc);
+	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 4), 2);
+	cr_assert(fds[0] == dev->front.events && fds[1] == dev->front.sock);
+	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 1), 0, "no room");
+	cr_assert_eq(sv_virtio_pci_polled(dev, -7, &err), 0, "another one's");
+	drv = driver_probe(r, 1);
+	run();
+	driver_set(&drv, VIRTIO_PCI_COMMON_STATUS, 0, 1); /* orders the notes */
+	close(back.events);
+	cr_assert_eq(sv_virtio_pci_polled(dev, dev->front.events, &err), 0);
+	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 4), 1);
+	sv_virtio_pci_leave(dev);
+	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 4), 0);
+	sv_virtio_pci_destroy(dev);
+	back_end_stop(&back);
+}
+
+Test(vhost_front, a_configuration_that_we_gave_is_not_the_back_ends_to_change)
+{
+	struct sv_virtio_pci_options o = {
+		.name = "folder", .kind = VIRTIO_ID_FS, .queues = 2, .ram = &r->vm.gmem};
+	uint8_t ours[64] = "tag";
+	int rc;
+
+	memset(back.config, 'x', sizeof(back.config));
+	o.config = ours;
+	o.sock = back_end_start(&back);
+	dev = sv_virtio_pci_create(&pci, &o, &rc, &err);
+	cr_assert(dev != NULL, "%s", err.text);
+	cr_assert_lt(sv_virtio_pci_refresh_config(dev), 0);
+	cr_assert_str_eq((const char *)dev->config, "tag");
+	sv_virtio_pci_destroy(dev);
+	back_end_stop(&back);
+}
+
+Test(vhost_front, an_answer_with_two_descriptors_is_refused_and_each_is_closed_once)
+{
+	unsigned before, fds;
+	int rc;
+
+	back.protocol |= VUF_PROTOCOL_INFLIGHT;
+	back.how = BE_TWO;
+	back.at_request = VUF_GET_INFLIGHT_FD;
+	dev = make(2, &rc);
+	cr_assert(dev != NULL, "%s", err.text);
+	drv = driver_probe(r, 1);
+	before = closed_twice;
+	fds = rig_count_fds();
+	run();
+	cr_assert_eq(r->vm.end, SV_END_ERROR);
+	cr_assert_eq(closed_twice, before);
+	cr_assert_leq(rig_count_fds(), fds + 1, "but for the back end's own");
+	sv_virtio_pci_destroy(dev);
+	back_end_stop(&back);
+}
+
+Test(vhost_front, a_kernels_device_has_no_descriptor_but_its_own)
+{
+	struct sv_vhost_front v;
+	int fd = eventfd(0, EFD_CLOEXEC); /* takes none of its requests */
+
+	cr_assert_lt(sv_vhost_vsock_open(&v, fd, 3, &r->vm.gmem, &err), 0);
+	cr_assert_eq(v.events, -1);
+	cr_assert_not(sv_vhost_front_can_log(&v));
+	sv_vhost_front_close(&v);
+	cr_assert_neq(fcntl(0, F_GETFD), -1, "the standard input is still there");
 }
