@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common.h"
 #include "vu_node.h"
 
 #define GUESTS 8u
@@ -28,6 +29,8 @@ static const char help[] =
 	"(N rounds, default 8); then all flood, with weights 1 to 8, with a priority, a minimum, maxima.\n"
 	"  --direct   O_DIRECT; else images are in the page cache, and the sidecore's time is what is shared\n"
 	"  --dir      where images go (default: a temporary directory)\n"
+	"\n"
+	"As it comes it takes about half a minute. How far it is, is on standard error.\n"
 	"\n"
 	"Latencies and shares of moments in which the host took the CPU away from sidecore or driver are left\n"
 	"out: on a host that is busy otherwise. Nothing is done about its work: `nice`, or better, free cores.\n"
@@ -99,6 +102,7 @@ static int latencies(unsigned rounds, struct result *r, struct sv_error *err)
 	int rc = 0;
 
 	for (unsigned round = 0; round < rounds; round++) {
+		bench_progress("latencies, round %u of %u", round + 1, rounds);
 		for (unsigned i = 0; i < FLOOD && rc == 0; i++)
 			rc = slice(i, 1, false, r->alone, r, SLICE, err);
 		if (rc == 0)
@@ -134,6 +138,7 @@ static int weights(struct result *r, struct sv_error *err)
 {
 	double all;
 
+	bench_progress("weights");
 	for (unsigned i = 0; i < GUESTS; i++)
 		if (set(i, "weight", 100.0 * (i + 1), err) < 0)
 			return -1;
@@ -154,6 +159,7 @@ static int priority(struct result *r, struct sv_error *err)
 {
 	double all;
 
+	bench_progress("priority");
 	if (set(FLOOD, "weight", 1, err) < 0 || set(FLOOD, "priority", 7, err) < 0)
 		return -1;
 	all = everybody(5 * SLICE, r);
@@ -166,6 +172,7 @@ static int minimum(struct result *r, struct sv_error *err)
 {
 	double all = 0, seconds = 5 * SLICE / 1e9;
 
+	bench_progress("minimum");
 	everybody(5 * SLICE, r);
 	for (unsigned i = 0; i < GUESTS; i++)
 		all += (double)node.disk[i].done;
@@ -184,6 +191,7 @@ static int maxima(struct result *r, struct sv_error *err)
 {
 	double seconds = 10 * SLICE / 1e9;
 
+	bench_progress("maxima");
 	r->max_iops.asked = r->min.asked / 10;
 	r->max_bps.asked = r->min.asked / 10 * VU_DISK_BLOCK;
 	if (set(FLOOD, "max-iops", r->max_iops.asked, err) < 0 ||
@@ -198,8 +206,9 @@ static int maxima(struct result *r, struct sv_error *err)
 static int measure(const struct options *o, struct result *r, struct sv_error *err)
 {
 	if (vu_node_open(&node, o->dir, GUESTS, 1, o->direct ? 16384 : 4096, o->direct, err) < 0 ||
-		latencies(o->rounds, r, err) < 0 || weights(r, err) < 0 || priority(r, err) < 0 ||
-		minimum(r, err) < 0 || maxima(r, err) < 0)
+		latencies(o->rounds, r, err) < 0 || weights(r, err) < 0 || bench_go_on(err) < 0 ||
+		priority(r, err) < 0 || bench_go_on(err) < 0 || minimum(r, err) < 0 ||
+		bench_go_on(err) < 0 || maxima(r, err) < 0)
 		return -1;
 	return vu_node_quiet(&node, err);
 }
@@ -305,7 +314,7 @@ static int parse(struct options *o, int argc, char **argv)
 		if (c == '?')
 			return 2;
 		if (c == 'r')
-			o->rounds = (unsigned)strtoul(optarg, NULL, 10);
+			o->rounds = bench_number(optarg);
 		o->direct |= c == 'd';
 		o->json |= c == 'j';
 		o->dir = c == 'D' ? optarg : o->dir;
@@ -328,12 +337,12 @@ int sv_bench_fairness(int argc, char **argv)
 
 	if (rc >= 0)
 		return rc;
+	bench_catch_signals();
 	rc = measure(&o, &r, &err);
+	bench_progress_end();
 	vu_node_close(&node);
-	if (rc < 0) {
-		fprintf(stderr, "sidevisor bench fairness: %s\n", err.text);
-		return 1;
-	}
+	if (rc < 0)
+		return bench_failed("fairness", &err);
 	j = to_json(&o, &r);
 	if (o.json) {
 		text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(6));

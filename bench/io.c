@@ -4,6 +4,7 @@
  * driver. Every workload is run on each back end in turn before the next, round after round, so that
  * what else the machine does hits all alike.
  */
+#include "common.h"
 #include "io.h"
 
 #include <bench/bench.h>
@@ -40,7 +41,11 @@ static const char help[] =
 	"  --cpus G,S[,O]   the guest on G, back ends on S and O; OTHER takes what is not the sidecore's\n"
 	"                   (default: the first ones this process may use, and O = S on two CPUs)\n"
 	"  --dir DIR        for the images (default TMPDIR or /tmp)\n"
+	"  --json           one JSON object instead of text\n"
 	"  --report DIR     io.json and a plot, io.svg\n"
+	"\n"
+	"As it comes it takes three to four minutes: rounds x 8 workloads x 4 back ends x seconds, and a\n"
+	"few for each image and guest. How far it is, is on standard error.\n"
 	"\n"
 	"JSON: substrate, cpus, rounds, seconds, image_mib, direct, writethrough; per workload and back end the median,\n"
 	"least and most of the rounds: iops, p50_us, p99_us, mean_us, and per operation: interrupts, kicks,\n"
@@ -92,8 +97,10 @@ static int measure(const struct io_workload *w, unsigned target, struct io_cell 
 	struct io_sample before, after;
 	json_t *answer, *dir;
 	double ops;
-	int rc;
+	int rc = bench_go_on(err);
 
+	if (rc < 0)
+		return rc;
 	io_sample(t, &before);
 	rc = io_guest_fio(t->guest, t->device, w->fio, run.o.seconds, err);
 	if (rc < 0)
@@ -131,13 +138,12 @@ static bool chosen(const struct io_workload *w)
 
 static int measure_all(struct sv_error *err)
 {
-	for (unsigned round = 0; round < run.o.rounds; round++)
+	for (unsigned round = 0; round < run.o.rounds; round++) {
+		bench_progress("round %u of %u", round + 1, run.o.rounds);
 		for (unsigned w = 0; w < WORKLOADS; w++) {
 			if (!chosen(&workloads[w]))
 				continue;
-			if (isatty(2))
-				fprintf(stderr, "\rround %u of %u: %-24s", round + 1, run.o.rounds,
-					workloads[w].key);
+			bench_progress_step("round %u of %u: %s", round + 1, run.o.rounds, workloads[w].key);
 			/* A different one begins each round. */
 			for (unsigned i = 0; i < run.targets; i++) {
 				unsigned t = (i + round) % run.targets;
@@ -147,8 +153,7 @@ static int measure_all(struct sv_error *err)
 					return rc;
 			}
 		}
-	if (isatty(2))
-		fputs("\r\033[K", stderr);
+	}
 	return 0;
 }
 
@@ -290,17 +295,6 @@ static void print_table(void)
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	interrupted = 1;
-	for (unsigned i = 0; i < run.guests; i++) /* what is waited for ends */
-		if (run.guest[i].pid > 0)
-			kill(-run.guest[i].pid, SIGKILL);
-}
-
 static int bench(struct sv_error *err)
 {
 	int rc;
@@ -313,9 +307,10 @@ static int bench(struct sv_error *err)
 	rc = run.o.kernel ? io_rig_vm(&run, err) : io_rig_uml(&run, err);
 	if (rc == 0)
 		rc = measure_all(err);
+	bench_progress_end();
 	io_rig_stop(&run);
 	io_remove(run.dir);
-	return interrupted ? sv_fail(err, EINTR, "interrupted") : rc;
+	return rc < 0 ? rc : bench_go_on(err);
 }
 
 static int report(struct sv_error *err)
@@ -362,10 +357,10 @@ static int parse(int argc, char **argv, const char **cpus)
 
 	while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
 		switch (c) {
-		case ROUNDS: o->rounds = (unsigned)strtoul(optarg, NULL, 10); break;
-		case SECONDS: o->seconds = strtod(optarg, NULL); break;
+		case ROUNDS: o->rounds = bench_number(optarg); break;
+		case SECONDS: o->seconds = bench_seconds(optarg); break;
 		case ONLY: o->only = optarg; break;
-		case IMAGE: o->image_mib = (unsigned)strtoul(optarg, NULL, 10); break;
+		case IMAGE: o->image_mib = bench_number(optarg); break;
 		case DIRECT: o->direct = true; break;
 		case THROUGH: o->writethrough = true; break;
 		case CPUS: *cpus = optarg; break;
@@ -392,7 +387,6 @@ static int parse(int argc, char **argv, const char **cpus)
 
 int sv_bench_io(int argc, char **argv)
 {
-	struct sigaction sa = {.sa_handler = on_signal};
 	const char *tmp = getenv("TMPDIR"), *cpus = NULL;
 	struct sv_error err = {""};
 	int rc;
@@ -402,13 +396,12 @@ int sv_bench_io(int argc, char **argv)
 	rc = parse(argc, argv, &cpus);
 	if (rc >= 0)
 		return rc;
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	rc = io_choose_cpus(cpus, &run.o.guest_cpu, &run.o.sidecore_cpu, &run.o.other_cpu, &err);
+	if (rc == -EINVAL)
+		return bad(err.text);
+	bench_catch_signals();
+	signal(SIGPIPE, SIG_IGN);
 	rc = rc < 0 ? rc : bench(&err);
 	rc = rc < 0 ? rc : report(&err);
-	if (rc < 0)
-		fprintf(stderr, "sidevisor bench io: %s\n", err.text);
-	return rc < 0;
+	return rc < 0 ? bench_failed("io", &err) : 0;
 }

@@ -91,7 +91,7 @@ int io_guest_start(struct io_guest *g, char *const argv[], int a, int b, const c
 	struct sv_error *err);
 /* Put the threads that QEMU names as vCPUs on @cpu. */
 int io_pin_vcpus(pid_t pid, int cpu, struct sv_error *err);
-/* Wait for the line that says it is up. */
+/* Wait for the line that says it is up, and lacks nothing. */
 int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err);
 /* Run fio with @args on /dev/@device. Return: 0, or -errno with a sentence. */
 int io_guest_fio(struct io_guest *g, const char *device, const char *args, double seconds,
@@ -127,7 +127,10 @@ bool io_uml_module(const char *name, char *path, size_t room);
 /* Wait for a socket to appear. */
 int io_await(const char *socket, pid_t server, const char *log, struct sv_error *err);
 
-/* The program's arguments: GUEST,SIDECORE[,OTHER], or NULL for the first CPUs there are. */
+/*
+ * The program's arguments: GUEST,SIDECORE[,OTHER], or NULL for the first CPUs there are. Return: 0; -EINVAL
+ * (such are not there, or not for us) or -ENOTSUP (there are too few) with a sentence.
+ */
 int io_choose_cpus(const char *text, int *guest, int *sidecore, int *other, struct sv_error *err);
 void io_remove(const char *dir);
 struct io_spread {

@@ -43,26 +43,46 @@ void io_remove(const char *dir)
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Return: how many CPUs @text has, or -EINVAL with a sentence. */
+static int named_cpus(const char *text, const cpu_set_t *set, int *const to[3], struct sv_error *err)
+{
+	const char *at = text;
+	int n = 0;
+
+	for (;;) {
+		char *end;
+		unsigned long cpu = strtoul(at, &end, 10);
+
+		if (*at < '0' || *at > '9' || (*end && *end != ',') || n == 3)
+			break;
+		if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, set))
+			return sv_fail(err, EINVAL, "--cpus %s: this process may not run on CPU %lu", text, cpu);
+		*to[n++] = (int)cpu;
+		if (!*end && n >= 2)
+			return n;
+		if (!*end)
+			break;
+		at = end + 1;
+	}
+	return sv_fail(err, EINVAL, "--cpus %s: write GUEST,SIDECORE[,OTHER], such as 2,3", text);
+}
+
 int io_choose_cpus(const char *text, int *guest, int *sidecore, int *other, struct sv_error *err)
 {
 	int *const to[] = {guest, sidecore, other};
-	unsigned n = 0;
 	cpu_set_t set;
+	int n = 0;
 
-	if (text) {
-		int got = sscanf(text, "%d,%d,%d", guest, sidecore, other);
-
-		if (got < 2)
-			return sv_fail(err, EINVAL, "--cpus %s: GUEST,SIDECORE[,OTHER]", text);
-		*other = got < 3 ? *sidecore : *other;
-		return 0;
-	}
 	sched_getaffinity(0, sizeof(set), &set);
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < 3; cpu++)
+	if (text)
+		n = named_cpus(text, &set, to, err);
+	for (int cpu = 0; !text && cpu < CPU_SETSIZE && n < 3; cpu++)
 		if (CPU_ISSET(cpu, &set))
 			*to[n++] = cpu;
+	if (n < 0)
+		return n;
 	if (n < 2)
-		return sv_fail(err, EINVAL, "two CPUs are needed, for the guest and the back ends");
+		return sv_fail(err, ENOTSUP, "two CPUs are needed, for the guest and the back ends");
 	*other = n < 3 ? *sidecore : *other;
 	return 0;
 }

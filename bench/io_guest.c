@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A guest with its console on pipes: it runs fio when told to and answers with fio's record. */
+#include "common.h"
 #include "io.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #define UP_MS 60000
 #define GRACE_MS 120000
 #define STOP_MS 10000
+#define LOOK_MS 1000 /* for a signal that came just before a wait */
 
 /*
  * Lines from the host: DEVICE SECONDS ARGUMENT...; "report" asks for what it found, in one short
@@ -39,6 +41,7 @@ const char io_guest_loop[] =
 	"		\"\\\"total_ios\\\": %d, \\\"mean\\\": %f, \\\"p50\\\": %d, \\\"p99\\\": %d }\", \\\n"
 	"		d, iops[d], n[d], mean[d], p50[d], p99[d] }' /tmp/fio; }\n"
 	"stty -echo 2>/dev/null\n"
+	"command -v fio >/dev/null || echo \"@\"\"lacks fio\"\n"
 	"echo \"@\"\"up $(uname -r)\"\n"
 	"while read -r device seconds args; do\n"
 	"	[ \"$device\" != bye ] || break\n"
@@ -126,6 +129,7 @@ static int await(struct io_guest *g, const char *marker, uint64_t ms, char **lin
 		struct pollfd p = {.fd = g->in, .events = POLLIN};
 		uint64_t now = now_ms();
 		ssize_t n;
+		int ready;
 
 		g->text[g->have] = 0;
 		*line = strstr(g->text, marker);
@@ -133,8 +137,13 @@ static int await(struct io_guest *g, const char *marker, uint64_t ms, char **lin
 			return 0;
 		if (g->have + 1 == sizeof(g->text))
 			return -EMSGSIZE;
-		if (now >= deadline || poll(&p, 1, (int)(deadline - now)) <= 0)
+		if (bench_interrupted())
+			return -EINTR;
+		if (now >= deadline)
 			return -ETIMEDOUT;
+		ready = poll(&p, 1, deadline - now < LOOK_MS ? (int)(deadline - now) : LOOK_MS);
+		if (ready == 0 || (ready < 0 && errno == EINTR))
+			continue;
 		n = read(g->in, g->text + g->have, sizeof(g->text) - 1 - g->have);
 		if (n <= 0)
 			return -EPIPE;
@@ -162,10 +171,15 @@ static int gave_up(const struct io_guest *g, int rc, const char *doing, struct s
 int io_guest_up(struct io_guest *g, char *release, size_t room, struct sv_error *err)
 {
 	char *line;
+	char *lacks;
 	int rc = await(g, "@up ", UP_MS, &line);
 
 	if (rc < 0)
 		return gave_up(g, rc, "booting", err);
+	lacks = strstr(g->text, "@lacks ");
+	if (lacks)
+		return sv_fail(err, ENOENT, "the guest has no %.*s: install it in its root file system",
+			(int)strcspn(lacks + 7, "\n"), lacks + 7);
 	snprintf(release, room, "%.*s", (int)strcspn(line + 4, "\n"), line + 4);
 	return 0;
 }
@@ -211,7 +225,7 @@ int io_guest_record(struct io_guest *g, json_t **out, struct sv_error *err)
 
 void io_guest_stop(struct io_guest *g)
 {
-	uint64_t deadline = now_ms() + STOP_MS;
+	uint64_t deadline = now_ms() + (bench_interrupted() ? 0 : STOP_MS);
 
 	if (!g->pid)
 		return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* User-mode Linux with one disk per back end: an unmodified driver at native speed, without KVM. */
+#include "common.h"
 #include "io.h"
 
 #include <errno.h>
@@ -20,13 +21,14 @@
 
 pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *log)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 	cpu_set_t cpus;
 	int fd;
 
 	if (pid)
 		return pid < 0 ? -errno : pid;
 	setpgid(0, 0);
+	bench_end_with(parent);
 	CPU_ZERO(&cpus);
 	CPU_SET(a, &cpus);
 	CPU_SET(b, &cpus);
@@ -36,6 +38,7 @@ pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *lo
 	dup2(out >= 0 ? out : fd, 1);
 	dup2(fd, 2);
 	execvp(argv[0], argv);
+	dprintf(2, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
 }
 
@@ -56,6 +59,8 @@ int io_await(const char *socket, pid_t server, const char *log, struct sv_error 
 	for (unsigned ms = 0; ms < AWAIT_MS; ms += 10) {
 		if (access(socket, F_OK) == 0)
 			return 0;
+		if (bench_interrupted())
+			return bench_go_on(err);
 		if (waitpid(server, NULL, WNOHANG))
 			break;
 		usleep(10000);
@@ -95,6 +100,7 @@ int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_er
 	uint64_t x = 88172645463325252ull;
 	int fd, rc = 0;
 
+	bench_progress("image %u of %u: %u MiB", i + 1, IO_TARGETS, r->o.image_mib);
 	snprintf(path, room, "%s/disk%u", r->dir, i);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -108,8 +114,10 @@ int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_er
 		}
 		if (write(fd, block, sizeof(block)) != sizeof(block))
 			rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));
+		if (rc == 0)
+			rc = bench_go_on(err);
 	}
-	if (fsync(fd) < 0 && rc == 0)
+	if (rc == 0 && fsync(fd) < 0)
 		rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));
 	close(fd);
 	return rc;
@@ -259,6 +267,7 @@ static int start_guest(struct io_run *r, struct sv_error *err)
 	argv[n++] = (char *)(uintptr_t) "loglevel=1";
 	argv[n++] = uml_dir;
 	argv[n] = NULL;
+	bench_progress("the guest boots");
 	io_uml_preload();
 	rc = io_guest_start(&r->guest[0], argv, r->o.guest_cpu, r->o.guest_cpu, log, err);
 	unsetenv("LD_PRELOAD");

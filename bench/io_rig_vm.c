@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A virtual machine per back end, all with the same kernel and root, on the same guest core. */
+#include "common.h"
 #include "io.h"
 
 #include <errno.h>
@@ -106,6 +107,8 @@ int io_rig_vm(struct io_run *r, struct sv_error *err)
 		r->targets = i + 1;
 		r->guests = i + 1;
 		rc = t->ours ? start_ours(r, i, i == 0, err) : start_qemu(r, i, i == 2, err);
+		if (rc == 0)
+			bench_progress("guest %u of %u boots", i + 1, IO_TARGETS);
 		rc = rc < 0 ? rc : io_guest_up(t->guest, release, sizeof(release), err);
 		if (rc == 0 && !t->ours)
 			rc = io_pin_vcpus(t->guest->pid, r->o.guest_cpu, err);

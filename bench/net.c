@@ -3,6 +3,7 @@
  * sidevisor bench net: two guests on our switch, with the sidecore polling and with it woken by kicks.
  * User-mode Linux: unmodified drivers at native speed.
  */
+#include "common.h"
 #include "io.h"
 
 #include <bench/bench.h>
@@ -28,6 +29,10 @@ static const char help[] =
 	"  --seconds S    per workload and back end (default 1)\n"
 	"  --only TEXT    workloads whose name has TEXT\n"
 	"  --cpus G,S[,O] guests on G (the second on O, if that is given), back ends on S\n"
+	"  --json         one JSON object instead of text\n"
+	"\n"
+	"As it comes it takes about a minute: rounds x 4 workloads x 2 pairs x seconds, and the boot of four\n"
+	"guests. How far it is, is on standard error.\n"
 	"\n"
 	"JSON: substrate, cpus, rounds, seconds; per workload its unit and per back end the median, least\n"
 	"and most of the rounds; ours_over_exit: of the same round.\n"
@@ -64,6 +69,7 @@ static const char guest_script[] =
 	"	END { if (t) print (p - l) / t }' /tmp/o; }\n"
 	"trips() { awk '/received/ { n = $4; t = $NF + 0; if (t) print n * 1000 / t }' /tmp/o; }\n"
 	"stty -echo 2>/dev/null\n"
+	"for p in ip iperf3 ping; do command -v $p >/dev/null || echo \"@\"\"lacks $p\"; done\n"
 	"[ %u = 2 ] || iperf3 -s -D >/dev/null\n"
 	"echo \"@\"\"up $(uname -r)\"\n"
 	"while read -r line; do\n"
@@ -166,6 +172,7 @@ static int start_pair(unsigned i, struct sv_error *err)
 	char *answer;
 	int rc;
 
+	bench_progress("the guests of %s", plan[i].what);
 	*p = plan[i];
 	run.pairs = i + 1;
 	for (unsigned k = 0; k < 2; k++)
@@ -187,7 +194,7 @@ static void stop_pairs(void)
 	for (unsigned i = 0; i < run.pairs; i++) {
 		struct pair *p = &run.pair[i];
 
-			io_guest_stop(&p->guest[1]);
+		io_guest_stop(&p->guest[1]);
 		io_guest_stop(&p->guest[0]);
 		io_end(p->back_end);
 	}
@@ -204,8 +211,10 @@ static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
 {
 	struct pair *p = &run.pair[i];
 	char command[256], *answer;
-	int rc;
+	int rc = bench_go_on(err);
 
+	if (rc < 0)
+		return rc;
 	snprintf(command, sizeof(command), workloads[w].command, run.seconds);
 	rc = io_guest_ask(&p->guest[1], command, (unsigned)(run.seconds * 1000) + 30000, &answer, err);
 	if (rc < 0)
@@ -218,14 +227,20 @@ static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
 
 static int measure_all(struct sv_error *err)
 {
-	for (unsigned round = 0; round < run.rounds; round++)
-		for (unsigned w = 0; w < WORKLOADS; w++)
-			for (unsigned i = 0; chosen(w) && i < TARGETS; i++) {
+	for (unsigned round = 0; round < run.rounds; round++) {
+		bench_progress("round %u of %u", round + 1, run.rounds);
+		for (unsigned w = 0; w < WORKLOADS; w++) {
+			if (!chosen(w))
+				continue;
+			bench_progress_step("round %u of %u: %s", round + 1, run.rounds, workloads[w].key);
+			for (unsigned i = 0; i < TARGETS; i++) {
 				int rc = measure(w, (i + round) % TARGETS, round, err);
 
 				if (rc < 0)
 					return rc;
 			}
+		}
+	}
 	return 0;
 }
 
@@ -300,15 +315,6 @@ static void print_table(void)
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
-static void on_signal(int sig)
-{
-	(void)sig;
-	for (unsigned i = 0; i < run.pairs; i++) /* what is waited for ends */
-		for (unsigned k = 0; k < 2; k++)
-			if (run.pair[i].guest[k].pid > 0)
-				kill(-run.pair[i].guest[k].pid, SIGKILL);
-}
-
 static int bench(struct sv_error *err)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -321,9 +327,10 @@ static int bench(struct sv_error *err)
 	for (unsigned i = 0; i < TARGETS && rc == 0; i++)
 		rc = start_pair(i, err);
 	rc = rc < 0 ? rc : measure_all(err);
+	bench_progress_end();
 	stop_pairs();
 	io_remove(run.dir);
-	return rc;
+	return rc < 0 ? rc : bench_go_on(err);
 }
 
 static int bad(const char *what)
@@ -339,7 +346,6 @@ int sv_bench_net(int argc, char **argv)
 		{"seconds", required_argument, NULL, SECONDS}, {"only", required_argument, NULL, ONLY},
 		{"cpus", required_argument, NULL, CPUS}, {"json", no_argument, NULL, JSON},
 		{"help", no_argument, NULL, 'h'}, {0}};
-	struct sigaction sa = {.sa_handler = on_signal};
 	struct sv_error err = {""};
 	const char *cpus = NULL;
 	int c, rc;
@@ -348,8 +354,8 @@ int sv_bench_net(int argc, char **argv)
 	run.seconds = 1;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
-		case ROUNDS: run.rounds = (unsigned)strtoul(optarg, NULL, 10); break;
-		case SECONDS: run.seconds = strtod(optarg, NULL); break;
+		case ROUNDS: run.rounds = bench_number(optarg); break;
+		case SECONDS: run.seconds = bench_seconds(optarg); break;
 		case ONLY: run.only = optarg; break;
 		case CPUS: cpus = optarg; break;
 		case JSON: run.json = true; break;
@@ -360,15 +366,14 @@ int sv_bench_net(int argc, char **argv)
 	if (optind < argc || run.rounds < 1 || run.rounds > IO_ROUNDS_MAX ||
 		!(run.seconds >= 1 && run.seconds <= 600))
 		return bad("--rounds is 1 to 101, --seconds 1 to 600, and there are no arguments");
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	rc = io_choose_cpus(cpus, &run.guest_cpu, &run.sidecore_cpu, &run.other_cpu, &err);
+	if (rc == -EINVAL)
+		return bad(err.text);
+	bench_catch_signals();
+	signal(SIGPIPE, SIG_IGN);
 	rc = rc < 0 ? rc : bench(&err);
-	if (rc < 0) {
-		fprintf(stderr, "sidevisor bench net: %s\n", err.text);
-		return 1;
-	}
+	if (rc < 0)
+		return bench_failed("net", &err);
 	if (run.json)
 		print_json();
 	else

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common.h"
 #include "vu_node.h"
 
 #define BLOCKS 4096u
@@ -63,14 +64,18 @@ static int one_kill(struct result *r, unsigned k, unsigned depth, struct sv_erro
 	vu_node_run(&node, (uint64_t)rand() % (20 * MS));
 	d->depth = 0; /* what is out stays out */
 	add_counts(r);
+	if (bench_go_on(err) < 0)
+		return -EINTR;
 	begin = vu_now_ns();
 	rc = vu_node_restart(&node, &ready, err);
 	if (rc < 0)
 		return rc;
 	d->depth = depth;
 	first = d->done;
-	while (d->done == first && vu_now_ns() - begin < PATIENCE)
+	while (d->done == first && vu_now_ns() - begin < PATIENCE && !bench_interrupted())
 		vu_disk_poll(d, vu_now_ns());
+	if (bench_go_on(err) < 0)
+		return -EINTR;
 	if (d->done == first)
 		return sv_fail(err, ETIMEDOUT, "%u requests do not come back after the end of `serve`",
 			vu_disk_out(d));
@@ -143,9 +148,9 @@ static int parse(struct options *o, int argc, char **argv)
 		if (c == '?')
 			return 2;
 		if (c == 'k')
-			o->kills = (unsigned)strtoul(optarg, NULL, 10);
+			o->kills = bench_number(optarg);
 		if (c == 'q')
-			o->depth = (unsigned)strtoul(optarg, NULL, 10);
+			o->depth = bench_number(optarg);
 		o->direct |= c == 'd';
 		o->json |= c == 'j';
 		o->dir = c == 'D' ? optarg : o->dir;
@@ -167,13 +172,12 @@ int sv_bench_restart(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	srand(1);
+	bench_catch_signals();
 	rc = measure(&o, &r, &err);
 	if (rc == 0)
 		print(&o, &r);
 	vu_node_close(&node);
-	if (rc < 0) {
-		fprintf(stderr, "sidevisor bench restart: %s\n", err.text);
-		return 1;
-	}
+	if (rc < 0)
+		return bench_failed("restart", &err);
 	return r.errors != 0;
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
 #include "vu_node.h"
 
 #define GUESTS 16u
@@ -90,12 +91,14 @@ static int measure(unsigned seconds, struct result *r, struct sv_error *err)
 	}
 	r->after_kib = anonymous_kib(node.pid);
 	nanosleep(&settle, NULL);
+	if (bench_go_on(err) < 0)
+		return -1;
 	cpu = cpu_seconds(node.pid);
 	begin = vu_now_ns();
 	nanosleep(&idle, NULL);
 	r->idle_seconds = (double)(vu_now_ns() - begin) / 1e9;
 	r->idle_percent = 100 * (cpu_seconds(node.pid) - cpu) / r->idle_seconds;
-	return 0;
+	return bench_go_on(err);
 }
 
 static void report(const struct result *r, bool as_json)
@@ -133,7 +136,7 @@ int sv_bench_scale(int argc, char **argv)
 		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	struct result r = {0};
 	struct sv_error err = {""};
-	unsigned long seconds = 3;
+	unsigned seconds = 3;
 	bool json = false;
 	int c, rc;
 
@@ -147,19 +150,18 @@ int sv_bench_scale(int argc, char **argv)
 			return 2;
 		json |= c == 'j';
 		if (c == 's')
-			seconds = strtoul(optarg, NULL, 10);
+			seconds = bench_number(optarg);
 	}
 	if (optind != argc || !seconds || seconds > 3600) {
 		fprintf(stderr, "sidevisor bench scale: --seconds is a number from 1 to 3600, and there are "
 				"no operands (see --help)\n");
 		return 2;
 	}
-	rc = measure((unsigned)seconds, &r, &err);
+	bench_catch_signals();
+	rc = measure(seconds, &r, &err);
 	vu_node_close(&node);
-	if (rc < 0) {
-		fprintf(stderr, "sidevisor bench scale: %s\n", err.text);
-		return 1;
-	}
+	if (rc < 0)
+		return bench_failed("scale", &err);
 	report(&r, json);
 	return r.errors || !r.least;
 }

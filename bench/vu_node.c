@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "common.h"
 #include "vu_node.h"
 
 #include <dirent.h>
@@ -114,7 +115,7 @@ void vu_node_run(struct vu_node *n, uint64_t ns)
 {
 	uint64_t now = vu_now_ns(), end = now + ns;
 
-	while (now < end)
+	while (now < end && !bench_interrupted())
 		now = poll_all(n, now);
 }
 
@@ -125,8 +126,10 @@ static int make_image(const struct vu_node *n, unsigned i, struct sv_error *err)
 {
 	static uint8_t chunk[64 * VU_DISK_BLOCK];
 	char path[128];
-	int fd, rc = 0;
+	int fd, rc = bench_go_on(err);
 
+	if (rc < 0)
+		return rc;
 	snprintf(path, sizeof(path), "%s/image%u", n->dir, i);
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -178,6 +181,7 @@ static int serve(struct vu_node *n, struct sv_error *err)
 {
 	char *argv[16 + 2 * VU_NODE_DISKS], socket[96], cpu[16], control[16];
 	static char disk[VU_NODE_DISKS][256];
+	pid_t parent = getpid();
 	unsigned argc = 0;
 
 	snprintf(socket, sizeof(socket), "%s/node", n->dir);
@@ -199,6 +203,7 @@ static int serve(struct vu_node *n, struct sv_error *err)
 	if (n->pid == 0) {
 		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
+		bench_end_with(parent);
 		if (null >= 0)
 			dup2(null, 1);
 		execv("/proc/self/exe", argv);
@@ -218,6 +223,9 @@ static int wait_for_service(struct vu_node *n, struct sv_error *err)
 	snprintf(last, sizeof(last), "%s/disk%u", n->dir, n->disks - 1);
 	for (unsigned i = 0; i < START_TRIES; i++) {
 		int status;
+
+		if (bench_interrupted())
+			return bench_go_on(err);
 
 		if (access(last, F_OK) == 0 && access(a.sun_path, F_OK) == 0) {
 			n->control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -299,7 +307,7 @@ static int reopen(struct vu_node *n, unsigned i, uint64_t deadline, struct sv_er
 	snprintf(path, sizeof(path), "%s/disk%u", n->dir, i);
 	for (;;) {
 		rc = vu_disk_reopen(&n->disk[i], path, &n->memory[i / n->per_guest], err);
-		if ((rc != -ENOENT && rc != -ECONNREFUSED) || vu_now_ns() > deadline)
+		if ((rc != -ENOENT && rc != -ECONNREFUSED) || vu_now_ns() > deadline || bench_interrupted())
 			return rc;
 		nanosleep(&nap, NULL);
 	}
@@ -380,7 +388,9 @@ int vu_node_quiet(struct vu_node *n, struct sv_error *err)
 		now = poll_all(n, now);
 		for (unsigned i = 0; i < n->disks; i++)
 			out += vu_disk_out(&n->disk[i]);
-	} while (out && now < end);
+	} while (out && now < end && !bench_interrupted());
+	if (bench_interrupted())
+		return bench_go_on(err);
 	return out ? sv_fail(err, ETIMEDOUT, "%u requests were not answered", out) : 0;
 }
 

@@ -51,9 +51,9 @@ int vu_node_restart(struct vu_node *n, uint64_t *ready_ns, struct sv_error *err)
 /* A setting of a device while it runs. */
 int vu_node_set(struct vu_node *n, unsigned disk, const char *key, const char *value,
 	struct sv_error *err);
-/* Poll all drivers for so long. */
+/* Poll all drivers for so long, or until a signal asks for an end. */
 void vu_node_run(struct vu_node *n, uint64_t ns);
-/* Let all be quiet, and wait until nothing is outstanding. Return: 0, or -ETIMEDOUT with a sentence. */
+/* Let all be quiet, and wait until nothing is outstanding. Return: 0, or -ETIMEDOUT or -EINTR with a sentence. */
 int vu_node_quiet(struct vu_node *n, struct sv_error *err);
 void vu_node_mark(struct vu_node *n);
 uint64_t vu_now_ns(void);

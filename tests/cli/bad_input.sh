@@ -93,6 +93,12 @@ run "placement is none" 2 "$dir/zeros.*placement" --kernel "$dir/zeros" --placem
 run "placement and CPUs" 2 "leave --cpus" --kernel "$dir/zeros" --placement "$dir/zeros" --cpus 0
 expect "run directory" 1 "SIDEVISOR_RUN_DIR=$dir/zeros" env SIDEVISOR_RUN_DIR="$dir/zeros" "$sv" run \
 	--private --kernel "$dir/zeros"
+for cpus in 0 x 0,1, 0,1x; do
+	expect "bench io --cpus $cpus" 2 "--cpus $cpus: (write GUEST|this process may not run)" "$sv" bench io --cpus "$cpus"
+done
+expect "bench net --cpus 9999,0" 2 "may not run on CPU 9999" "$sv" bench net --cpus 9999,0
+expect "bench io --rounds 3x" 2 "--rounds is 1 to 101" "$sv" bench io --rounds 3x
+expect "bench fairness --rounds 8x" 2 "--rounds is a number" "$sv" bench fairness --rounds 8x
 expect "advice for a profile that is not there" 2 "nobody-here: no such profile" "$sv" bench paging --advise nobody-here
 expect "restore-host operand" 2 "no operand" "$sv" restore-host all
 mkdir "$dir/run" && echo "not a journal" >"$dir/run/host.journal"

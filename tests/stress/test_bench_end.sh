@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# A bench that is told to end says so, fails, and leaves no directory and no process; one that is killed
+# leaves no process. Usage: test_bench_end.sh SIDEVISOR
+sidevisor=$1
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+if [ "$(nproc)" -lt 2 ]; then
+	echo "SKIPPED BECAUSE this needs two CPUs"
+	exit 77
+fi
+failed=0
+fail() {
+	echo "FAILED: $*"
+	sed 's/^/    /' "$dir/log"
+	failed=1
+}
+
+# Processes whose arguments name the directory.
+left() {
+	for p in /proc/[0-9]*; do
+		{ tr '\0' '\n' <"$p/cmdline" | grep -qF "$tmp/" && echo "${p#/proc/}"; } 2>/dev/null
+	done
+}
+
+# begin NAME OPTION...: the bench runs below $tmp, and has something there.
+begin() {
+	tmp=$(mktemp -d "$dir/XXXXXX")
+	TMPDIR=$tmp "$sidevisor" bench "$@" >"$dir/out" 2>"$dir/log" &
+	bench=$!
+	for i in $(seq 100); do
+		[ -n "$(ls "$tmp")" ] && break
+		sleep 0.1
+	done
+}
+
+# told SIGNAL STATUS SECONDS NAME OPTION...
+told() {
+	signal=$1 want=$2 seconds=$3
+	shift 3
+	begin "$@"
+	sleep "$seconds"
+	kill -s "$signal" "$bench" || fail "bench $1 had ended before SIG$signal"
+	wait "$bench"
+	got=$?
+	[ "$got" -eq "$want" ] || fail "bench $1 after SIG$signal: status $got, not $want"
+	grep -q "sidevisor bench $1: interrupted" "$dir/log" || fail "bench $1 does not say that it was interrupted"
+	[ -s "$dir/out" ] && fail "bench $1 has results"
+	[ -z "$(ls "$tmp")" ] || fail "bench $1 left $(ls "$tmp")"
+	[ -z "$(left)" ] || fail "bench $1 left processes $(left)"
+}
+
+# killed SECONDS NAME OPTION...
+killed() {
+	seconds=$1
+	shift
+	begin "$@"
+	sleep "$seconds"
+	[ -n "$(left)" ] || fail "bench $1 has no processes to leave"
+	kill -s KILL "$bench"
+	wait "$bench" 2>/dev/null
+	for i in $(seq 100); do
+		[ -z "$(left)" ] && return
+		sleep 0.1
+	done
+	fail "bench $1, killed, left processes $(left)"
+}
+
+told TERM 143 2 fairness
+told HUP 129 2 scale
+told TERM 143 2 restart --kills 10000
+killed 2 scale --seconds 60
+told HUP 129 0.1 io --image-size 2048
+if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null; then
+	told TERM 143 1 net
+	killed 2 net
+else
+	echo "SKIPPED BECAUSE user-mode-linux or iperf3 is not installed: bench net"
+fi
+# A guest without fio says so before it is up.
+"$sidevisor" bench io --print-loop >"$dir/loop"
+(echo bye | PATH=$dir /bin/sh "$dir/loop") 2>/dev/null | head -n 1 | grep -qx "@lacks fio" || fail "no fio is not noticed"
+[ "$failed" -eq 0 ]
