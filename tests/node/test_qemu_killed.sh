@@ -47,8 +47,9 @@ done
 echo "$runs times fio, the last ended with status $status"
 grep -E 'write:|read *:|err=' /tmp/fio
 dd if=/dev/urandom of=/root/data bs=64k count=64 conv=fsync 2>/dev/null
+a=$(md5sum </root/data)
 echo 3 >/proc/sys/vm/drop_caches
-[ "$(md5sum </root/data)" = "$(cat /root/data | md5sum)" ] && echo "data: same"
+[ "$a" = "$(md5sum </root/data)" ] && echo "data: same"
 [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && echo "the same boot"
 dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOF
@@ -111,6 +112,7 @@ while [ $n -lt "$kills" ] && kill -0 "$vm" 2>/dev/null; do
 		[ $(($(now_ms) - at)) -lt 30000 ] || break
 		sleep 0.005
 	done
+	[ -n "$new" ] || break
 	old=$new
 	echo $(($(now_ms) - at)) >>"$test_dir/outages"
 done
