@@ -65,15 +65,11 @@ static bool take_report(struct sv_balloon_device *d, const struct sv_virtq_chain
 	const struct sv_gmem *gm = &d->session.vhost.gmem;
 
 	for (unsigned i = c->readable; i < c->readable + c->writable; i++) {
-		const uint8_t *at = c->iov[i].iov_base;
+		uint64_t off;
+		const struct sv_gmem_region *r = sv_gmem_region_of(gm, c->iov[i].iov_base, &off);
 
-		for (unsigned r = 0; r < gm->n; r++) {
-			const struct sv_gmem_region *g = &gm->region[r];
-
-			if (at >= g->host && (uint64_t)(at - g->host) < g->size)
-				d->ops->report(d->ctx, g->gpa + (uint64_t)(at - g->host),
-					c->iov[i].iov_len);
-		}
+		if (r)
+			d->ops->report(d->ctx, r->gpa + off, c->iov[i].iov_len);
 	}
 	return c->writable != 0;
 }

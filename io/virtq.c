@@ -188,6 +188,8 @@ bool sv_virtq_waiting(const struct sv_virtq *vq)
 {
 	if (vq->broken || vq->late)
 		return !vq->broken;
+	if (sv_unlikely(sv_virtq_agains(vq)))
+		return true;
 	return vq->packed ? virtq_packed_waiting(vq) : virtq_split_waiting(vq);
 }
 
@@ -206,7 +208,7 @@ void sv_virtq_untake(struct sv_virtq *vq, uint16_t head)
 void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes)
 {
 	if (sv_unlikely(vq->log))
-		virtq_log_put(vq, head);
+		virtq_log_put(vq, head, bytes);
 	if (vq->packed)
 		virtq_packed_put(vq, head, bytes);
 	else
@@ -251,6 +253,8 @@ bool sv_virtq_arm(struct sv_virtq *vq)
 
 	if (vq->broken || vq->late)
 		return !vq->broken;
+	if (sv_unlikely(sv_virtq_agains(vq)))
+		return true;
 	pending = vq->packed ? virtq_packed_arm(vq) : virtq_split_arm(vq);
 	if (sv_unlikely(vq->log))
 		virtq_log_ring(vq);

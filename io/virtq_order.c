@@ -27,6 +27,8 @@ enum sv_virtq_defect virtq_order_take(struct sv_virtq *vq, uint16_t head)
 
 void virtq_order_untake(struct sv_virtq *vq, uint16_t head)
 {
+	if (vq->broken)
+		return; /* it keeps no order any more */
 	vq->order_state[head] = NOT_OUT;
 	vq->order_n--;
 }

@@ -112,7 +112,7 @@ void virtq_put_now(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
 
 /* virtq_log.c. Only while vq->log is set. */
 void virtq_log_taken(struct sv_virtq *vq, const struct sv_virtq_chain *c);
-void virtq_log_put(struct sv_virtq *vq, uint16_t head);
+void virtq_log_put(struct sv_virtq *vq, uint16_t head, uint32_t bytes);
 /* The words of the ring that the device writes. */
 void virtq_log_ring(const struct sv_virtq *vq);
 

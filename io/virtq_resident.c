@@ -4,14 +4,10 @@
 /* @n bytes at @host, which lie in one region of guest memory. */
 static bool is_there(const struct sv_virtq *vq, const void *host, uint64_t n)
 {
-	for (unsigned i = 0; i < vq->gmem->n; i++) {
-		const struct sv_gmem_region *r = &vq->gmem->region[i];
-		uint64_t off = (uint64_t)((uintptr_t)host - (uintptr_t)r->host);
+	uint64_t off;
+	const struct sv_gmem_region *r = sv_gmem_region_of(vq->gmem, host, &off);
 
-		if (off < r->size)
-			return sv_gmem_resident(vq->gmem, sv_gpa(r->gpa + off), n);
-	}
-	return true;
+	return !r || sv_gmem_resident(vq->gmem, sv_gpa(r->gpa + off), n);
 }
 
 bool virtq_rings_resident(const struct sv_virtq *vq)

@@ -15,7 +15,7 @@
 #define SIZE 16u
 
 static uint8_t mem[MEM] __attribute__((aligned(4096)));
-static uint8_t bits[MEM / 4096 / 8];
+static uint8_t bits[MEM / 4096 / 8] __attribute__((aligned(8)));
 static struct sv_virtq_written written[SIZE];
 static struct sv_virtq_log dirty = {.bits = bits, .bytes = sizeof(bits), .written = written};
 static struct sv_gmem gm;
@@ -159,6 +159,23 @@ Test(virtq_order, head_that_is_out_already_breaks_the_queue_and_what_is_done_com
 	cr_assert_eq(vq.inflight, 0);
 }
 
+Test(virtq_order, what_is_given_back_after_a_defect_leaves_no_trace)
+{
+	uint16_t first;
+
+	set_up(false, true);
+	add(DATA);
+	add(DATA + 4096);
+	first = take();
+	take();
+	sv_virtq_reject(&vq);
+	sv_virtq_untake(&vq, first);
+	cr_assert_eq(vq.order_n, 0);
+	cr_assert_eq(vq.inflight, 0);
+	sv_virtq_publish(&vq);
+	cr_assert_eq(get(NULL), -1);
+}
+
 /* --- the dirty log --------------------------------------------------------------------------- */
 
 static bool is_marked(uint64_t gpa)
@@ -191,6 +208,39 @@ Test(virtq_order, log_has_the_pages_of_a_chain_and_of_the_ring)
 {
 	logs(false);
 	logs(true);
+}
+
+static unsigned marked_from(uint64_t gpa)
+{
+	unsigned n = 0;
+
+	while (gpa < MEM && is_marked(gpa)) {
+		gpa += 4096;
+		n++;
+	}
+	return n;
+}
+
+/* Of 200 pages 130 were written, and the status byte at the end; at every place within words of bits. */
+Test(virtq_order, log_has_what_was_written_and_no_more)
+{
+	for (uint64_t page = DATA / 4096; page < DATA / 4096 + 40; page++) {
+		struct vqd_buf b = {page * 4096, 200 * 4096, true};
+		uint16_t head;
+
+		set_up(false, false);
+		vq.log = &dirty;
+		vqd_add(&split, &b, 1, 0);
+		vqd_publish(&split);
+		head = take();
+		memset(bits, 0, sizeof(bits));
+		put(head, 130 * 4096);
+		cr_assert(!is_marked((page - 1) * 4096));
+		cr_assert_eq(marked_from(page * 4096), 130);
+		cr_assert(!is_marked((page + 198) * 4096));
+		cr_assert(is_marked((page + 199) * 4096), "the last byte is a status");
+		cr_assert(!is_marked((page + 200) * 4096));
+	}
 }
 
 Test(virtq_order, pages_beyond_the_log_are_left_out)

@@ -87,6 +87,23 @@ static inline void *sv_gmem_span(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_
 	return NULL;
 }
 
+/*
+ * Where in guest memory @host is, a pointer that one of the functions above gave: its region, and in
+ * *off how far from the region's start. Context: any thread. Return: NULL: in none of them.
+ */
+static inline const struct sv_gmem_region *sv_gmem_region_of(const struct sv_gmem *gm,
+	const void *host, uint64_t *off)
+{
+	for (unsigned i = 0; i < gm->n; i++) {
+		const struct sv_gmem_region *r = &gm->region[i];
+
+		*off = (uint64_t)((uintptr_t)host - (uintptr_t)r->host);
+		if (*off < r->size)
+			return r;
+	}
+	return NULL;
+}
+
 /* May [gpa, gpa + len), found by the functions above, be touched now? See struct sv_residency. */
 static inline bool sv_gmem_resident(const struct sv_gmem *gm, sv_gpa_t gpa, uint64_t len)
 {
