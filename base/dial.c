@@ -82,7 +82,7 @@ static int wait_ready(int sock, const char *image, struct sv_export *export, str
 		return sv_fail(err, EIO, "disk %s: the process that connects to it ended", image);
 	r.text[sizeof(r.text) - 1] = 0;
 	if (r.status)
-		return sv_fail(err, (int)(r.status & 0xfff), "disk %s: %s", image, r.text);
+		return sv_fail(err, r.status <= 4095 ? (int)r.status : EIO, "disk %s: %s", image, r.text);
 	*export = r.export;
 	return 0;
 }

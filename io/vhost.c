@@ -12,7 +12,6 @@
 #include <base/fdpass.h>
 #include <channels/atomics.h>
 
-#include "inflight.h"
 #include "vhost_mem.h"
 #include "vhost_private.h"
 
