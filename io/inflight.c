@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "inflight.h"
 
-#include <stdlib.h>
-
 #include <channels/atomics.h>
 
 #define VERSION 1u
 
-struct found {
-	uint64_t counter;
-	uint16_t head;
-};
-
-static int by_counter(const void *a, const void *b)
+void inflight_by_age(struct inflight_found *found, unsigned n)
 {
-	const struct found *x = a, *y = b;
+	static const uint16_t gap[] = {701, 301, 132, 57, 23, 10, 4, 1};
 
-	return x->counter < y->counter ? -1 : x->counter > y->counter;
+	for (unsigned g = 0; g < sizeof(gap) / sizeof(gap[0]); g++)
+		for (unsigned i = gap[g]; i < n; i++) {
+			struct inflight_found one = found[i];
+			unsigned at = i;
+
+			for (; at >= gap[g] && found[at - gap[g]].counter > one.counter; at -= gap[g])
+				found[at] = found[at - gap[g]];
+			found[at] = one;
+		}
 }
 
 static void clear(struct inflight_split *r, uint16_t head)
@@ -63,18 +64,18 @@ static bool finish_batch(struct inflight_split *r, uint16_t size, uint16_t n)
 /* Those that are out, by age. Return: how many, -1: one of them cannot be. */
 static int find_out(struct sv_inflight *f)
 {
-	struct found found[SV_VIRTQ_MAX_SIZE] = {{0}};
+	struct inflight_found found[SV_VIRTQ_MAX_SIZE] = {{0}};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f->room; i++)
 		if (is_out(f->split, i))
-			found[n++] = (struct found){.counter = sv_load_relaxed(&f->split->desc[i].counter),
-				.head = (uint16_t)i};
-	if (n && found[n - 1].head >= f->size)
+			found[n++] = (struct inflight_found){.counter = sv_load_relaxed(&f->split->desc[i].counter),
+				.entry = (uint16_t)i};
+	if (n && found[n - 1].entry >= f->size)
 		return -1;
-	qsort(found, n, sizeof(found[0]), by_counter);
+	inflight_by_age(found, n);
 	for (unsigned i = 0; i < n; i++)
-		f->again_head[i] = found[i].head;
+		f->again_head[i] = found[i].entry;
 	f->counter = n ? found[n - 1].counter + 1 : 0;
 	return (int)n;
 }
@@ -112,11 +113,11 @@ bool inflight_start(struct sv_inflight *f, uint16_t size, uint16_t base, uint16_
 	return true;
 }
 
-bool inflight_again(struct sv_inflight *f, uint16_t *head)
+bool inflight_again(const struct sv_inflight *f, uint16_t *head)
 {
 	if (sv_likely(f->again == f->agains))
 		return false;
-	*head = f->again_head[f->again++];
+	*head = f->again_head[f->again];
 	return true;
 }
 

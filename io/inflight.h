@@ -12,8 +12,8 @@
  *             batch, then used_idx
  *
  * What a successor finds, and what it does, is argued in docs/restart.md. The region is shared with
- * the front end and believed as little as guest memory: words are copied once and checked, and
- * nothing is read back while the queue runs.
+ * the front end and believed as little as guest memory: words are copied once, at the start, and
+ * checked; nothing is read back after that.
  */
 #ifndef IO_INFLIGHT_H
 #define IO_INFLIGHT_H
@@ -57,6 +57,15 @@ struct sv_inflight {
 	uint16_t again_head[SV_VIRTQ_MAX_SIZE];
 };
 
+/* A chain that is out: @entry of the region, and when it was taken. */
+struct inflight_found {
+	uint64_t counter;
+	uint16_t entry;
+};
+
+/* Sort, oldest first: in place, so that it never waits. @n: at most SV_VIRTQ_MAX_SIZE. */
+void inflight_by_age(struct inflight_found *found, unsigned n);
+
 /* Of one queue: a multiple of 64, as other back ends lay them out. */
 static inline uint64_t inflight_bytes(uint16_t size)
 {
@@ -68,7 +77,8 @@ static inline uint64_t inflight_bytes(uint16_t size)
  * Begin or go on with what the region says. @base: where the front end says the queue stands;
  * @used: the used ring's idx, copied. When chains are out, the region and @used decide, and the chains
  * are taken again in the order of their counters; else @base does. *next_used, *next_avail: where
- * the queue stands. Context: control thread, queue not polled.
+ * the queue stands. Context: control thread, queue not polled; or its polling thread, when the rings
+ * arrived late: never blocks.
  * Return: false: the region contradicts itself or the ring.
  */
 bool inflight_start(struct sv_inflight *f, uint16_t size, uint16_t base, uint16_t used,
@@ -78,8 +88,13 @@ static inline unsigned inflight_agains(const struct sv_inflight *f)
 {
 	return (unsigned)(f->agains - f->again);
 }
-/* One of them; its record stands. Return: false: none is left. */
-bool inflight_again(struct sv_inflight *f, uint16_t *head);
+/* The next of them; its record stands. Return: false: none is left. */
+bool inflight_again(const struct sv_inflight *f, uint16_t *head);
+/* It was usable, and is taken. */
+static inline void inflight_again_taken(struct sv_inflight *f)
+{
+	f->again++;
+}
 /* Order: RECORD, BATCH, CLEAR. @head is below the queue's size. */
 void inflight_take(struct sv_inflight *f, uint16_t head);
 /*

@@ -2,24 +2,13 @@
 #include "inflight_packed.h"
 
 #include <linux/virtio_ring.h>
-#include <stdlib.h>
 
 #include <channels/atomics.h>
 
+#include "inflight.h"
+
 #define VERSION 1u
 #define NO_ENTRY UINT16_MAX
-
-struct found {
-	uint64_t counter;
-	uint16_t entry;
-};
-
-static int by_counter(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-
-	return x->counter < y->counter ? -1 : x->counter > y->counter;
-}
 
 static void clear(struct sv_inflight_packed *f, unsigned entry)
 {
@@ -149,7 +138,7 @@ static bool walk_chain(struct sv_inflight_packed *f, uint16_t head, bool *taken)
 
 static bool find_out(struct sv_inflight_packed *f, bool *taken)
 {
-	struct found found[SV_VIRTQ_MAX_SIZE] = {{0}};
+	struct inflight_found found[SV_VIRTQ_MAX_SIZE] = {{0}};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f->room; i++) {
@@ -157,10 +146,10 @@ static bool find_out(struct sv_inflight_packed *f, bool *taken)
 			continue;
 		if (!walk_chain(f, (uint16_t)i, taken))
 			return false;
-		found[n++] = (struct found){.counter = sv_load_relaxed(&f->region->desc[i].counter),
+		found[n++] = (struct inflight_found){.counter = sv_load_relaxed(&f->region->desc[i].counter),
 			.entry = (uint16_t)i};
 	}
-	qsort(found, n, sizeof(found[0]), by_counter);
+	inflight_by_age(found, n);
 	for (unsigned i = 0; i < n; i++)
 		f->again_entry[i] = found[i].entry;
 	f->agains = (uint16_t)n;

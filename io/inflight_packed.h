@@ -9,6 +9,9 @@
  *             flags of its first used element;                                (virtq_packed.c)
  *             inflight = 0 of the batch, then the old ones = the new ones     CLEAR
  *
+ * While the queue runs, the region is read for one thing: the descriptors of a predecessor's chain, when
+ * it is to be taken again. They are copied and checked like those of the ring.
+ *
  * An entry that was filled and not recorded is still in the list of free ones. Whether a batch with a
  * new used position was published, the flags at the old one tell. Argued in docs/restart.md.
  */
@@ -107,7 +110,7 @@ struct inflight_position {
  * Begin or go on with what the region says. @base: where the used side stands for a front end that
  * knows; @base_known: it does, even when nothing is out. @flags_at(@ctx, i): flags of the ring's
  * descriptor i, loaded once. *used: where the used side stands; f->out positions on from there is
- * the available side. Context: control thread, queue not polled.
+ * the available side. Context: as inflight_start().
  * Return: false: the region contradicts itself or the ring.
  */
 bool inflight_packed_start(struct sv_inflight_packed *f, uint16_t size,

@@ -293,8 +293,7 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 
 bool virtq_packed_waiting(const struct sv_virtq *vq)
 {
-	return sv_virtq_agains(vq) ||
-	       is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
+	return is_available(sv_load_acquire(flags_at(vq, vq->next_avail)), vq->avail_wrap);
 }
 
 void virtq_packed_untake(struct sv_virtq *vq, uint16_t id)

@@ -162,7 +162,9 @@ enum sv_virtq_take virtq_split_take(struct sv_virtq *vq, struct sv_virtq_chain *
 	}
 	if (virtq_must_wait(vq, chain))
 		return SV_VIRTQ_EMPTY;
-	if (!again) {
+	if (sv_unlikely(again)) {
+		inflight_again_taken(vq->record);
+	} else {
 		if (vq->record)
 			inflight_take(vq->record, chain->head);
 		vq->next_avail++;
@@ -214,7 +216,7 @@ bool virtq_split_arm(struct sv_virtq *vq)
 {
 	struct vring_used *used = vq->used;
 
-	if (vq->seen_avail != vq->next_avail || sv_virtq_agains(vq))
+	if (vq->seen_avail != vq->next_avail)
 		return true;
 	vq->armed = true;
 	if (vq->event_idx) {
@@ -228,7 +230,7 @@ bool virtq_split_arm(struct sv_virtq *vq)
 
 bool virtq_split_waiting(const struct sv_virtq *vq)
 {
-	return vq->seen_avail != vq->next_avail || sv_virtq_agains(vq) ||
+	return vq->seen_avail != vq->next_avail ||
 	       sv_load_acquire(avail_idx(vq)) != vq->next_avail;
 }
 

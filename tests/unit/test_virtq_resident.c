@@ -8,6 +8,7 @@
 
 #include <io/virtq.h>
 
+#include "inflight.h"
 #include "inflight_packed.h"
 #include "vq_driver.h"
 #include "vq_packed_driver.h"
@@ -27,6 +28,7 @@ static struct sv_virtq vq;
 static struct sv_virtq_chain chain;
 static struct vqd drv;
 static struct vqp packed_drv;
+static struct sv_inflight split_record;
 static struct sv_inflight_packed packed_record;
 static uint64_t record_at[8192];
 
@@ -188,4 +190,53 @@ Test(virtq_resident, a_record_found_wrong_at_a_late_start_is_never_used)
 	cr_assert_eq(vq.broken, SV_VIRTQ_BAD_RECORD);
 	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_BROKEN);
 	cr_assert_eq(packed_record.nfree, 0);
+}
+
+/* One chain is taken before the process ends, and is absent when a successor comes. */
+static void waits_and_comes_again(int (*add_one)(void), uint32_t base, uint32_t base_later)
+{
+	int head;
+
+	all(true);
+	sv_virtq_start(&vq, base);
+	head = add_one();
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+	arrive(DATA / PAGE, false);
+	sv_virtq_start(&vq, base_later);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(sv_virtq_agains(&vq), 1);
+		cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+		cr_assert(sv_virtq_waiting(&vq));
+		cr_assert(sv_virtq_arm(&vq), "it may not sleep on it");
+	}
+	arrive(DATA / PAGE, true);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+	cr_assert_eq(chain.head, head);
+	cr_assert_eq(sv_virtq_agains(&vq), 0);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+	cr_assert_not(sv_virtq_arm(&vq));
+}
+
+static int add_split(void)
+{
+	return add(0);
+}
+
+static int add_one_packed(void)
+{
+	return add_packed(DATA);
+}
+
+Test(virtq_resident, a_predecessors_chain_waits_for_its_buffers)
+{
+	vq.record = &split_record;
+	split_record.split = (void *)record_at;
+	split_record.room = SIZE;
+	waits_and_comes_again(add_split, 0, 0);
+}
+
+Test(virtq_resident, a_predecessors_chain_of_a_packed_queue_waits_for_its_buffers)
+{
+	set_up_packed();
+	waits_and_comes_again(add_one_packed, sv_virtq_first_base(true), sv_virtq_first_base(true));
 }
