@@ -98,6 +98,25 @@ static void print_placement(const json_t *p)
 		printf("    not isolated: %s\n", json_string_value(note));
 }
 
+/* What is not there for every VM. */
+static void print_events(const json_t *o)
+{
+	const json_t *s = json_object_get(o, "memory_source");
+
+	if (get_int(o, "node_rejoins"))
+		printf("sidecore processes that ended and came back: %lld, the last after %lld ms\n",
+			(long long)get_int(o, "node_rejoins"), (long long)get_int(o, "node_outage_ms"));
+	if (!s)
+		return;
+	printf("memory source: %lld of %lld pages there, %s %lld ms; %lld faults, %lld pages that devices "
+	       "waited for, %lld requests, %lld KiB\n",
+		(long long)get_int(s, "present"), (long long)get_int(s, "pages"),
+		json_is_true(json_object_get(s, "done")) ? "all after" : "so far",
+		(long long)get_int(s, "elapsed_us") / 1000, (long long)get_int(s, "faults"),
+		(long long)get_int(s, "device_waits"), (long long)get_int(s, "requests"),
+		(long long)get_int(s, "bytes") >> 10);
+}
+
 static void print_stats(const json_t *o)
 {
 	json_t *vcpu;
@@ -108,6 +127,7 @@ static void print_stats(const json_t *o)
 		json_is_true(json_object_get(o, "emulated")) ? " (emulated)" : "",
 		get_text(o, "state"), (long long)(get_int(o, "memory_bytes") >> 20));
 	print_placement(json_object_get(o, "placement"));
+	print_events(o);
 	printf("exits to sidevisor: %lld\n", (long long)get_int(o, "exits_to_us"));
 	json_array_foreach(json_object_get(o, "vcpus"), i, vcpu) {
 		printf("\nvCPU %lld on CPU %lld: %lld exits to sidevisor, %lld kicks\n",

@@ -89,27 +89,38 @@ static int show(const char *name, bool json)
 	return EXIT_DONE;
 }
 
-int cli_memory(int argc, char **argv)
+/* --json and --help, wherever they stand. Return: -1 go on from optind, else the exit status. */
+static int parse(int argc, char **argv, const char *text, bool *json)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	bool json = false;
 	int c;
 
+	*json = false;
 	optind = 0;
 	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
 		if (c == 'h') {
-			fputs(help, stdout);
+			fputs(text, stdout);
 			return EXIT_DONE;
 		}
 		if (c == '?')
 			return EXIT_USAGE;
-		json = true;
+		*json = true;
 	}
 	if (optind >= argc)
-		return cli_usage_error("memory", "which VM? `sidevisor ps` lists them");
+		return cli_usage_error(argv[0], "which VM? `sidevisor ps` lists them");
 	if (argc - optind > 2)
-		return cli_usage_error("memory", "unexpected operand '%s'", argv[optind + 2]);
+		return cli_usage_error(argv[0], "unexpected operand '%s'", argv[optind + 2]);
+	return -1;
+}
+
+int cli_memory(int argc, char **argv)
+{
+	bool json;
+	int rc = parse(argc, argv, help, &json);
+
+	if (rc >= 0)
+		return rc;
 	if (argc - optind == 2)
 		return set_size(argv[optind], argv[optind + 1]);
 	return show(argv[optind], json);
@@ -118,31 +129,30 @@ int cli_memory(int argc, char **argv)
 int cli_dirty(int argc, char **argv)
 {
 	static const char dirty_help[] =
-		"usage: sidevisor dirty NAME [start|stop|show|verify]\n\n"
+		"usage: sidevisor dirty [--json] NAME [start|stop|show|verify]\n\n"
 		"Track which pages the guest NAME writes, as a checkpoint or migration would: start and stop;\n"
 		"show what is counted (the default); verify: with the vCPUs at rest, compare checksums of all\n"
 		"of its memory with those of the last time, and name pages that changed and were not found.\n"
-		"Needs `run --track-dirty`. Output: JSON. Exit status 1: a page was missed.\n";
-	const char *what = argc > 2 ? argv[2] : "show";
+		"Needs `run --track-dirty`. Output: JSON in any case. Exit status 1: a page was missed.\n";
 	char command[32], *text;
+	const char *name, *what;
 	struct sv_error err;
 	json_t *o;
-	int rc;
+	bool json;
+	int rc = parse(argc, argv, dirty_help, &json);
 
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		fputs(dirty_help, stdout);
-		return EXIT_DONE;
-	}
-	if (argc < 2 || argc > 3)
-		return cli_usage_error("dirty", "give the VM's name, then start, stop, show or verify");
+	if (rc >= 0)
+		return rc;
+	name = argv[optind];
+	what = argc - optind == 2 ? argv[optind + 1] : "show";
 	if (strcmp(what, "start") && strcmp(what, "stop") && strcmp(what, "show") &&
 		strcmp(what, "verify"))
 		return cli_usage_error("dirty", "'%s': give start, stop, show or verify", what);
 	snprintf(command, sizeof(command), "dirty %s", what);
-	rc = sv_vmm_ask(argv[1], command, &text, &err);
+	rc = sv_vmm_ask(name, command, &text, &err);
 	if (rc < 0)
 		return cli_fail(&err, rc);
-	rc = report_error(argv[1], text);
+	rc = report_error(name, text);
 	o = json_loads(text, 0, NULL);
 	if (rc == EXIT_DONE)
 		puts(text);

@@ -55,7 +55,7 @@ _sidevisor() {
 	fi
 	if [ -z "$words" ]; then
 		case $verb in
-		device | stats | stop | pause | resume) words=$(_sidevisor_vms "$program") ;;
+		device | dirty | memory | pause | resume | stats | stop) words=$(_sidevisor_vms "$program") ;;
 		profile)
 			[ "$COMP_CWORD" -eq 2 ] && words="check show keys import" ||
 				words=$(_sidevisor_profiles "$cur")

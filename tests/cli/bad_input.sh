@@ -84,6 +84,14 @@ expect "node is no socket" 1 "no sidevisor node service" "$sv" run --node "$dir/
 	--kernel "$dir/zeros"
 expect "stats of nobody" 1 "no VM of this name" "$sv" stats nobody-here
 expect "stop nobody" 1 "no VM of this name" "$sv" stop nobody-here
+expect "dirty, the option first" 1 "no VM of this name" "$sv" dirty --json nobody-here
+expect "dirty, the option last" 1 "no VM of this name" "$sv" dirty nobody-here show --json
+expect "dirty without a name" 2 "which VM" "$sv" dirty
+expect "dirty operand" 2 "give start, stop, show or verify" "$sv" dirty nobody-here sweep
+"$sv" dirty nobody-here --help | grep -q "^usage: sidevisor dirty" || {
+	failed=$((failed + 1))
+	echo "FAILED dirty NAME --help"
+}
 expect "stats without a name" 2 "name one VM" "$sv" stats
 run "isolate" 2 "auto, require, none" --kernel "$dir/zeros" --isolate some
 expect "isolate in the environment" 2 "SIDEVISOR_ISOLATE=some" env SIDEVISOR_ISOLATE=some "$sv" run \

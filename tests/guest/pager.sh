@@ -113,6 +113,8 @@ lost() {
 		--memory-source "$dir/s" >"$dir/out" 2>&1 </dev/null &
 	vm=$!
 	sleep 1
+	timeout 20 "$sv" stats "pager-$$" >"$dir/stats"
+	grep -q "^memory source: [0-9]* of 16384 pages there, so far [0-9]* ms; " "$dir/stats" || fail "stats"
 	timeout 20 "$sv" stop "pager-$$" >"$dir/stop" 2>&1 || fail "stop: $(cat "$dir/stop")"
 	wait "$vm" || fail "a guest that waits for memory does not stop"
 	vm=

@@ -20,6 +20,7 @@ until grep -q ready /source 2>/dev/null; do usleep 100000; done
 		grep -q '"done":true' /stats; do usleep 500000; done
 	cat /stats >&2
 	sidevisor stats --json linux | grep node_rejoins >&2
+	sidevisor stats linux | grep -E '^(memory source|sidecore processes)' >&2
 ) &
 sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory ${mib}M \
 	--memory-source /s --overcommit \
@@ -46,6 +47,8 @@ expect '^userspace up after'
 [ "$(grep -c '^data: same$' "$test_dir/out")" -eq 4 ] || fail "data"
 expect '"memory_source":.*"done":true' "$test_dir/err"
 expect '"node_rejoins": 1' "$test_dir/err"
+expect '^sidecore processes that ended and came back: 1, the last after [0-9]+ ms' "$test_dir/err"
+expect '^memory source: ([0-9]+) of [0-9]+ pages there, all after [0-9]+ ms; ' "$test_dir/err"
 reject '^complaint:.*(Oops|BUG|hung|I/O error)'
 expect_clean "$test_dir/root.img"
 grep -hE '^userspace up|memory_source' "$test_dir/out" "$test_dir/err"
