@@ -53,6 +53,7 @@ cat >"$root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
+echo booted
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
@@ -69,6 +70,7 @@ dd if=/dev/urandom of=/tmp/www/data bs=64k count=64 2>/dev/null
 md5sum </tmp/www/data >/tmp/www/sum
 httpd -h /tmp/www
 httpd -h /tmp/www -p 81
+wget -q -O /dev/null http://127.0.0.1:81/sum && echo "port 81 answers"
 udhcpc -i eth0 -n -q -t 20 -T 1 -s /dhcp 2>/dev/null
 [ "$(wget -q -O - http://10.0.2.2:8000/data | md5sum)" = "$(wget -q -O - http://10.0.2.2:8000/sum)" ] &&
 	echo "fetched by slirp"
@@ -122,10 +124,11 @@ for _ in $(seq 500); do
 	kill -0 $uml 2>/dev/null || break
 	sleep 0.1
 done
-if grep -q "Kernel panic" "$dir/log" && ! grep -q "ping by tap" "$dir/log"; then
+if grep -q "Kernel panic" "$dir/log" && ! grep -q "^booted" "$dir/log"; then
 	skip "User-mode Linux does not boot on this machine"
 fi
-for line in "address 10.0.2.15 router 10.0.2.2 dns 10.0.2.3" "fetched by slirp" "ping by tap" go; do
+for line in "address 10.0.2.15 router 10.0.2.2 dns 10.0.2.3" "fetched by slirp" "ping by tap" \
+	"port 81 answers" go; do
 	grep -q "^$line" "$dir/log" || fail "the guest did not say '$line'"
 done
 same() {
@@ -143,9 +146,14 @@ wait $uml || :
 if grep -E "Kernel panic|WARNING:|BUG:" "$dir/log"; then
 	fail "the guest complained"
 fi
+slirp=$(pgrep -f '^sidevisor-slirp' -P $node) || fail "there is no sidevisor-slirp"
 kill $node
 wait $node || fail "the node ended with status $?"
-! pgrep -f '^sidevisor-slirp' -P $node >/dev/null || fail "sidevisor-slirp was left behind"
+for _ in $(seq 100); do
+	[ -d "/proc/$slirp" ] || break
+	sleep 0.05
+done
+[ ! -d "/proc/$slirp" ] || fail "sidevisor-slirp was left behind"
 if grep -v "sidecore, the first on CPU" "$dir/server"; then
 	fail "the node complained"
 fi
