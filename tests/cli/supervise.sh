@@ -52,6 +52,7 @@ pid=
 echo "ok ended"
 
 # The supervisor is killed: the child does not stay behind.
+: >"$dir/err"
 "$sv" serve --supervise --cpus 0 --socket "$dir/node" 2>"$dir/err" &
 pid=$!
 wait_for serves 1

@@ -234,6 +234,7 @@ verified() {
 # What is found dirty against checksums of all memory: rings, rings that fill up, and the log.
 dirty() {
 	for way in "rings KVM_CAP_NONE 4096" "rings KVM_CAP_NONE 512" "log KVM_CAP_DIRTY_LOG_RING 4096"; do
+		: >"$dir/out"
 		# shellcheck disable=SC2086
 		set -- $way
 		SIDEVISOR_KVM_WITHOUT=$2 SIDEVISOR_DIRTY_RING=$3 "$sv" run --private --kernel "$lwk" \

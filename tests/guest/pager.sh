@@ -33,7 +33,12 @@ fail() {
 
 # start_source MIB DELAY [FAULT N]
 start_source() {
-	[ -z "$server" ] || kill "$server" 2>/dev/null
+	if [ -n "$server" ]; then
+		kill "$server" 2>/dev/null
+		wait "$server" 2>/dev/null
+	fi
+	rm -f "$dir/s"
+	: >"$dir/source"
 	"$source" serve "$dir/s" $(($1 << 20)) "$2" ${3:+"$3" "$4"} >"$dir/source" 2>&1 &
 	server=$!
 	for i in $(seq 100); do

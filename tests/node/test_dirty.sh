@@ -8,6 +8,7 @@ set -u
 cat >"$test_dir/inside.sh" <<'EOF'
 huge() { sidevisor stats d --json | tr -d ' ,' | awk -F: '$1 == "\"pages_2m\"" { n = $2 } END { print n + 0 }'; }
 try() {
+	: >out
 	sidevisor run --kernel lwk.elf --name d --vcpus 3 --memory 128M --track-dirty \
 		--cmdline "app=dirty mib=32" >out 2>&1 &
 	for i in $(seq 300); do
