@@ -36,16 +36,25 @@ void sv_settings_note(struct sv_settings *s, const char *device, const char *key
 	strcpy(one->value, value);
 }
 
+static bool say(int sock, const char *vm, const struct sv_control_device_set *one, struct sv_error *err)
+{
+	char *text = NULL;
+	int rc = sv_node_set_device(sock, vm, one->device, one->key, one->value, &text, err);
+
+	free(text);
+	return rc >= 0;
+}
+
+/* A minimum may be refused before its maximum is said, and the other way round: those go again. */
 void sv_settings_say(const struct sv_settings *s, int sock, const char *vm)
 {
-	for (unsigned i = 0; i < s->n; i++) {
-		const struct sv_control_device_set *one = &s->at[i];
-		struct sv_error err;
-		char *text = NULL;
+	bool said[SV_SETTINGS];
+	struct sv_error err;
 
-		if (sv_node_set_device(sock, vm, one->device, one->key, one->value, &text, &err) < 0)
-			sv_warn("%s: %s: %s=%s is not as it was: %.300s", vm, one->device, one->key,
-				one->value, err.text);
-		free(text);
-	}
+	for (unsigned i = 0; i < s->n; i++)
+		said[i] = say(sock, vm, &s->at[i], &err);
+	for (unsigned i = 0; i < s->n; i++)
+		if (!said[i] && !say(sock, vm, &s->at[i], &err))
+			sv_warn("%s: %s: %s=%s is not as it was: %.300s", vm, s->at[i].device,
+				s->at[i].key, s->at[i].value, err.text);
 }

@@ -67,17 +67,24 @@ char *export_stats(void *handle)
 					      : qos_wish_json(&e->device.qos);
 }
 
-/* For the front end that is there, and for those that come. */
+/* For the front end that is there, and for those that come; what cannot be kept for these needs that one. */
 int export_set(void *handle, const char *key, const char *value, struct sv_error *err)
 {
 	struct export *e = handle;
-	int rc = sv_qos_wish(&e->device.qos, key, value, err);
+	struct sv_control_device later = e->device;
+	int kept = sv_qos_wish(&later.qos, key, value, err), rc = 0;
 
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	if (rc == 0 && !(e->session && e->session->open))
-		return 0;
-	if (!e->session)
-		return sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
-	return e->type->set(e->session, key, value, err);
+	if (kept == 0)
+		kept = sv_qos_check_wish(&later.qos, err);
+	else if (kept == -ENOENT && e->type->keep)
+		kept = e->type->keep(&later, key, value, err);
+	if (kept < 0 && kept != -ENOENT)
+		return kept;
+	if (e->session && e->session->open)
+		rc = e->type->set(e->session, key, value, err);
+	else if (kept < 0)
+		rc = sv_fail(err, ENOTCONN, "%s: no front end is there", e->device.name);
+	if (rc == 0)
+		e->device = later;
+	return rc;
 }

@@ -23,6 +23,12 @@ struct export_type {
 	/* As in struct sv_device_class, with the session for a handle. */
 	char *(*stats)(void *session);
 	int (*set)(void *session, const char *key, const char *value, struct sv_error *err);
+	/*
+	 * The same into the description that later sessions begin with, for what is not in its qos.
+	 * Return: 0; -ENOENT: no such key, or not to be kept; else -errno with a sentence. NULL: none.
+	 */
+	int (*keep)(struct sv_control_device *device, const char *key, const char *value,
+		struct sv_error *err);
 };
 
 struct export {

@@ -278,6 +278,7 @@ static struct net *net_new(const struct sv_device_request *req)
 	n->port.flags = d->flags & SV_DEVICE_F_SPOOF ? SV_PORT_LEARN : 0;
 	n->port.max_frame = n->mtu + SV_FRAME_MIN + 4u;
 	n->port.link_down = 1;
+	n->link_down = d->flags & SV_DEVICE_F_LINK_DOWN;
 	snprintf(n->port.name, sizeof(n->port.name), "%.15s/%.15s", req->vm, d->name);
 	n->session.prepare = net_prepare;
 	n->session.gate = net_gate;
@@ -356,12 +357,18 @@ static void net_detach(void *handle)
 	net_close(handle);
 }
 
+int net_link_parse(const char *value, bool *down, struct sv_error *err)
+{
+	*down = !strcmp(value, "down");
+	return *down || !strcmp(value, "up") ? 0 : sv_fail(err, EINVAL, "link=%s: write up or down", value);
+}
+
 static int set_link(struct net *n, const char *value, struct sv_error *err)
 {
-	bool down = !strcmp(value, "down");
+	bool down;
 
-	if (!down && strcmp(value, "up") != 0)
-		return sv_fail(err, EINVAL, "link=%s: write up or down", value);
+	if (net_link_parse(value, &down, err) < 0)
+		return -EINVAL;
 	n->link_down = down;
 	sv_store_relaxed(&n->port.link_down, down || !sv_load_relaxed(&n->open));
 	sv_vhost_config_changed(&n->session.vhost);

@@ -120,6 +120,8 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 void net_close(struct net *n);
 char *net_stats(void *handle);
 int net_set(void *handle, const char *key, const char *value, struct sv_error *err);
+/* The value of the setting `link`. Return: 0, or -EINVAL with a sentence. */
+int net_link_parse(const char *value, bool *down, struct sv_error *err);
 /* What the guest accepts to receive: of its features, those in @accepted (VIRTIO_NET_F_ bits). */
 void net_set_offloads(struct net *n, uint64_t accepted);
 #define NET_GUEST_OFFLOADS                                                                     \

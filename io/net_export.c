@@ -32,8 +32,20 @@ static void close_one(struct sv_session *s)
 	net_close((struct net *)s);
 }
 
+static int keep(struct sv_control_device *d, const char *key, const char *value, struct sv_error *err)
+{
+	bool down;
+
+	if (strcmp(key, "link") != 0)
+		return -ENOENT;
+	if (net_link_parse(value, &down, err) < 0)
+		return -EINVAL;
+	d->flags = (d->flags & ~SV_DEVICE_F_LINK_DOWN) | (down ? SV_DEVICE_F_LINK_DOWN : 0);
+	return 0;
+}
+
 static const struct export_type type = {
-	.open = open_one, .close = close_one, .stats = net_stats, .set = net_set};
+	.open = open_one, .close = close_one, .stats = net_stats, .set = net_set, .keep = keep};
 
 int sv_net_export_open(struct sv_net_export **out, const struct sv_net_export_config *config,
 	struct sv_poller_host *host, struct sv_error *err)

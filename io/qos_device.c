@@ -112,6 +112,8 @@ int qos_device_set(struct qos_device *d, const char *key, const char *value, str
 	sv_qos_get_params(d->flow, &p);
 	rc = sv_qos_param(&p, key, value, err);
 	if (rc == 0)
+		rc = sv_qos_check(&p, err);
+	if (rc == 0)
 		sv_qos_set_params(d->flow, &p);
 	return rc;
 }

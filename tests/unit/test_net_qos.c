@@ -5,10 +5,17 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <io/devices.h>
+#include <io/net_export.h>
 
 #include "net_guest.h"
 
@@ -140,4 +147,96 @@ Test(net_qos, without_a_link_nothing_passes)
 	}
 	cr_expect_eq(b.fe.class->set(b.fe.handle, "link", "sideways", &err), -EINVAL);
 	cr_expect(strstr(err.text, "up or down"), "%s", err.text);
+}
+
+Test(net_qos, a_minimum_above_the_maximum_is_refused_while_it_runs)
+{
+	struct sv_error err = {""};
+
+	set(&a, "max-iops", "100");
+	cr_expect_eq(a.fe.class->set(a.fe.handle, "min-iops", "101", &err), -EINVAL);
+	cr_expect(strstr(err.text, "more than max-iops=100"), "%s", err.text);
+	cr_expect_eq(guest_stat(&a, "min-iops"), 0);
+	set(&a, "min-iops", "100");
+	cr_expect_eq(a.fe.class->set(a.fe.handle, "max-iops", "99", &err), -EINVAL);
+	cr_expect_eq(guest_stat(&a, "max-iops"), 100);
+}
+
+/* --- a device of `serve --net` ----------------------------------------------------------------- */
+
+static struct sv_net_export *export;
+
+/* What is at the sockets of this host is handled. */
+static void pump(void)
+{
+	for (unsigned i = 0; i < FE_WATCHES; i++) {
+		struct pollfd p = {.fd = a.fe.watch[i].fd, .events = POLLIN};
+
+		if (p.fd >= 0 && poll(&p, 1, 0) > 0)
+			a.fe.watch[i].ready(a.fe.watch[i].ctx);
+	}
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(at.sun_path, path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	pump();
+	return fd;
+}
+
+static int set_export(const char *key, const char *value)
+{
+	struct sv_error err = {""};
+	int rc = sv_net_export_class.set(export, key, value, &err);
+
+	cr_expect(!rc == !*err.text || rc == -ENOENT, "a sentence: %s", err.text);
+	return rc;
+}
+
+static bool export_says(const char *what)
+{
+	char *text = sv_net_export_class.stats(export);
+	bool says = strstr(text, what);
+
+	free(text);
+	return says;
+}
+
+Test(net_qos, an_export_keeps_what_was_set_for_those_that_come)
+{
+	char dir[] = "/tmp/sidevisor-export-XXXXXX", path[64];
+	struct sv_net_export_config config = {.socket = path, .net = {.sw = "test"}};
+	struct sv_error err = {""};
+	int front_end;
+
+	cr_assert(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/port", dir);
+	cr_assert_eq(sv_net_export_open(&export, &config, &a.fe.host, &err), 0, "%s", err.text);
+	cr_expect_eq(set_export("size", "max"), -ENOTCONN);
+	cr_expect_eq(set_export("link", "down"), 0, "before anybody came");
+	front_end = connect_to(path);
+	cr_expect(export_says("\"link\": \"down\""));
+	cr_expect_eq(set_export("link", "sideways"), -EINVAL);
+	cr_expect_eq(set_export("wieght", "3"), -ENOENT);
+	cr_expect_eq(set_export("max-iops", "100"), 0);
+	cr_expect_eq(set_export("min-iops", "101"), -EINVAL);
+	close(front_end);
+	pump();
+	cr_expect_eq(set_export("min-iops", "102"), -EINVAL, "nor while nobody is there");
+	cr_expect_eq(set_export("size", "max"), -ENOTCONN, "whom it was for has gone");
+	front_end = connect_to(path);
+	cr_expect(export_says("\"link\": \"down\""), "it is as the last one left it");
+	cr_expect(export_says("\"max-iops\": 100"));
+	cr_expect_eq(set_export("link", "up"), 0);
+	close(front_end);
+	pump();
+	front_end = connect_to(path);
+	cr_expect(export_says("\"link\": \"up\""));
+	close(front_end);
+	sv_net_export_close(export);
+	rmdir(dir);
 }

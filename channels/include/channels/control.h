@@ -90,6 +90,7 @@ struct sv_control_channel {
 #define SV_DEVICE_F_IN_ORDER (1u << 8) /* offer VIRTIO_F_IN_ORDER: one slow request delays those behind it */
 #define SV_DEVICE_F_SPOOF (1u << 4) /* network: the guest may send from any address */
 #define SV_DEVICE_F_TRUNK (1u << 5) /* network: the guest may send and receive tagged frames */
+#define SV_DEVICE_F_LINK_DOWN (1u << 6) /* network: begins without a link */
 
 #define SV_CONTROL_FILTER 256u
 
