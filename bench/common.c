@@ -13,6 +13,9 @@
 
 /* --- the end ----------------------------------------------------------------------------------- */
 
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+#define SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
 static volatile sig_atomic_t caught;
 
 static void on_signal(int sig)
@@ -20,14 +23,20 @@ static void on_signal(int sig)
 	caught = sig;
 }
 
+static bool is_ignored(int sig)
+{
+	struct sigaction now;
+
+	return sigaction(sig, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 void bench_catch_signals(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	/* Waiting for processes goes on; poll() and sleeping end in any case. */
-	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
-	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+	for (unsigned i = 0; i < SIGNALS; i++)
+		if (!is_ignored(signals[i]))
 			sigaction(signals[i], &sa, NULL);
 }
 
@@ -41,11 +50,27 @@ int bench_go_on(struct sv_error *err)
 	return caught ? sv_fail(err, EINTR, "interrupted") : 0;
 }
 
-void bench_end_with(pid_t parent)
+/* Blocked meanwhile: one that the child is sent early must not be lost in the handler. */
+pid_t bench_fork(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (getppid() != parent)
-		_exit(1);
+	pid_t parent = getpid(), pid;
+	sigset_t ours, before;
+
+	sigemptyset(&ours);
+	for (unsigned i = 0; i < SIGNALS; i++)
+		sigaddset(&ours, signals[i]);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	pid = fork();
+	if (pid == 0) {
+		for (unsigned i = 0; i < SIGNALS; i++)
+			if (!is_ignored(signals[i]))
+				signal(signals[i], SIG_DFL);
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			_exit(1);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
 }
 
 int bench_failed(const char *name, const struct sv_error *err)

@@ -19,8 +19,11 @@ void bench_catch_signals(void);
 bool bench_interrupted(void);
 /* Return: 0, or after such a signal -EINTR with a sentence. */
 int bench_go_on(struct sv_error *err);
-/* In a child of @parent, before it becomes another program: it is told to end when its parent is gone. */
-void bench_end_with(pid_t parent);
+/*
+ * fork() of a child that becomes another program: it has the signals as this one found them, and is told to
+ * end when its parent is gone. Return: as fork().
+ */
+pid_t bench_fork(void);
 /* `sidevisor bench NAME` ends without a result: one sentence. Return: the exit status. */
 int bench_failed(const char *name, const struct sv_error *err);
 

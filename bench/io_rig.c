@@ -21,14 +21,13 @@
 
 pid_t io_spawn(char *const argv[], int a, int b, int in, int out, const char *log)
 {
-	pid_t parent = getpid(), pid = fork();
+	pid_t pid = bench_fork();
 	cpu_set_t cpus;
 	int fd;
 
 	if (pid)
 		return pid < 0 ? -errno : pid;
 	setpgid(0, 0);
-	bench_end_with(parent);
 	CPU_ZERO(&cpus);
 	CPU_SET(a, &cpus);
 	CPU_SET(b, &cpus);

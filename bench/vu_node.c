@@ -181,7 +181,6 @@ static int serve(struct vu_node *n, struct sv_error *err)
 {
 	char *argv[16 + 2 * VU_NODE_DISKS], socket[96], cpu[16], control[16];
 	static char disk[VU_NODE_DISKS][256];
-	pid_t parent = getpid();
 	unsigned argc = 0;
 
 	snprintf(socket, sizeof(socket), "%s/node", n->dir);
@@ -199,11 +198,10 @@ static int serve(struct vu_node *n, struct sv_error *err)
 	}
 	argv[argc] = NULL;
 	setenv("SIDEVISOR_RUN_DIR", n->dir, 0);
-	n->pid = fork();
+	n->pid = bench_fork();
 	if (n->pid == 0) {
 		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-		bench_end_with(parent);
 		if (null >= 0)
 			dup2(null, 1);
 		execv("/proc/self/exe", argv);

@@ -23,10 +23,19 @@ left() {
 	done
 }
 
+# Some may need a moment to be gone.
+none_left() {
+	for i in $(seq 100); do
+		[ -z "$(left)" ] && return
+		sleep 0.1
+	done
+	false
+}
+
 # begin NAME OPTION...: the bench runs below $tmp, and has something there.
 begin() {
 	tmp=$(mktemp -d "$dir/XXXXXX")
-	TMPDIR=$tmp "$sidevisor" bench "$@" >"$dir/out" 2>"$dir/log" &
+	TMPDIR=$tmp env --default-signal=HUP,TERM "$sidevisor" bench "$@" >"$dir/out" 2>"$dir/log" &
 	bench=$!
 	for i in $(seq 100); do
 		[ -n "$(ls "$tmp")" ] && break
@@ -47,37 +56,36 @@ told() {
 	grep -q "sidevisor bench $1: interrupted" "$dir/log" || fail "bench $1 does not say that it was interrupted"
 	[ -s "$dir/out" ] && fail "bench $1 has results"
 	[ -z "$(ls "$tmp")" ] || fail "bench $1 left $(ls "$tmp")"
-	[ -z "$(left)" ] || fail "bench $1 left processes $(left)"
+	none_left || fail "bench $1 left processes $(left)"
 }
 
-# killed SECONDS NAME OPTION...
+# killed NAME OPTION...
 killed() {
-	seconds=$1
-	shift
 	begin "$@"
-	sleep "$seconds"
-	[ -n "$(left)" ] || fail "bench $1 has no processes to leave"
-	kill -s KILL "$bench"
-	wait "$bench" 2>/dev/null
 	for i in $(seq 100); do
-		[ -z "$(left)" ] && return
+		[ -n "$(left)" ] && break
 		sleep 0.1
 	done
-	fail "bench $1, killed, left processes $(left)"
+	[ -n "$(left)" ] || fail "bench $1 has no processes to leave"
+	sleep 1
+	kill -s KILL "$bench"
+	wait "$bench" 2>/dev/null
+	none_left || fail "bench $1, killed, left processes $(left)"
 }
 
 told TERM 143 2 fairness
 told HUP 129 2 scale
 told TERM 143 2 restart --kills 10000
-killed 2 scale --seconds 60
+killed scale --seconds 60
 told HUP 129 0.1 io --image-size 2048
 if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null; then
 	told TERM 143 1 net
-	killed 2 net
+	killed net
 else
 	echo "SKIPPED BECAUSE user-mode-linux or iperf3 is not installed: bench net"
 fi
 # A guest without fio says so before it is up.
 "$sidevisor" bench io --print-loop >"$dir/loop"
-(echo bye | PATH=$dir /bin/sh "$dir/loop") 2>/dev/null | head -n 1 | grep -qx "@lacks fio" || fail "no fio is not noticed"
+(echo bye | PATH=$dir /bin/sh "$dir/loop") 2>/dev/null | head -n 1 | grep -qx "@lacks fio" ||
+	fail "a guest without fio is up"
 [ "$failed" -eq 0 ]
