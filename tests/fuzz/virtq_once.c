@@ -318,7 +318,7 @@ static void put(struct virtq_fuzz *f, unsigned i, bool write)
 		bytes += (uint32_t)h->piece[k].iov_len;
 	}
 	sv_virtq_put(&f->vq, h->head, bytes);
-	for (unsigned k = 0; k < h->pieces && f->vq.log && !f->vq.in_order && !h->twice; k++) {
+	for (unsigned k = 0; k < h->pieces && write && f->vq.log && !f->vq.in_order && !h->twice; k++) {
 		uint64_t page = page_of(h->piece[k].iov_base);
 
 		CHECK(page / 8 >= f->log.bytes || mem.log[page / 8] & 1u << page % 8);
