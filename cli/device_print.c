@@ -87,7 +87,7 @@ static void print_row(const json_t *d)
 		bounds(q, "min-bandwidth", "min-iops", min), bounds(q, "max-bandwidth", "max-iops", max),
 		brief(sum(json_object_get(q, "operations")), 1000, ops),
 		brief(sum(json_object_get(q, "bytes")), 1024, bytes), number(q, "outstanding"),
-		duration(number(all, "p50"), p50), duration(number(all, "p99"), p99),
+		all ? duration(number(all, "p50"), p50) : "-", all ? duration(number(all, "p99"), p99) : "-",
 		duration(number(q, "throttled_ns"), held));
 }
 

@@ -471,7 +471,7 @@ char *blk_stats(void *handle)
 	const struct blk_counters *c = &b->counts;
 	const struct blk_store_counters *sc = &b->store->counts;
 	struct sv_virtq_stats q = sv_vhost_stats(&b->session.vhost);
-	char *text = NULL, *qos = qos_device_json(&b->qos),
+	char *text = NULL, *qos = qos_device_json(&b->qos, true),
 	     *filters = blk_stack_json(b->store);
 	uint64_t defects = 0;
 

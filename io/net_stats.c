@@ -31,7 +31,7 @@ char *net_stats(void *handle)
 	struct sv_virtq_stats q = sv_vhost_stats(&n->session.vhost);
 	const uint8_t *mac = n->port.mac;
 	uint64_t defects = 0;
-	char *text = NULL, *qos = qos_device_json(&n->qos);
+	char *text = NULL, *qos = qos_device_json(&n->qos, false);
 	char *filter = sv_net_filter_json(n->port.filter);
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
@@ -53,7 +53,6 @@ char *net_stats(void *handle)
 	N("rx_bytes", c->rx_bytes);
 	N("rx_buffers", c->rx_buffers);
 	N("rx_full", c->rx_full);
-	N("rx_waited", c->rx_waited);
 	N("tx_frames", c->tx_frames);
 	N("tx_bytes", c->tx_bytes);
 	N("control", c->control);

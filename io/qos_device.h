@@ -27,8 +27,11 @@ void qos_device_close(struct qos_device *d);
 
 /* Return: as sv_device_class.set. */
 int qos_device_set(struct qos_device *d, const char *key, const char *value, struct sv_error *err);
-/* Parameters and counters as a JSON object that the caller frees, or NULL. Context: control thread. */
-char *qos_device_json(const struct qos_device *d);
+/*
+ * Parameters and counters as a JSON object that the caller frees, or NULL. @latencies: too; of a device
+ * that ends its requests within the visit that takes them they say nothing. Context: control thread.
+ */
+char *qos_device_json(const struct qos_device *d, bool latencies);
 
 /* As a device's stats say it when there is no device yet: settings alone. */
 char *qos_wish_json(const struct sv_control_qos *wish);

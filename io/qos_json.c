@@ -55,21 +55,12 @@ static void print_latency(FILE *f, const char *name, const struct sv_histogram *
 		(unsigned long long)sv_histogram_at(h, 999), load(&h->max_ns));
 }
 
-static void print_counters(FILE *f, const struct sv_qos_counters *c)
+static void print_latencies(FILE *f, const struct sv_qos_counters *c)
 {
 	static struct sv_histogram all; /* the control thread's */
 
 	memset(&all, 0, sizeof(all));
-	fputs("\"operations\": {", f);
-	for (unsigned i = 0; i < SV_QOS_KINDS; i++)
-		fprintf(f, "%s\"%s\": %llu", i ? ", " : "", kind_name[i], load(&c->ops[i]));
-	fputs("}, \"bytes\": {", f);
-	for (unsigned i = 0; i < SV_QOS_KINDS; i++)
-		fprintf(f, "%s\"%s\": %llu", i ? ", " : "", kind_name[i], load(&c->bytes[i]));
-	fprintf(f, "}, \"outstanding\": %llu, \"outstanding_max\": %llu, \"throttled_ns\": %llu, "
-		   "\"held_ns\": %llu, \"latency_ns\": {",
-		load(&c->outstanding), load(&c->outstanding_max), load(&c->throttled_ns),
-		load(&c->held_ns));
+	fputs(", \"latency_ns\": {", f);
 	for (unsigned i = 0; i < SV_QOS_KINDS; i++) {
 		if (!load(&c->latency[i].total))
 			continue;
@@ -81,6 +72,20 @@ static void print_counters(FILE *f, const struct sv_qos_counters *c)
 	fputs(", ", f);
 	print_octaves(f, &all);
 	fputs("}}", f);
+}
+
+static void print_counters(FILE *f, const struct sv_qos_counters *c)
+{
+	fputs("\"operations\": {", f);
+	for (unsigned i = 0; i < SV_QOS_KINDS; i++)
+		fprintf(f, "%s\"%s\": %llu", i ? ", " : "", kind_name[i], load(&c->ops[i]));
+	fputs("}, \"bytes\": {", f);
+	for (unsigned i = 0; i < SV_QOS_KINDS; i++)
+		fprintf(f, "%s\"%s\": %llu", i ? ", " : "", kind_name[i], load(&c->bytes[i]));
+	fprintf(f, "}, \"outstanding\": %llu, \"outstanding_max\": %llu, \"throttled_ns\": %llu, "
+		   "\"held_ns\": %llu",
+		load(&c->outstanding), load(&c->outstanding_max), load(&c->throttled_ns),
+		load(&c->held_ns));
 }
 
 char *qos_wish_json(const struct sv_control_qos *wish)
@@ -106,7 +111,7 @@ char *qos_wish_json(const struct sv_control_qos *wish)
 	return text;
 }
 
-char *qos_device_json(const struct qos_device *d)
+char *qos_device_json(const struct qos_device *d, bool latencies)
 {
 	struct sv_qos_params p;
 	char *text = NULL;
@@ -123,6 +128,8 @@ char *qos_device_json(const struct qos_device *d)
 	print_params(f, &p);
 	fprintf(f, "\"store_depth\": %u, ", sv_qos_depth(d->flow));
 	print_counters(f, sv_qos_counters(d->flow));
+	if (latencies)
+		print_latencies(f, sv_qos_counters(d->flow));
 	fputs("}", f);
 	if (fclose(f) != 0) {
 		free(text);
