@@ -238,6 +238,13 @@ static void derive_mac(const char *vm, const char *device, uint8_t mac[6])
 		mac[i] = (uint8_t)(h >> 8 * i);
 }
 
+bool net_switch_name_valid(const char *name)
+{
+	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+
+	return n && n < SV_SWITCH_NAME && !name[n];
+}
+
 static int check_request(const struct sv_device_request *req, struct sv_error *err)
 {
 	const struct sv_control_device *d = req->device;
@@ -246,8 +253,9 @@ static int check_request(const struct sv_device_request *req, struct sv_error *e
 	if (req->nfds != 1 || !d->queues || d->queues > NET_PAIRS)
 		return sv_fail(err, EINVAL, "network interface %s: %u descriptors, %u queues (1 to %u)",
 			d->name, req->nfds, d->queues, NET_PAIRS);
-	if (!c->sw[0] || memchr(c->sw, 0, sizeof(c->sw)) == NULL)
-		return sv_fail(err, EINVAL, "network interface %s: name the switch it is on", d->name);
+	if (memchr(c->sw, 0, sizeof(c->sw)) == NULL || !net_switch_name_valid(c->sw))
+		return sv_fail(err, EINVAL, "network interface %s: name the switch it is on, by 1 to 15 "
+			"letters, digits, '-', '_' and '.'", d->name);
 	if (memchr(c->filter, 0, sizeof(c->filter)) == NULL)
 		return sv_fail(err, EINVAL, "network interface %s: its packet filters have no end", d->name);
 	if (c->mtu && c->mtu < NET_MTU_MIN)

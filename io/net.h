@@ -46,7 +46,6 @@ struct net_steer {
 struct net_counters {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t rx_full;    /* frames that found no receive buffers */
-	uint64_t rx_waited;  /* frames that found them later */
 	uint64_t rx_buffers; /* receive buffers used; more than rx_frames: merged */
 	uint64_t control, control_refused;
 };
@@ -56,8 +55,6 @@ struct net {
 	struct sv_port port;
 	struct qos_device qos; /* of what the guest sends */
 	struct sv_switch *sw;
-	struct sv_poller_host *host;
-	char name[SV_CONTROL_NAME];
 
 	/* Constant after open. */
 	unsigned pairs;
@@ -120,6 +117,8 @@ int net_open(const struct sv_device_request *req, bool foreign, struct net **out
 void net_close(struct net *n);
 char *net_stats(void *handle);
 int net_set(void *handle, const char *key, const char *value, struct sv_error *err);
+/* 1 to 15 letters, digits, '-', '_' and '.'. */
+bool net_switch_name_valid(const char *name);
 /* The value of the setting `link`. Return: 0, or -EINVAL with a sentence. */
 int net_link_parse(const char *value, bool *down, struct sv_error *err);
 /* What the guest accepts to receive: of its features, those in @accepted (VIRTIO_NET_F_ bits). */
@@ -140,7 +139,10 @@ void net_set_state(void *dev, const uint8_t *state);
 #define NET_F_GUEST_USO6 55
 #define NET_F_HOST_USO 56
 
-/* net_tx.c: send at most @budget frames of pair @pair. Context: polling thread. Return: how many. */
+/*
+ * net_tx.c: send frames of pair @pair until @budget is used up. Context: polling thread. Return: the work
+ * it was, in units of a budget; 0: there was nothing to do.
+ */
 unsigned net_transmit(struct net *n, unsigned pair, unsigned budget);
 
 /* net_rx.c: the port's ops. */

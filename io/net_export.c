@@ -103,14 +103,11 @@ static int parse_number(const char *what, const char *key, const char *text, uns
 
 static int parse_switch(const char *what, const char *name, char sw[16], struct sv_error *err)
 {
-	size_t n = strlen(name);
-
-	if (!n || n > 15 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					 "0123456789-_.") != n)
+	if (!net_switch_name_valid(name))
 		return sv_fail(err, EINVAL,
 			"%s: switch=%s: a name has 1 to 15 letters, digits, '-', '_' and '.'", what,
 			name);
-	memcpy(sw, name, n + 1);
+	strcpy(sw, name);
 	return 0;
 }
 

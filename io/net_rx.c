@@ -9,7 +9,6 @@
 /* How far the frame has been copied. */
 struct source {
 	const struct iovec *iov;
-	unsigned niov;
 	size_t at; /* in *iov */
 	uint32_t left;
 };
@@ -80,7 +79,7 @@ static void give_back(struct net *n, struct sv_virtq *vq, unsigned taken)
  */
 static unsigned copy(struct net *n, struct sv_virtq *vq, const struct sv_frame *f, struct header *h)
 {
-	struct source s = {.iov = f->iov, .niov = f->niov, .left = f->len};
+	struct source s = {.iov = f->iov, .left = f->len};
 	unsigned most = n->mergeable ? NET_RX_CHAINS : 1, taken = 0;
 
 	do {

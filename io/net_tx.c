@@ -24,7 +24,8 @@ static void take_front(struct iovec **iov, unsigned *niov, void *to, size_t n)
 	}
 }
 
-static void send_one(struct net *n, unsigned pair)
+/* Return: the work it was: frames that others took, segments counted one by one. */
+static unsigned send_one(struct net *n, unsigned pair)
 {
 	struct sv_virtq_chain *c = &n->tx_chain;
 	struct iovec *iov = c->iov;
@@ -40,7 +41,7 @@ static void send_one(struct net *n, unsigned pair)
 	net_count(&n->counts.tx_bytes, f.len);
 	if (n->active > 1)
 		net_steer_learn(&n->steer, &f, pair);
-	sv_switch_input(n->sw, &n->port, &f);
+	return sv_switch_work(sv_switch_input(n->sw, &n->port, &f));
 }
 
 unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
@@ -51,6 +52,7 @@ unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
 
 	while (sent < budget && sv_vhost_serving(q) && sv_virtq_waiting(&q->vq)) {
 		struct sv_qos_ticket ticket;
+		unsigned work;
 
 		if (!sv_virtq_agains(&q->vq) && !sv_qos_admit(n->qos.flow))
 			break;
@@ -61,10 +63,12 @@ unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
 			break;
 		}
 		sv_qos_taken(n->qos.flow, &ticket, SV_QOS_WRITE, c->readable_bytes - n->hdr_bytes);
-		send_one(n, pair);
+		work = send_one(n, pair);
+		if (work > 1) /* it was flooded, or cut into segments */
+			sv_qos_charge(n->qos.flow, (work - 1) * (uint64_t)SV_QOS_COST_FRAME);
 		sv_qos_done(n->qos.flow, &ticket);
 		sv_virtq_put(&q->vq, c->head, 0);
-		sent++;
+		sent += work;
 	}
 	return sent;
 }

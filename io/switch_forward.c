@@ -21,7 +21,7 @@ struct pass {
 	const struct sv_frame *sent;
 	uint32_t skip; /* bytes of it that are in the plain head, tag included */
 	uint16_t vlan, tci;
-	bool group, flood;
+	bool flood;
 	struct offload offload;
 	unsigned taken; /* frames that ports took */
 	unsigned receivers;
@@ -231,8 +231,7 @@ static enum sv_drop find_receivers(struct pass *p)
 		one = find_receiver(p, mac);
 	for (unsigned i = 0; i < p->table->n; i++) {
 		struct sv_port *to = p->table->port[i];
-		bool wants = group || to == one || to->flags & SV_PORT_PROMISC ||
-			     (!one && to->flags & SV_PORT_LEARN);
+		bool wants = group || to == one || (!one && to->flags & SV_PORT_LEARN);
 
 		if (wants && may_reach(p, to))
 			p->receiver[p->receivers++] = to;

@@ -21,7 +21,10 @@ struct uplink_ops {
 	int (*open)(
 		struct sv_uplink *u, const struct sv_uplink_config *config, struct sv_error *err);
 	void (*close)(struct sv_uplink *u);
-	/* At most @budget frames from descriptor @i into the switch. Return: how many. */
+	/*
+	 * Frames from descriptor @i into the switch until @budget is used up. Return: the work they were,
+	 * in units of a budget.
+	 */
 	unsigned (*receive)(struct sv_uplink *u, unsigned i, unsigned budget);
 	/* After it was attached, before it is detached: what the control thread has to watch. May
 	 * be NULL. */

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "switch_private.h"
 #include "uplink.h"
 
 #define HDR ((ssize_t)sizeof(struct virtio_net_hdr))
@@ -160,6 +161,12 @@ static unsigned packet_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 		ssize_t n = recvmsg(u->fd[i], &m, 0);
 		uint16_t protocol, tci = 0;
 
+		/* Segments of a kind that no virtio-net header can say: they are gone, the others are not. */
+		if (n < 0 && errno == EINVAL) {
+			switch_drop(&u->port, SV_DROP_HEADER);
+			done++;
+			continue;
+		}
 		/* ENETDOWN: the interface went down. It may come again; what is gone for good stays
 		 * silent. */
 		if (n < 0) {
@@ -167,9 +174,10 @@ static unsigned packet_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 				uplink_lost(u, i);
 			break;
 		}
-		done++;
-		if (n < HDR + (ssize_t)SV_FRAME_MIN || m.msg_flags & MSG_TRUNC)
+		if (n < HDR + (ssize_t)SV_FRAME_MIN || m.msg_flags & MSG_TRUNC) {
+			done++;
 			continue;
+		}
 		f.len = (uint32_t)(n - HDR);
 		protocol = stripped_tag(&m, &tci);
 		if (protocol) {
@@ -179,7 +187,7 @@ static unsigned packet_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 		}
 		iov[1] = (struct iovec){frame, f.len};
 		f.iov = &iov[1];
-		sv_switch_input(u->sw, &u->port, &f);
+		done += sv_switch_work(sv_switch_input(u->sw, &u->port, &f));
 	}
 	return done;
 }

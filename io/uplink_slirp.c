@@ -221,9 +221,8 @@ static unsigned slirp_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 			uplink_lost(u, i);
 			break;
 		}
-		done++;
 		iov.iov_len = f.len = (uint32_t)n;
-		sv_switch_input(u->sw, &u->port, &f);
+		done += sv_switch_work(sv_switch_input(u->sw, &u->port, &f));
 	}
 	return done;
 }

@@ -149,9 +149,8 @@ static unsigned tap_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 		if (n < HDR)
 			break;
 		iov[1].iov_len = f.len = (uint32_t)n - (uint32_t)HDR;
-		sv_switch_input(u->sw, &u->port, &f);
+		done += sv_switch_work(sv_switch_input(u->sw, &u->port, &f));
 		iov[1].iov_len = ROOM;
-		done++;
 	}
 	return done;
 }

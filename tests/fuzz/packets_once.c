@@ -135,8 +135,7 @@ static void set_up(struct packets_fuzz *f, const uint8_t *bytes, size_t n)
 		(uint32_t)(kind & 32 ? SV_OFFLOAD_CSUM : 31));
 	attach(f, 3, kind >> 3 & 1, SV_PORT_LEARN | SV_PORT_UPLINK,
 		SV_OFFLOAD_CSUM | SV_OFFLOAD_TSO4);
-	attach(f, 4, kind >> 4 & 1, SV_PORT_PROMISC | SV_PORT_LEARN,
-		(uint32_t)(kind & 128 ? 31 : 0));
+	attach(f, 4, kind >> 4 & 1, SV_PORT_LEARN, (uint32_t)(kind & 128 ? 31 : 0));
 }
 
 static void tear_down(struct packets_fuzz *f)

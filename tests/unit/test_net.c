@@ -613,6 +613,8 @@ Test(net, what_cannot_be_is_refused_with_a_sentence)
 	d = guest_device("b", 2, 1);
 	memset(d.net.sw, 'x', sizeof(d.net.sw));
 	cr_assert_eq(refused(d), -EINVAL);
+	strcpy(d.net.sw, "a\"b"); /* it goes into JSON as it is */
+	cr_assert_eq(refused(d), -EINVAL);
 	d = guest_device("b", 2, 1);
 	d.net.mac[0] = 3;
 	cr_assert_eq(refused(d), -EINVAL, "a group address");

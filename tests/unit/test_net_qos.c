@@ -62,13 +62,18 @@ static void send_to_b(struct guest *from)
 	guest_send(from, 0, NULL, frame, len, 1);
 }
 
-static unsigned receive_all(void)
+static unsigned receive_at(struct guest *to)
 {
 	unsigned n = 0;
 
-	while (guest_receive(&b, 0, &got))
+	while (guest_receive(to, 0, &got))
 		n++;
 	return n;
+}
+
+static unsigned receive_all(void)
+{
+	return receive_at(&b);
 }
 
 static uint64_t now_ns(void)
@@ -109,6 +114,7 @@ Test(net_qos, a_maximum_holds)
 {
 	uint64_t begin;
 	unsigned n = 0;
+	char *text;
 
 	set(&a, "burst", "1");
 	set(&a, "max-iops", "100");
@@ -125,6 +131,9 @@ Test(net_qos, a_maximum_holds)
 	cr_expect_geq(now_ns() - begin, 180000000, "%llu ns", (unsigned long long)(now_ns() - begin));
 	cr_expect_gt(guest_stat(&a, "throttled_ns"), 150000000);
 	cr_expect_eq(guest_stat(&b, "throttled_ns"), 0);
+	text = a.fe.class->stats(a.fe.handle);
+	cr_expect(!strstr(text, "latency_ns"), "it has none: %s", text);
+	free(text);
 }
 
 Test(net_qos, without_a_link_nothing_passes)
@@ -160,6 +169,35 @@ Test(net_qos, a_minimum_above_the_maximum_is_refused_while_it_runs)
 	set(&a, "min-iops", "100");
 	cr_expect_eq(a.fe.class->set(a.fe.handle, "max-iops", "99", &err), -EINVAL);
 	cr_expect_eq(guest_stat(&a, "max-iops"), 100);
+}
+
+/* What goes to two is twice the work of what goes to one, though it was taken once. */
+Test(net_qos, a_flooded_frame_counts_for_each_receiver)
+{
+	static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	unsigned sent[2] = {0, 0}, out[2] = {0, 0};
+	struct guest *from[2] = {&a, &c};
+
+	guest_fill(&b, 0, RING, 1536);
+	guest_fill(&c, 0, RING, 1536);
+	while (sent[0] < 1000) { /* the sender's flood bucket holds more */
+		for (unsigned i = 0; i < 2; i++)
+			for (; out[i] < BACKLOG; out[i]++) {
+				uint32_t len = udp_frame(frame, from[i], i ? b.mac : all, 1, 7, 64);
+
+				guest_send(from[i], 0, NULL, frame, len, 1);
+			}
+		sv_reactor_turn(a.fe.reactor);
+		guest_fill(&b, 0, receive_at(&b), 1536);
+		guest_fill(&c, 0, receive_at(&c), 1536);
+		for (unsigned i = 0; i < 2; i++) {
+			unsigned n = guest_sent(from[i], 0);
+
+			out[i] -= n;
+			sent[i] += n;
+		}
+	}
+	cr_expect(sent[1] > 1.8 * sent[0] && sent[1] < 2.2 * sent[0], "%u to %u", sent[1], sent[0]);
 }
 
 /* --- a device of `serve --net` ----------------------------------------------------------------- */

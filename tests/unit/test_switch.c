@@ -352,21 +352,6 @@ Test(switch, a_tag_moves_what_the_header_points_to)
 	port_free(t);
 }
 
-Test(switch, a_promiscuous_port_sees_its_vlans)
-{
-	struct hand_port *a = port_new(sw, 1, 10, 0), *b = port_new(sw, 2, 10, 0),
-			 *c = port_new(sw, 3, 20, 0), *s = port_new(sw, 4, 10, SV_PORT_PROMISC);
-
-	cr_assert_eq(send_plain(a, 2, 1), 2);
-	cr_assert_eq(s->n, 1);
-	cr_assert_eq(send_plain(c, 0xff, 3), 0);
-	cr_assert_eq(s->n, 1);
-	port_free(a);
-	port_free(b);
-	port_free(c);
-	port_free(s);
-}
-
 Test(switch, nonsense_has_its_counter)
 {
 	struct hand_port *a = port_new(sw, 1, 0, 0), *b = port_new(sw, 2, 0, 0);

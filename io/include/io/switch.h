@@ -105,8 +105,7 @@ struct sv_port_ops {
 
 /* port->flags, constant while attached */
 #define SV_PORT_LEARN (1u << 0)	  /* may use any source address; gets unknown unicast */
-#define SV_PORT_PROMISC (1u << 1) /* gets a copy of every frame of its VLANs (an operator's choice) */
-#define SV_PORT_UPLINK (1u << 2)  /* to the outside: nothing goes from one uplink to another */
+#define SV_PORT_UPLINK (1u << 1)  /* to the outside: nothing goes from one uplink to another */
 
 /* A set of VLANs, for trunks. */
 struct sv_vlan_set {
@@ -198,6 +197,11 @@ void sv_switch_detach(struct sv_switch *sw, struct sv_port *port);
  * caller sets against its budget.
  */
 unsigned sv_switch_input(struct sv_switch *sw, struct sv_port *from, const struct sv_frame *f);
+/* The same in units of a budget: a frame that nobody took was one, too. */
+static inline unsigned sv_switch_work(unsigned taken)
+{
+	return taken ? taken : 1;
+}
 void sv_switch_flush(struct sv_switch *sw);
 
 /*
