@@ -80,9 +80,7 @@ static enum sv_poll rng_poll(struct sv_poller *p, unsigned budget)
 
 static bool rng_arm(struct sv_poller *p)
 {
-	struct sv_vhost_queue *q = &rng_of(p)->session.vhost.queue[0];
-
-	return sv_vhost_serving(q) && sv_virtq_arm(&q->vq);
+	return sv_vhost_arm(&rng_of(p)->session.vhost);
 }
 
 static void rng_disarm(struct sv_poller *p)
