@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <io/net_filter.h>
 #include <io/qos.h>
@@ -122,6 +123,25 @@ static int parse_mac(const char *what, const char *text, uint8_t mac[6], struct 
 	return 0;
 }
 
+/*
+ * As the node will, which opens no files: what has to be looked up, as names of hosts and services, is
+ * not found. Nobody else opens a file meanwhile: arguments are read before there are threads.
+ */
+static int open_filter_without_files(struct sv_net_filter **f, const char *text, struct sv_error *err)
+{
+	struct rlimit was, none;
+	int rc;
+
+	if (getrlimit(RLIMIT_NOFILE, &was) < 0)
+		return sv_fail(err, errno, "RLIMIT_NOFILE: %s", strerror(errno));
+	none = was;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	rc = sv_net_filter_open(f, text, err);
+	setrlimit(RLIMIT_NOFILE, &was);
+	return rc;
+}
+
 /* Tried here, so that a mistake shows where it was made. */
 static int parse_filter(const char *what, const char *text, char filter[SV_CONTROL_FILTER],
 	struct sv_error *err)
@@ -133,7 +153,7 @@ static int parse_filter(const char *what, const char *text, char filter[SV_CONTR
 	if (strlen(text) >= SV_CONTROL_FILTER)
 		return sv_fail(err, EINVAL, "%s: filter=: at most %u bytes", what,
 			SV_CONTROL_FILTER - 1);
-	rc = sv_net_filter_open(&f, text, &why);
+	rc = open_filter_without_files(&f, text, &why);
 	if (rc < 0)
 		return sv_fail(err, EINVAL, "%s: %.400s", what, why.text);
 	sv_net_filter_close(f);

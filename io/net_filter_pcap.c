@@ -29,7 +29,8 @@ static int create(struct sv_net_filter **out, const char *config, struct sv_erro
 	else if (!*config)
 		rc = sv_fail(err, EINVAL, "packet filter pcap: an expression is needed, such as `pcap:arp or ip`");
 	else if (pcap_compile(dead, &x->program, config, 1, PCAP_NETMASK_UNKNOWN) < 0)
-		rc = sv_fail(err, EINVAL, "packet filter pcap:%.200s: %.200s; see man pcap-filter", config,
+		rc = sv_fail(err, EINVAL, "packet filter pcap:%.200s: %.200s; see man pcap-filter; "
+			"names of hosts and services are not looked up, write numbers", config,
 			pcap_geterr(dead));
 	if (dead)
 		pcap_close(dead);

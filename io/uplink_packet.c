@@ -142,53 +142,58 @@ static void put_tag(uint8_t *frame, uint16_t protocol, uint16_t tci, struct virt
 		h->hdr_len = (uint16_t)(h->hdr_len + TAG);
 }
 
+/* ENETDOWN: the interface went down. It may come again; what is gone for good stays silent. */
+static unsigned failed(struct sv_uplink *u, unsigned i)
+{
+	/* Segments of a kind that no virtio-net header can say: they are gone, the others are not. */
+	if (errno == EINVAL) {
+		switch_drop(&u->port, SV_DROP_HEADER);
+		return 1;
+	}
+	if (errno != EAGAIN && errno != EINTR && errno != ENETDOWN)
+		uplink_lost(u, i);
+	return 0;
+}
+
+/* Return: the work it was; 0: nothing is there. */
+static unsigned receive_one(struct sv_uplink *u, unsigned i)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+	} control;
+	struct sv_frame f = {.niov = 1};
+	uint8_t *frame = (uint8_t *)u->kind + TAG;
+	struct iovec iov[2] = {{&f.hdr, (size_t)HDR}, {frame, ROOM - TAG}};
+	struct msghdr m = {.msg_iov = iov,
+		.msg_iovlen = 2,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(u->fd[i], &m, 0);
+	uint16_t protocol, tci = 0;
+
+	if (n < 0)
+		return failed(u, i);
+	if (n < HDR + (ssize_t)SV_FRAME_MIN || m.msg_flags & MSG_TRUNC)
+		return 1;
+	f.len = (uint32_t)(n - HDR);
+	protocol = stripped_tag(&m, &tci);
+	if (protocol) {
+		frame -= TAG;
+		f.len += TAG;
+		put_tag(frame, protocol, tci, &f.hdr);
+	}
+	iov[1] = (struct iovec){frame, f.len};
+	f.iov = &iov[1];
+	return sv_switch_work(sv_switch_input(u->sw, &u->port, &f));
+}
+
 static unsigned packet_receive(struct sv_uplink *u, unsigned i, unsigned budget)
 {
-	unsigned done = 0;
+	unsigned done = 0, work;
 
-	while (done < budget) {
-		union {
-			struct cmsghdr align;
-			char bytes[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
-		} control;
-		struct sv_frame f = {.niov = 1};
-		uint8_t *frame = (uint8_t *)u->kind + TAG;
-		struct iovec iov[2] = {{&f.hdr, (size_t)HDR}, {frame, ROOM - TAG}};
-		struct msghdr m = {.msg_iov = iov,
-			.msg_iovlen = 2,
-			.msg_control = &control,
-			.msg_controllen = sizeof(control)};
-		ssize_t n = recvmsg(u->fd[i], &m, 0);
-		uint16_t protocol, tci = 0;
-
-		/* Segments of a kind that no virtio-net header can say: they are gone, the others are not. */
-		if (n < 0 && errno == EINVAL) {
-			switch_drop(&u->port, SV_DROP_HEADER);
-			done++;
-			continue;
-		}
-		/* ENETDOWN: the interface went down. It may come again; what is gone for good stays
-		 * silent. */
-		if (n < 0) {
-			if (errno != EAGAIN && errno != EINTR && errno != ENETDOWN)
-				uplink_lost(u, i);
-			break;
-		}
-		if (n < HDR + (ssize_t)SV_FRAME_MIN || m.msg_flags & MSG_TRUNC) {
-			done++;
-			continue;
-		}
-		f.len = (uint32_t)(n - HDR);
-		protocol = stripped_tag(&m, &tci);
-		if (protocol) {
-			frame -= TAG;
-			f.len += TAG;
-			put_tag(frame, protocol, tci, &f.hdr);
-		}
-		iov[1] = (struct iovec){frame, f.len};
-		f.iov = &iov[1];
-		done += sv_switch_work(sv_switch_input(u->sw, &u->port, &f));
-	}
+	while (done < budget && (work = receive_one(u, i)))
+		done += work;
 	return done;
 }
 

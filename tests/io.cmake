@@ -137,5 +137,7 @@ target_link_libraries(test_switch_hand PUBLIC sv_io PkgConfig::CRITERION)
 sv_hosted(test_switch_hand)
 sv_test(switch unit/test_switch.c LIBS test_switch_hand LABELS unit)
 # Uplinks, between network namespaces.
-sv_test(uplink unit/test_uplink.c unit/uplink_rig.c LIBS test_switch_hand LABELS unit)
+sv_test(uplink unit/test_uplink.c unit/uplink_rig.c ${CMAKE_SOURCE_DIR}/io/slirp/slirp_confine.c LIBS test_switch_hand
+	PkgConfig::SECCOMP LABELS unit)
+target_include_directories(test_uplink PRIVATE ${CMAKE_SOURCE_DIR}/io/slirp)
 set_property(TEST uplink APPEND PROPERTY ENVIRONMENT SIDEVISOR_SLIRP=$<TARGET_FILE:sidevisor-slirp>)

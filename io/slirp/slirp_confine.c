@@ -4,14 +4,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
+#include <linux/landlock.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NOBODY 65534u
+#define NAME_SERVERS "/etc/resolv.conf"
+#define ALL_OF_LANDLOCK_1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
 static const char *const allowed[] = {
 	"brk",
@@ -80,13 +86,50 @@ static int fill(scmp_filter_ctx f)
 	if (rc == 0)
 		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 			SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	/* /etc/resolv.conf, again and again: read only. */
+	/* NAME_SERVERS, again and again: read only. */
 	if (rc == 0)
 		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
 			SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
 	if (rc == 0)
 		rc = seccomp_rule_add(
 			f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET, 0));
+	return rc;
+}
+
+/* Files of the directory that @file is in, which may be replaced, can be read. */
+static int allow_reading(int ruleset, const char *file)
+{
+	struct landlock_path_beneath_attr rule = {.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE};
+	char dir[PATH_MAX];
+	int rc = 0;
+
+	strcpy(dir, file);
+	*strrchr(dir, '/') = 0;
+	rule.parent_fd = open(*dir ? dir : "/", O_PATH | O_CLOEXEC);
+	if (rule.parent_fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+		rc = -errno;
+	close(rule.parent_fd);
+	return rc;
+}
+
+/* All files but those where the name servers are said. A kernel without Landlock leaves them. */
+static int give_up_files(void)
+{
+	struct landlock_ruleset_attr all = {.handled_access_fs = ALL_OF_LANDLOCK_1};
+	int ruleset = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	char target[PATH_MAX];
+	int rc;
+
+	if (ruleset < 0)
+		return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -errno;
+	rc = allow_reading(ruleset, NAME_SERVERS);
+	if (rc == 0 && realpath(NAME_SERVERS, target))
+		rc = allow_reading(ruleset, target);
+	if (rc == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+		rc = -errno;
+	close(ruleset);
 	return rc;
 }
 
@@ -113,6 +156,9 @@ int slirp_confine(void)
 	prctl(PR_SET_DUMPABLE, 0);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	rc = give_up_files();
+	if (rc < 0)
+		return rc;
 	f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!f)
 		return -ENOMEM;

@@ -640,7 +640,8 @@ Test(net, the_argument_of_serve)
 		"path=/s,switch=a,mac=01:00:00:00:00:01", "path=/s,switch=a,vlan=0",
 		"path=/s,switch=a,vlan=4095", "path=/s,switch=a,mtu=67", "path=/s,switch=a,mtu=65536",
 		"path=/s,switch=a,queues=8", "path=/s,switch=a,queues=0", "path=/s,switch=a,spoof=1",
-		"path=/s,switch=a,what", "path,switch=a"};
+		"path=/s,switch=a,what", "path,switch=a", "path=/s,switch=a,filter=pcap:port smtp",
+		"path=/s,switch=a,filter=pcap:host localhost"};
 	struct sv_net_export_config config;
 
 	cr_assert_eq(parse("path=/s,switch=lan,mac=52:54:00:AB:cd:ef,vlan=4094,mtu=65535,queues=7,"
@@ -650,6 +651,7 @@ Test(net, the_argument_of_serve)
 	cr_assert_arr_eq(config.net.mac, ((uint8_t[]){0x52, 0x54, 0, 0xab, 0xcd, 0xef}), 6);
 	cr_assert(config.net.vlan == 4094 && config.net.mtu == 65535 && config.pairs == 7);
 	cr_assert_eq(config.flags, SV_DEVICE_F_SPOOF | SV_DEVICE_F_TRUNK);
+	cr_assert_eq(parse("path=/s,switch=lan,filter=pcap:tcp port 25 and host 10.0.0.1", &config), 0);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_assert_eq(parse(bad[i], &config), -EINVAL, "%s", bad[i]);
 }

@@ -3,14 +3,20 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/landlock.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "slirp_confine.h"
 #include "switch_by_hand.h"
 #include "uplink.h"
 #include "uplink_rig.h"
@@ -218,6 +224,35 @@ Test(uplink, an_interface_that_is_deleted_takes_its_link_down_and_nothing_else)
 	cr_assert(link_goes_down(&r, 1));
 	cr_assert(!rig_port(&r, 0)->link_down);
 	rig_close(&r);
+}
+
+/* Return: what is wrong, by number. */
+static int confined(bool name_servers)
+{
+	if (slirp_confine() < 0)
+		return 1;
+	if (open("/proc/self/maps", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+		return 2;
+	if (open("/usr", O_RDONLY | O_CLOEXEC) >= 0)
+		return 3;
+	return name_servers && open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC) < 0 ? 4 : 0;
+}
+
+Test(uplink, the_slirp_process_reads_what_says_the_name_servers_alone)
+{
+	int status;
+	pid_t pid;
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0)
+		cr_skip_test("SKIPPED BECAUSE this kernel has no Landlock");
+	if (getenv("SIDEVISOR_NO_SECCOMP"))
+		cr_skip_test("SKIPPED BECAUSE SIDEVISOR_NO_SECCOMP is set");
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0)
+		_exit(confined(access("/etc/resolv.conf", R_OK) == 0));
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x", (unsigned)status);
 }
 
 Test(uplink, a_slirp_process_that_ends_is_reported_and_takes_its_link_down)
