@@ -16,6 +16,7 @@
 
 #include "devices.h"
 #include "layout.h"
+#include "pager.h"
 #include "stage2.h"
 #include "vcpu.h"
 
@@ -170,8 +171,11 @@ int64_t sv_dirty_harvest(struct sv_vm *vm)
 	int64_t n = 0;
 
 	pthread_mutex_lock(&d->lock);
-	if (d->on)
-		n = d->ring ? empty_rings(vm, d) : read_log(vm, d);
+	/* Rings also when nobody asks any more: a full one keeps its vCPU out of the guest. */
+	if (d->ring)
+		n = empty_rings(vm, d);
+	else if (d->on)
+		n = read_log(vm, d);
 	if (n > 0)
 		sv_store_relaxed(&d->pages, d->pages + (uint64_t)n);
 	sv_store_relaxed(&d->harvests, d->harvests + 1);
@@ -343,21 +347,29 @@ static int log_slots(struct sv_vm *vm, bool on)
 int sv_dirty_start(struct sv_vm *vm, struct sv_error *err)
 {
 	struct sv_dirty *d = vm->dirty;
+	struct sv_pager_state source;
 	int rc;
 
 	if (!d)
 		return sv_fail(err, ENODEV, "this VM's writes are not tracked; run it with --track-dirty");
 	if (d->on)
 		return sv_fail(err, EALREADY, "it is being tracked already");
-	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
-	d->pages = 0;
+	/* KVM's call waits for a vCPU that waits for a page; and who compares memory touches all of it. */
+	if (sv_pager_state(vm, &source) && !source.done)
+		return sv_fail(err, EAGAIN, "its memory is still arriving; try again when all of it is "
+			"there");
 	sv_stage2_hold(vm, true);
+	pthread_mutex_lock(&d->lock);
+	memset(d->bits, 0, d->words * sizeof(d->bits[0]));
+	sv_store_relaxed(&d->pages, 0);
 	rc = log_slots(vm, true);
-	if (rc < 0)
+	d->on = rc == 0;
+	pthread_mutex_unlock(&d->lock);
+	if (rc < 0) {
+		log_slots(vm, false);
 		sv_stage2_hold(vm, false);
-	if (rc < 0)
 		return sv_fail(err, -rc, "KVM does not log writes: %s", strerror(-rc));
-	d->on = true;
+	}
 	rc = open_device_log(vm, err);
 	if (rc == 0)
 		rc = start_thread(vm, err);
@@ -378,9 +390,13 @@ void sv_dirty_stop(struct sv_vm *vm)
 	d->started = false;
 	sv_dirty_harvest(vm);
 	close_device_log(vm);
-	d->on = false;
 	if (log_slots(vm, false) < 0)
 		sv_warn("KVM goes on logging writes: %s", strerror(errno));
+	pthread_mutex_lock(&d->lock);
+	d->on = false;
+	pthread_mutex_unlock(&d->lock);
+	/* Nothing comes into the rings any more: what came meanwhile is the last. */
+	sv_dirty_harvest(vm);
 	sv_stage2_hold(vm, false);
 	free(d->sum);
 	d->sum = NULL;

@@ -115,11 +115,13 @@ lost() {
 	# A guest that waits for memory can be stopped.
 	start_source 64 1 stall 4
 	"$sv" run --private --kernel "$lwk" --name "pager-$$" --memory 64M --cmdline "app=arrive" \
-		--memory-source "$dir/s" >"$dir/out" 2>&1 </dev/null &
+		--track-dirty --memory-source "$dir/s" >"$dir/out" 2>&1 </dev/null &
 	vm=$!
 	sleep 1
 	timeout 20 "$sv" stats "pager-$$" >"$dir/stats"
 	grep -q "^memory source: [0-9]* of 16384 pages there, so far [0-9]* ms; " "$dir/stats" || fail "stats"
+	timeout 20 "$sv" dirty "pager-$$" start >"$dir/dirty" 2>&1
+	[ $? -eq 1 ] && grep -q "still arriving" "$dir/dirty" || fail "dirty start: $(cat "$dir/dirty")"
 	timeout 20 "$sv" stop "pager-$$" >"$dir/stop" 2>&1 || fail "stop: $(cat "$dir/stop")"
 	wait "$vm" || fail "a guest that waits for memory does not stop"
 	vm=
