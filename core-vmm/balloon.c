@@ -25,6 +25,7 @@
 struct sv_balloon {
 	struct sv_vm *vm;
 	struct sv_reclaim *reclaim;
+	pthread_mutex_t lock; /* reclaim: its thread, and who fills stage 2 */
 	struct sv_virtio_pci *virtio;
 	void *back_end;
 	uint64_t target; /* bytes that the guest is to give back */
@@ -111,6 +112,32 @@ static bool touched(void *ctx, uint64_t offset, uint64_t bytes)
 
 static const struct sv_reclaim_ops reclaim_ops = {release, ensure, touched};
 
+/* --- for who fills stage 2 ----------------------------------------------------------------------- */
+
+void sv_balloon_lock(struct sv_balloon *b)
+{
+	pthread_mutex_lock(&b->lock);
+}
+
+void sv_balloon_unlock(struct sv_balloon *b)
+{
+	pthread_mutex_unlock(&b->lock);
+}
+
+uint64_t sv_balloon_span(const struct sv_balloon *b, uint64_t gpa, uint64_t bytes, bool *given)
+{
+	uint64_t offset, n;
+
+	*given = false;
+	if (!to_offset(b->vm, gpa, bytes, &offset))
+		return bytes;
+	*given = sv_reclaim_given(b->reclaim, offset);
+	n = RECLAIM_BLOCK - offset % RECLAIM_BLOCK;
+	while (n < bytes && sv_reclaim_given(b->reclaim, offset + n) == *given)
+		n += RECLAIM_BLOCK;
+	return n < bytes ? n : bytes;
+}
+
 /* --- for the back end's thread ----------------------------------------------------------------- */
 
 static void op_enter(void *ctx)
@@ -127,7 +154,9 @@ static void op_inflate(void *ctx, uint64_t gpa)
 	uint64_t offset = UINT64_MAX;
 
 	to_offset(b->vm, gpa, RECLAIM_PAGE, &offset);
+	sv_balloon_lock(b);
 	sv_reclaim_inflate(b->reclaim, offset);
+	sv_balloon_unlock(b);
 }
 
 static void op_deflate(void *ctx, uint64_t gpa)
@@ -136,7 +165,9 @@ static void op_deflate(void *ctx, uint64_t gpa)
 	uint64_t offset = UINT64_MAX;
 
 	to_offset(b->vm, gpa, RECLAIM_PAGE, &offset);
+	sv_balloon_lock(b);
 	sv_reclaim_deflate(b->reclaim, offset);
+	sv_balloon_unlock(b);
 }
 
 static void op_report(void *ctx, uint64_t gpa, uint64_t bytes)
@@ -145,21 +176,32 @@ static void op_report(void *ctx, uint64_t gpa, uint64_t bytes)
 	uint64_t offset = UINT64_MAX;
 
 	to_offset(b->vm, gpa, bytes, &offset);
+	sv_balloon_lock(b);
 	sv_reclaim_report(b->reclaim, offset, bytes);
+	sv_balloon_unlock(b);
 }
 
 static void op_settle(void *ctx)
 {
-	sv_reclaim_settle(((struct sv_balloon *)ctx)->reclaim);
+	struct sv_balloon *b = ctx;
+
+	sv_balloon_lock(b);
+	sv_reclaim_settle(b->reclaim);
+	sv_balloon_unlock(b);
 }
 
 static int op_tick(void *ctx)
 {
+	struct sv_balloon *b = ctx;
 	struct timespec ts;
+	int rc;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return sv_reclaim_tick(((struct sv_balloon *)ctx)->reclaim,
+	sv_balloon_lock(b);
+	rc = sv_reclaim_tick(b->reclaim,
 		(uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u);
+	sv_balloon_unlock(b);
+	return rc;
 }
 
 static const struct sv_vmm_memory_ops memory_ops = {.enter = op_enter,
@@ -209,9 +251,11 @@ int sv_balloon_create(struct sv_vm *vm, struct sv_pci *pci, const struct sv_gmem
 	b->vm = vm;
 	b->reclaim = sv_reclaim_create(vm->config->memory_bytes, vm->backing == SV_BACKING_4K,
 		&reclaim_ops, b);
+	pthread_mutex_init(&b->lock, NULL);
 	rc = b->reclaim ? plug(b, pci, ram, err) : sv_fail(err, ENOMEM, "out of memory");
 	if (rc < 0) {
 		sv_reclaim_destroy(b->reclaim);
+		pthread_mutex_destroy(&b->lock);
 		free(b);
 		return rc;
 	}
@@ -226,6 +270,7 @@ void sv_balloon_destroy(struct sv_balloon *b)
 	sv_virtio_pci_destroy(b->virtio);
 	protocol->close(b->back_end);
 	sv_reclaim_destroy(b->reclaim);
+	pthread_mutex_destroy(&b->lock);
 	free(b);
 }
 

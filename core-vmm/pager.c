@@ -15,7 +15,6 @@
 #include "backing.h"
 #include "node.h"
 #include "pager_source.h"
-#include "stage2.h"
 #include "topology.h"
 #include "uffd.h"
 
@@ -62,7 +61,7 @@ int sv_pager_open(struct sv_vm *vm, struct sv_error *err)
 			"arrived; leave one of them out");
 	if (vm->config->stage2 == SV_STAGE2_BEFORE)
 		return sv_fail(err, ENOTSUP, WHAT " and --stage2 before: nothing can be mapped that has "
-			"not arrived; with --stage2 running it is mapped then");
+			"not arrived; leave it out: the guest's own faults map what is there");
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return sv_fail(err, ENOMEM, "out of memory");
@@ -219,18 +218,13 @@ int sv_pager_fd(const struct sv_vm *vm)
 /* From now on it is memory as any other: huge pages may be made of it again. */
 static void unit_done(struct sv_vm *vm, struct unit *u)
 {
-	struct sv_vm_pager *p = vm->pager;
-	struct sv_error e;
-
 	if (u->done)
 		return;
 	u->done = true;
-	p->done++;
+	vm->pager->done++;
 	unregister(u);
 	if (sv_backing_collapse(vm))
 		madvise(u->host, u->bytes, MADV_HUGEPAGE);
-	if (p->done == p->units && sv_stage2_start(vm, &e) < 0)
-		sv_warn("%s: %s", vm->config->name, e.text);
 }
 
 static void lost(struct sv_vm *vm, struct sv_pager_report *r)

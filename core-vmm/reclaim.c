@@ -63,24 +63,6 @@ struct sv_reclaim_stats sv_reclaim_stats(const struct sv_reclaim *r)
 	return s;
 }
 
-static bool release(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
-{
-	if (r->ops->release(r->ctx, offset, bytes) < 0) {
-		count(&r->stats.failed, 1);
-		return false;
-	}
-	count(&r->stats.hole_bytes, bytes);
-	return true;
-}
-
-static void ensure(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
-{
-	if (r->ops->ensure(r->ctx, offset, bytes) < 0)
-		count(&r->stats.failed, 1);
-	count(&r->stats.hole_bytes, (uint64_t)-bytes);
-	count(&r->stats.again_bytes, bytes);
-}
-
 /* --- the list of holes, oldest first ----------------------------------------------------------- */
 
 static void list_add(struct sv_reclaim *r, uint32_t i)
@@ -132,12 +114,10 @@ static void flip_page(struct sv_reclaim *r, uint64_t n)
 
 void sv_reclaim_settle(struct sv_reclaim *r)
 {
-	if (!r->run_bytes)
-		return;
-	if (r->run_make)
-		ensure(r, r->run_at, r->run_bytes);
-	else
-		release(r, r->run_at, r->run_bytes);
+	int (*op)(void *, uint64_t, uint64_t) = r->run_make ? r->ops->ensure : r->ops->release;
+
+	if (r->run_bytes && op(r->ctx, r->run_at, r->run_bytes) < 0)
+		count(&r->stats.failed, 1);
 	r->run_bytes = 0;
 }
 
@@ -159,8 +139,35 @@ static void run_add(struct sv_reclaim *r, uint64_t offset, uint64_t bytes, bool 
 	r->run_make = make;
 }
 
+static void release(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
+{
+	run_add(r, offset, bytes, false);
+	count(&r->stats.hole_bytes, bytes);
+}
+
+/* Of a hole that may have been used meanwhile without our noticing. */
+static void release_again(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
+{
+	run_add(r, offset, bytes, false);
+}
+
+static void ensure(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
+{
+	run_add(r, offset, bytes, true);
+	count(&r->stats.hole_bytes, (uint64_t)-bytes);
+	count(&r->stats.again_bytes, bytes);
+}
+
+static void release_ballooned(struct sv_reclaim *r, uint64_t block)
+{
+	for (uint64_t p = block * PAGES; p < (block + 1) * PAGES; p++)
+		if (get_page(r, p))
+			release(r, p * RECLAIM_PAGE, RECLAIM_PAGE);
+}
+
 void sv_reclaim_inflate(struct sv_reclaim *r, uint64_t offset)
 {
+	uint64_t start = offset / RECLAIM_BLOCK * RECLAIM_BLOCK;
 	struct block *b;
 
 	if (offset % RECLAIM_PAGE || offset >= r->bytes || get_page(r, offset / RECLAIM_PAGE)) {
@@ -173,13 +180,16 @@ void sv_reclaim_inflate(struct sv_reclaim *r, uint64_t offset)
 	b->ballooned++;
 	r->inflated_ms = r->now_ms;
 	list_del(r, (uint32_t)(offset / RECLAIM_BLOCK));
-	if (b->state & HOLE)
-		return;
-	if (r->small || (b->state & SPLIT)) {
-		run_add(r, offset, RECLAIM_PAGE, false);
+	if (b->state & HOLE) {
+		if (r->small)
+			release_again(r, offset, RECLAIM_PAGE);
+		else if (b->ballooned == PAGES)
+			release_again(r, start, RECLAIM_BLOCK);
+	} else if (r->small || (b->state & SPLIT)) {
+		release(r, offset, RECLAIM_PAGE);
 	} else if (b->ballooned == PAGES) {
 		b->state |= HOLE;
-		run_add(r, offset / RECLAIM_BLOCK * RECLAIM_BLOCK, RECLAIM_BLOCK, false);
+		release(r, start, RECLAIM_BLOCK);
 	} else {
 		r->unsplit = true;
 	}
@@ -199,13 +209,15 @@ void sv_reclaim_deflate(struct sv_reclaim *r, uint64_t offset)
 	count(&r->stats.balloon_bytes, (uint64_t)-RECLAIM_PAGE);
 	b->ballooned--;
 	if (b->state & HOLE) {
-		/* Whole again, with what is still in the balloon: a page of its own would stay small. */
+		/* Whole again, with what is still in the balloon: a huge page would not stay one. */
 		b->state &= (uint8_t)~HOLE;
-		r->unsplit = true;
+		ensure(r, start, RECLAIM_BLOCK);
+		if (r->small)
+			release_ballooned(r, start / RECLAIM_BLOCK);
+		r->unsplit |= !r->small;
 		r->inflated_ms = r->now_ms;
-		run_add(r, start, RECLAIM_BLOCK, true);
 	} else if (r->small || (b->state & SPLIT)) {
-		run_add(r, offset, RECLAIM_PAGE, true);
+		ensure(r, offset, RECLAIM_PAGE);
 		if (!b->ballooned && (b->state & SPLIT)) {
 			sv_reclaim_settle(r);
 			b->state &= (uint8_t)~SPLIT;
@@ -218,38 +230,40 @@ void sv_reclaim_deflate(struct sv_reclaim *r, uint64_t offset)
 
 void sv_reclaim_report(struct sv_reclaim *r, uint64_t offset, uint64_t bytes)
 {
-	uint64_t from = (offset + RECLAIM_BLOCK - 1) / RECLAIM_BLOCK, to, first = 0, n = 0;
+	uint64_t from = (offset + RECLAIM_BLOCK - 1) / RECLAIM_BLOCK, to;
 
 	if (offset >= r->bytes || bytes > r->bytes - offset) {
 		count(&r->stats.ignored, 1);
 		return;
 	}
-	sv_reclaim_settle(r);
 	to = (offset + bytes) / RECLAIM_BLOCK;
-	if (from >= to)
+	if (from >= to) {
 		count(&r->stats.ignored, 1);
-	for (uint64_t i = from; i <= to; i++) {
-		struct block *b = i < to ? &r->block[i] : NULL;
-
-		if (b && !b->ballooned && !(b->state & HOLE)) {
-			first = n++ ? first : i;
-			b->state = HOLE;
-			list_add(r, (uint32_t)i);
-			continue;
-		}
-		if (n)
-			release(r, first * RECLAIM_BLOCK, n * RECLAIM_BLOCK);
-		n = 0;
-		/* A hole that was used meanwhile without our noticing. */
-		if (b && (b->state & LISTED)) {
-			list_del(r, (uint32_t)i);
-			list_add(r, (uint32_t)i);
-			if (r->ops->release(r->ctx, i * RECLAIM_BLOCK, RECLAIM_BLOCK) < 0)
-				count(&r->stats.failed, 1);
-		}
+		return;
 	}
-	if (from < to)
-		count(&r->stats.reported_bytes, (to - from) * RECLAIM_BLOCK);
+	for (uint64_t i = from; i < to; i++) {
+		struct block *b = &r->block[i];
+
+		if (b->ballooned)
+			continue;
+		if (b->state & HOLE)
+			release_again(r, i * RECLAIM_BLOCK, RECLAIM_BLOCK);
+		else
+			release(r, i * RECLAIM_BLOCK, RECLAIM_BLOCK);
+		list_del(r, (uint32_t)i);
+		b->state = HOLE;
+		list_add(r, (uint32_t)i);
+	}
+	/* Before the answer: the guest may use them then. */
+	sv_reclaim_settle(r);
+	count(&r->stats.reported_bytes, (to - from) * RECLAIM_BLOCK);
+}
+
+bool sv_reclaim_given(const struct sv_reclaim *r, uint64_t offset)
+{
+	const struct block *b = &r->block[offset / RECLAIM_BLOCK];
+
+	return (b->state & (HOLE | SPLIT)) || (r->small && b->ballooned);
 }
 
 /* --- what nobody says -------------------------------------------------------------------------- */
@@ -258,7 +272,7 @@ static void fill_hole(struct sv_reclaim *r, uint32_t i)
 {
 	list_del(r, i);
 	r->block[i].state &= (uint8_t)~HOLE;
-	run_add(r, i * RECLAIM_BLOCK, RECLAIM_BLOCK, true);
+	ensure(r, i * RECLAIM_BLOCK, RECLAIM_BLOCK);
 }
 
 /* The guest is at hole @i: the rest of it, and those that come after it. Return: the next one. */
@@ -309,9 +323,7 @@ static void split_rest(struct sv_reclaim *r)
 			continue;
 		b->state |= SPLIT;
 		count(&r->stats.splits, 1);
-		for (uint64_t p = 0; p < PAGES; p++)
-			if (get_page(r, i * (uint64_t)PAGES + p))
-				run_add(r, i * RECLAIM_BLOCK + p * RECLAIM_PAGE, RECLAIM_PAGE, false);
+		release_ballooned(r, i);
 		sv_reclaim_settle(r);
 	}
 }

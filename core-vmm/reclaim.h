@@ -29,7 +29,7 @@ struct sv_reclaim_ops {
 
 struct sv_reclaim_stats {
 	uint64_t balloon_bytes;	 /* in the balloon now */
-	uint64_t hole_bytes;	 /* with the host now */
+	uint64_t hole_bytes;	 /* with the host now, as far as we know */
 	uint64_t reported_bytes; /* ever */
 	uint64_t again_bytes;	 /* made again, touched or about to be */
 	uint64_t ahead_bytes;	 /* of these, before the guest came */
@@ -51,6 +51,9 @@ void sv_reclaim_report(struct sv_reclaim *r, uint64_t offset, uint64_t bytes);
 void sv_reclaim_settle(struct sv_reclaim *r);
 /* Return: milliseconds until the next call, -1: nothing to watch. */
 int sv_reclaim_tick(struct sv_reclaim *r, uint64_t now_ms);
+
+/* Is the block at @offset with the host, all of it or some pages? */
+bool sv_reclaim_given(const struct sv_reclaim *r, uint64_t offset);
 
 /* Context: any thread (relaxed). */
 struct sv_reclaim_stats sv_reclaim_stats(const struct sv_reclaim *r);

@@ -15,7 +15,9 @@
 #include <channels/atomics.h>
 
 #include "backing.h"
+#include "balloon.h"
 #include "cpuid.h"
+#include "devices.h"
 #include "memory.h"
 #include "paging.h"
 #include "topology.h"
@@ -189,6 +191,28 @@ int sv_stage2_ensure(struct sv_vm *vm, uint64_t gpa, uint64_t bytes)
 	return fill(vm, gpa, bytes, sv_backing_collapse(vm));
 }
 
+/* What was given back to the host stays there, whole or in part; nobody gives more back meanwhile. */
+static int fill_kept(struct sv_vm *vm, uint64_t gpa, uint64_t bytes, bool collapse)
+{
+	struct sv_balloon *b = sv_devices_balloon(vm);
+	int rc = 0;
+
+	if (!b)
+		return fill(vm, gpa, bytes, collapse);
+	sv_balloon_lock(b);
+	while (bytes && (rc == 0 || rc == -EOPNOTSUPP || rc == -EAGAIN)) {
+		bool given;
+		uint64_t n = sv_balloon_span(b, gpa, bytes, &given);
+
+		if (!given)
+			rc = fill(vm, gpa, n, collapse);
+		gpa += n;
+		bytes -= n;
+	}
+	sv_balloon_unlock(b);
+	return rc;
+}
+
 /* The whole guest, from its lowest address up. The tables of direct paging may be read-only: left out. */
 static int fill_all(struct sv_vm *vm)
 {
@@ -206,7 +230,7 @@ static int fill_all(struct sv_vm *vm)
 
 			if (sv_load_acquire(&s->stop))
 				return -ECANCELED;
-			rc = fill(vm, r->gpa + at, n, collapse);
+			rc = fill_kept(vm, r->gpa + at, n, collapse);
 			/* Without a helper the pages are made all the same. */
 			if (rc < 0 && rc != -EOPNOTSUPP && rc != -EAGAIN)
 				return rc;
@@ -299,14 +323,18 @@ int sv_stage2_create(struct sv_vm *vm, struct sv_error *err)
 	s->fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	vm->stage2 = s;
-	if (sv_stage2_when(vm->config) == SV_STAGE2_DEMAND)
+	if (vm->config->source.path)
+		s->why_not = "memory that arrives while the guest runs is mapped by its own faults";
+	else if (sv_stage2_when(vm->config) == SV_STAGE2_DEMAND)
 		s->why_not = "the guest's own faults fill it, as asked for";
 	else
 		s->why_not = make_helper(vm, s);
 	if (s->why_not && (vm->config->stage2 == SV_STAGE2_BEFORE ||
 			vm->config->stage2 == SV_STAGE2_RUNNING))
-		sv_warn("--stage2 %s: %s. Pages are made, and the guest's own faults map them",
-			when_name[sv_stage2_when(vm->config)], s->why_not);
+		sv_warn("--stage2 %s: %s%s", when_name[vm->config->stage2], s->why_not,
+			vm->config->source.path
+				? ""
+				: ". Pages are made, and the guest's own faults map them");
 	if (sv_stage2_when(vm->config) == SV_STAGE2_BEFORE)
 		rc = fill_all(vm);
 	if (rc == 0 || rc == -EOPNOTSUPP || rc == -EAGAIN)
@@ -315,7 +343,7 @@ int sv_stage2_create(struct sv_vm *vm, struct sv_error *err)
 	return sv_fail(err, -rc, "--stage2 before: memory cannot be mapped: %s", strerror(-rc));
 }
 
-void sv_stage2_destroy(struct sv_vm *vm)
+void sv_stage2_stop(struct sv_vm *vm)
 {
 	struct sv_stage2 *s = vm->stage2;
 
@@ -324,6 +352,16 @@ void sv_stage2_destroy(struct sv_vm *vm)
 	sv_store_release(&s->stop, 1);
 	if (s->started)
 		pthread_join(s->thread, NULL);
+	s->started = false;
+}
+
+void sv_stage2_destroy(struct sv_vm *vm)
+{
+	struct sv_stage2 *s = vm->stage2;
+
+	if (!s)
+		return;
+	sv_stage2_stop(vm);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s);

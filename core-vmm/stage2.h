@@ -18,7 +18,9 @@
 int sv_stage2_create(struct sv_vm *vm, struct sv_error *err);
 /* With SV_STAGE2_RUNNING: start the thread. Return: 0, or -errno with a sentence. */
 int sv_stage2_start(struct sv_vm *vm, struct sv_error *err);
-/* End the thread, give the helper vCPU back. */
+/* End the thread, before the devices go: it asks the balloon what is the guest's. For good. */
+void sv_stage2_stop(struct sv_vm *vm);
+/* The same, and give the helper vCPU back. */
 void sv_stage2_destroy(struct sv_vm *vm);
 
 /*

@@ -252,6 +252,7 @@ static int up_devices(void *ctx, struct sv_error *err)
 
 static void down_devices(void *ctx)
 {
+	sv_stage2_stop(&((struct run *)ctx)->vm);
 	sv_devices_destroy(&((struct run *)ctx)->vm);
 }
 
@@ -352,8 +353,7 @@ static int up_run(void *ctx, struct sv_error *err)
 
 	/* From here on nothing but vCPUs runs on guest cores. Setting up may use every core. */
 	pin_control(r->vm.config->control_cpu);
-	/* Memory that is on its way is mapped when it is there (pager.c). */
-	rc = r->vm.pager ? 0 : sv_stage2_start(&r->vm, err);
+	rc = sv_stage2_start(&r->vm, err);
 	return rc < 0 ? rc : sv_vcpus_start(&r->vm, err);
 }
 

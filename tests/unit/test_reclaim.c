@@ -174,6 +174,89 @@ Test(reclaim, nonsense_is_counted_and_has_no_effect)
 	sv_reclaim_destroy(r);
 }
 
+Test(reclaim, a_hole_that_was_used_unnoticed_is_released_when_it_is_reported_or_ballooned)
+{
+	struct sv_reclaim *r = begin(false);
+
+	report(r, 4, 2);
+	touch(4);
+	touch(5);
+	report(r, 4, 1);
+	cr_expect(!g.here[4 * PAGES] && g.here[5 * PAGES]);
+	for (uint64_t p = 5 * PAGES; p < 6 * PAGES; p++) {
+		g.page[p] = BALLOONED;
+		sv_reclaim_inflate(r, p * RECLAIM_PAGE);
+	}
+	sv_reclaim_settle(r);
+	cr_expect(!g.here[5 * PAGES]);
+	cr_expect_eq(sv_reclaim_stats(r).hole_bytes, 2 * RECLAIM_BLOCK, "counted once");
+	sv_reclaim_destroy(r);
+}
+
+Test(reclaim, a_block_of_small_pages_that_was_reported_and_ballooned_comes_back_page_by_page)
+{
+	struct sv_reclaim *r = begin(true);
+
+	report(r, 0, 1);
+	for (uint64_t p = 0; p < 100; p++) {
+		g.page[p] = BALLOONED;
+		g.here[p] = true; /* the driver took it in its hands */
+		sv_reclaim_inflate(r, p * RECLAIM_PAGE);
+	}
+	sv_reclaim_settle(r);
+	cr_expect(!g.here[0] && !g.here[99]);
+	g.page[50] = USED;
+	sv_reclaim_deflate(r, 50 * RECLAIM_PAGE);
+	sv_reclaim_settle(r);
+	cr_expect(g.here[50] && g.here[100] && !g.here[49] && !g.here[51]);
+	cr_expect_eq(sv_reclaim_stats(r).hole_bytes, 99 * RECLAIM_PAGE);
+	for (uint64_t p = 0; p < 100; p++)
+		if (p != 50)
+			sv_reclaim_deflate(r, p * RECLAIM_PAGE);
+	sv_reclaim_settle(r);
+	cr_expect_eq(sv_reclaim_stats(r).hole_bytes, 0);
+	sv_reclaim_destroy(r);
+}
+
+Test(reclaim, what_is_with_the_host_is_known_block_by_block)
+{
+	struct sv_reclaim *r = begin(false);
+
+	report(r, 2, 1);
+	for (uint64_t p = 0; p < 300; p++) {
+		g.page[p] = BALLOONED;
+		sv_reclaim_inflate(r, p * RECLAIM_PAGE);
+	}
+	sv_reclaim_settle(r);
+	cr_expect_not(sv_reclaim_given(r, 0), "whole until it is split");
+	sv_reclaim_tick(r, 5000);
+	cr_expect(sv_reclaim_given(r, 0) && sv_reclaim_given(r, 2 * RECLAIM_BLOCK + 4096));
+	cr_expect_not(sv_reclaim_given(r, RECLAIM_BLOCK));
+	touch(2);
+	sv_reclaim_tick(r, 5010);
+	cr_expect_not(sv_reclaim_given(r, 2 * RECLAIM_BLOCK));
+	sv_reclaim_destroy(r);
+	r = begin(true);
+	g.page[7] = BALLOONED;
+	sv_reclaim_inflate(r, 7 * RECLAIM_PAGE);
+	cr_expect(sv_reclaim_given(r, 0));
+	sv_reclaim_destroy(r);
+}
+
+/* Out of the balloon, and every hole is used. */
+static void all_back(struct sv_reclaim *r)
+{
+	g.fail = false;
+	for (unsigned i = 0; i < BLOCKS * PAGES; i++)
+		if (g.page[i] == BALLOONED)
+			sv_reclaim_deflate(r, i * RECLAIM_PAGE);
+	sv_reclaim_settle(r);
+	for (unsigned b = 0; b < BLOCKS; b++)
+		touch(b);
+	for (unsigned t = 0; t < 100; t++)
+		sv_reclaim_tick(r, 200000 + t * 10);
+}
+
 /* A guest that does what it likes, within the rules: it never loses a page that it uses. */
 static void live(bool small, unsigned seed)
 {
@@ -184,6 +267,7 @@ static void live(bool small, unsigned seed)
 		unsigned b = (unsigned)random() % BLOCKS, p = b * PAGES + (unsigned)random() % PAGES;
 		bool in_balloon = false;
 
+		g.fail = random() % 16 == 0;
 		switch (random() % 5) {
 		case 0:
 			for (unsigned i = 0; i < PAGES; i++)
@@ -219,7 +303,12 @@ static void live(bool small, unsigned seed)
 			sv_reclaim_tick(r, t * 7);
 		}
 		cr_assert_eq(g.broken, 0, "seed %u, turn %u", seed, t);
+		cr_assert_leq(sv_reclaim_stats(r).hole_bytes, BYTES, "seed %u, turn %u", seed, t);
+		for (unsigned i = 0; i < BLOCKS * PAGES && !g.fail && t % 64 == 0; i++)
+			cr_assert(g.here[i] || sv_reclaim_given(r, i * RECLAIM_PAGE), "seed %u", seed);
 	}
+	all_back(r);
+	cr_assert_eq(sv_reclaim_stats(r).hole_bytes, 0, "seed %u", seed);
 	sv_reclaim_destroy(r);
 }
 
