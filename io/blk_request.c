@@ -130,7 +130,7 @@ static void account(struct blk *b, struct blk_slot *s)
 	bool known = s->type == VIRTIO_BLK_T_IN || s->type == VIRTIO_BLK_T_OUT ||
 		     s->type == VIRTIO_BLK_T_FLUSH;
 
-	sv_qos_taken(b->qos.flow, &s->ticket, known ? kind[s->type] : SV_QOS_OTHER,
+	sv_qos_taken(b->qos.flow, &s->ticket, known ? kind[s->type] : SV_QOS_OTHER, 1,
 		(uint64_t)s->chain.writable_bytes + s->chain.readable_bytes -
 			sizeof(struct virtio_blk_outhdr));
 }

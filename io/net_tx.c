@@ -44,30 +44,49 @@ static unsigned send_one(struct net *n, unsigned pair)
 	return sv_switch_work(sv_switch_input(n->sw, &n->port, &f));
 }
 
-unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
+/*
+ * The next frames, as many as count for one request: admitted and reckoned together. Return: their
+ * work in frames; 0: there was none.
+ */
+static unsigned send_group(struct net *n, unsigned pair)
 {
 	struct sv_vhost_queue *q = net_tx(n, pair);
 	struct sv_virtq_chain *c = &n->tx_chain;
-	unsigned sent = 0;
+	struct sv_qos_ticket ticket;
+	unsigned frames = 0, work = 0;
+	uint64_t bytes = 0;
 
-	while (sent < budget && sv_vhost_serving(q) && sv_virtq_waiting(&q->vq)) {
-		struct sv_qos_ticket ticket;
-		unsigned work;
-
-		if (!sv_virtq_agains(&q->vq) && !sv_qos_admit(n->qos.flow))
-			break;
+	do {
 		if (sv_virtq_take(&q->vq, c) != SV_VIRTQ_ONE)
 			break;
 		if (c->writable || c->readable_bytes < n->hdr_bytes) {
 			sv_virtq_reject(&q->vq);
 			break;
 		}
-		sv_qos_taken(n->qos.flow, &ticket, SV_QOS_WRITE, c->readable_bytes - n->hdr_bytes);
-		work = send_one(n, pair);
-		if (work > 1) /* it was flooded, or cut into segments */
-			sv_qos_charge(n->qos.flow, (work - 1) * (uint64_t)SV_QOS_COST_FRAME);
-		sv_qos_done(n->qos.flow, &ticket);
+		bytes += c->readable_bytes - n->hdr_bytes;
+		work += send_one(n, pair);
 		sv_virtq_put(&q->vq, c->head, 0);
+		frames++;
+	} while (bytes + work * SV_QOS_COST_FRAME < SV_QOS_COST_REQUEST);
+	if (frames) {
+		sv_qos_taken(n->qos.flow, &ticket, SV_QOS_WRITE, frames, bytes);
+		sv_qos_charge(n->qos.flow, (work - frames) * (uint64_t)SV_QOS_COST_FRAME);
+		sv_qos_done(n->qos.flow, &ticket);
+	}
+	return work;
+}
+
+unsigned net_transmit(struct net *n, unsigned pair, unsigned budget)
+{
+	const struct sv_vhost_queue *q = net_tx(n, pair);
+	unsigned sent = 0, work;
+
+	while (sent < budget && sv_vhost_serving(q) && sv_virtq_waiting(&q->vq)) {
+		if (!sv_virtq_agains(&q->vq) && !sv_qos_admit(n->qos.flow))
+			break;
+		work = send_group(n, pair);
+		if (!work)
+			break;
 		sent += work;
 	}
 	return sent;

@@ -163,6 +163,10 @@ bool offload_check(const uint8_t *head, uint32_t have, uint32_t len, bool truste
 	struct virtio_net_hdr_v1 clean = {.flags = flags & VIRTIO_NET_HDR_F_NEEDS_CSUM};
 
 	*o = (struct offload){.len = len, .segments = 1};
+	if (!flags && hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE) { /* most are finished */
+		memset(hdr, 0, sizeof(*hdr));
+		return true;
+	}
 	if (trusted && !clean.flags)
 		clean.flags = flags & VIRTIO_NET_HDR_F_DATA_VALID;
 	if (flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {

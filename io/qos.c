@@ -431,18 +431,21 @@ static void pace_minimum(uint64_t *at, uint64_t now, uint64_t amount, uint64_t r
 }
 
 void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_kind kind,
-	uint64_t bytes)
+	unsigned n, uint64_t bytes)
 {
-	uint64_t cost = bytes > f->least ? bytes : f->least, now = f->q->now;
+	uint64_t least = (uint64_t)n * f->least, cost = bytes > least ? bytes : least, now = f->q->now;
 	uint64_t burst_ns = f->p.burst_ms * 1000000;
 
-	*t = (struct sv_qos_ticket){.taken_ns = now, .bytes = (uint32_t)bytes, .kind = (uint8_t)kind};
+	*t = (struct sv_qos_ticket){.taken_ns = now,
+		.bytes = (uint32_t)bytes,
+		.n = (uint16_t)n,
+		.kind = (uint8_t)kind};
 	f->tag += (cost << QOS_TAG_SHIFT) / f->p.weight;
 	f->left -= (int64_t)cost;
 	pace(&f->max_bytes_ns, now, burst_ns, bytes, f->p.max_bps);
-	pace(&f->max_ops_ns, now, burst_ns, 1, f->p.max_iops);
+	pace(&f->max_ops_ns, now, burst_ns, n, f->p.max_iops);
 	pace_minimum(&f->min_bytes_ns, now, bytes, f->p.min_bps);
-	pace_minimum(&f->min_ops_ns, now, 1, f->p.min_iops);
+	pace_minimum(&f->min_ops_ns, now, n, f->p.min_iops);
 	f->took = true;
 	f->out++;
 	f->pool->out++;
@@ -475,7 +478,7 @@ void sv_qos_done(struct sv_qos_flow *f, const struct sv_qos_ticket *t)
 	f->pool->out--;
 	f->busy_ns = now;
 	sv_store_relaxed(&f->counts.outstanding, f->out);
-	count(&f->counts.ops[t->kind], 1);
+	count(&f->counts.ops[t->kind], t->n);
 	count(&f->counts.bytes[t->kind], t->bytes);
 	sv_histogram_add(&f->counts.latency[t->kind], now - t->taken_ns);
 	/* What came back within the visit that took it never waited in the store. */

@@ -225,18 +225,23 @@ static enum sv_drop find_receivers(struct pass *p)
 	struct sv_port *one = NULL;
 	bool group = mac[0] & 1;
 
+	p->flood = false;
 	if (mac[0] == 1 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && mac[5] < 16)
 		return SV_DROP_RESERVED;
 	if (!group)
 		one = find_receiver(p, mac);
+	if (one) {
+		if (may_reach(p, one))
+			p->receiver[p->receivers++] = one;
+		return p->receivers ? SV_DROPS : SV_DROP_NOBODY;
+	}
 	for (unsigned i = 0; i < p->table->n; i++) {
 		struct sv_port *to = p->table->port[i];
-		bool wants = group || to == one || (!one && to->flags & SV_PORT_LEARN);
 
-		if (wants && may_reach(p, to))
+		if ((group || to->flags & SV_PORT_LEARN) && may_reach(p, to))
 			p->receiver[p->receivers++] = to;
 	}
-	p->flood = group || (!one && p->receivers > 1);
+	p->flood = group || p->receivers > 1;
 	return p->receivers ? SV_DROPS : SV_DROP_NOBODY;
 }
 
@@ -334,16 +339,20 @@ static void deliver(struct pass *p, struct sv_port *to, const struct shape *plai
 {
 	uint32_t accepts = sv_load_relaxed(&to->offloads);
 	bool tagged = p->vlan && !to->vlan;
-	struct sv_frame f;
+	const struct sv_frame *f;
+	struct sv_frame plainer;
 
 	if (o->need & ~accepts) {
 		deliver_finished(p, to, &plain->frame, o, tagged);
 		return;
 	}
-	f = tagged ? *tagged_frame(p, plain) : plain->frame;
-	if (!(accepts & SV_OFFLOAD_CSUM))
-		f.hdr.flags = 0;
-	hand_over(p, to, &f);
+	f = tagged ? tagged_frame(p, plain) : &plain->frame;
+	if (f->hdr.flags && !(accepts & SV_OFFLOAD_CSUM)) {
+		plainer = *f;
+		plainer.hdr.flags = 0;
+		f = &plainer;
+	}
+	hand_over(p, to, f);
 }
 
 /* The receiver's filter gets a copy of its own: what it changes is for this receiver. */

@@ -107,7 +107,7 @@ static void begin(struct sim *s, unsigned flow)
 			server = &s->free_at[i];
 	s->out[s->nout].flow = flow;
 	s->out[s->nout].posted = f->posted[f->head++ % SIM_RING];
-	sv_qos_taken(f->flow, &s->out[s->nout].ticket, SV_QOS_READ, f->bytes);
+	sv_qos_taken(f->flow, &s->out[s->nout].ticket, SV_QOS_READ, 1, f->bytes);
 	s->now += s->request_ns + (s->inline_store ? service : 0);
 	if (*server < s->now)
 		*server = s->now;

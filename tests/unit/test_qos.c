@@ -288,7 +288,7 @@ Test(qos, what_is_charged_counts)
 
 		sv_qos_visit(f[i], now);
 		for (unsigned k = 0; k < 64 && sv_qos_admit(f[i]); k++, n[i]++) { /* there is always more */
-			sv_qos_taken(f[i], &t, SV_QOS_OTHER, 16);
+			sv_qos_taken(f[i], &t, SV_QOS_OTHER, 1, 16);
 			sv_qos_charge(f[i], i ? 2 * SV_QOS_COST_REQUEST : 0);
 			sv_qos_done(f[i], &t);
 		}

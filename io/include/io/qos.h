@@ -64,6 +64,7 @@ struct sv_qos_flow;
 struct sv_qos_ticket {
 	uint64_t taken_ns;
 	uint32_t bytes;
+	uint16_t n;   /* requests */
 	uint8_t kind; /* enum sv_qos_kind */
 };
 
@@ -97,8 +98,11 @@ bool sv_qos_left(const struct sv_qos_flow *f);
 void sv_qos_tick(struct sv_qos_flow *f, uint64_t now_ns);
 /* A request waits: may it be taken? */
 bool sv_qos_admit(struct sv_qos_flow *f);
-/* It was taken. @bytes: of data that it moves, which nobody knew before. */
-void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_kind kind,
+/*
+ * It was taken, or @n of them that were small enough to go as one. @bytes: of data that they move, which
+ * nobody knew before.
+ */
+void sv_qos_taken(struct sv_qos_flow *f, struct sv_qos_ticket *t, enum sv_qos_kind kind, unsigned n,
 	uint64_t bytes);
 /* The request taken last costs as much as so many bytes more, among the weights. */
 void sv_qos_charge(struct sv_qos_flow *f, uint64_t cost);
