@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fdpass.h>
 
 #define READY_MS 15000
@@ -111,18 +111,15 @@ int sv_dial_spawn(const struct sv_dial_spec *spec, int *sock, struct sv_export *
 
 void sv_dial_close(int sock)
 {
-	struct timespec start_at, now;
+	uint64_t until = sv_clock_ms() + LEAVE_MS;
 	struct sv_dial_reply r;
 	unsigned nfds;
 	int fd;
 
 	shutdown(sock, SHUT_WR);
-	clock_gettime(CLOCK_MONOTONIC, &start_at);
 	for (;;) {
-		int ms;
+		int ms = (int)(int64_t)(until - sv_clock_ms());
 
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		ms = LEAVE_MS - (int)((now.tv_sec - start_at.tv_sec) * 1000);
 		nfds = 1;
 		if (ms <= 0 || sv_fd_recv(sock, &r, sizeof(r), &fd, &nfds, ms) <= 0)
 			break;

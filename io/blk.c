@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <channels/atomics.h>
 #include <io/devices.h>
 
@@ -20,14 +21,6 @@
 #include "vhost_private.h"
 
 /* --- the poller ------------------------------------------------------------------------------ */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static struct blk *blk_of(struct sv_poller *p)
 {
@@ -46,7 +39,7 @@ static unsigned take_all(struct blk *b, unsigned budget)
 		if (taken && b->free_head == BLK_NONE)
 			b->first_queue = (q + 1) % b->queues;
 		if (taken)
-			sv_moderate_taken(&b->moderate[q], taken, now_ns());
+			sv_moderate_taken(&b->moderate[q], taken, sv_clock_ns());
 		n += taken;
 	}
 	return n;
@@ -86,7 +79,7 @@ static bool interrupt_all(struct blk *b)
 
 		if (!q->running || !q->vq.owed)
 			continue;
-		if (sv_moderate_due(&b->moderate[i], q->vq.inflight + q->vq.unseen, now_ns()))
+		if (sv_moderate_due(&b->moderate[i], q->vq.inflight + q->vq.unseen, sv_clock_ns()))
 			sv_virtq_call_owed(&q->vq);
 		else
 			held = true;

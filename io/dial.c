@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fdpass.h>
 
 #include "dial_private.h"
@@ -25,27 +25,18 @@ struct dialer {
 	struct dial_tool tool;
 };
 
-static int elapsed_ms(const struct timespec *since)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int)((now.tv_sec - since->tv_sec) * 1000 + (now.tv_nsec - since->tv_nsec) / 1000000);
-}
-
 /* --- looking at the export ------------------------------------------------------------------- */
 
 static int shake_hands(const struct nbd_calls *nbd, struct nbd_handle *h, struct sv_error *err)
 {
-	struct timespec since;
+	uint64_t until = sv_clock_ms() + SHAKE_MS;
 
-	clock_gettime(CLOCK_MONOTONIC, &since);
 	while (!nbd->aio_is_ready(h)) {
 		unsigned dir = nbd->aio_get_direction(h);
 		struct pollfd p = {.fd = nbd->aio_get_fd(h),
 			.events = (short)((dir & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
 					  (dir & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0))};
-		int left = SHAKE_MS - elapsed_ms(&since), rc = 0;
+		int left = (int)(int64_t)(until - sv_clock_ms()), rc = 0;
 
 		if (nbd->aio_is_dead(h) || nbd->aio_is_closed(h))
 			return sv_fail(err, EPROTO, "the server refuses: %s", nbd->get_error());
@@ -157,10 +148,9 @@ static void serve(struct dialer *d)
 static int find(struct dialer *d, const struct sv_dial_spec *spec, struct sv_export *x,
 	struct sv_error *err)
 {
-	struct timespec since;
+	uint64_t until = sv_clock_ms() + LOCK_MS;
 	int rc;
 
-	clock_gettime(CLOCK_MONOTONIC, &since);
 	if (!spec->format) {
 		rc = dial_parse(&d->at, spec->image, err);
 		return rc < 0 ? rc : probe(d, x, err);
@@ -174,7 +164,7 @@ static int find(struct dialer *d, const struct sv_dial_spec *spec, struct sv_exp
 		if (rc != -EIO && dial_tool_refused(&d->tool, err))
 			rc = -EIO;
 		dial_tool_stop(&d->tool);
-		if (!strstr(err->text, " lock") || elapsed_ms(&since) > LOCK_MS)
+		if (!strstr(err->text, " lock") || sv_clock_ms() > until)
 			return rc;
 		wait_quietly(d, LOCK_NAP_MS);
 	}

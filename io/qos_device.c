@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <channels/atomics.h>
 
 /* The scheduler of a sidecore, as long as it has devices. Control thread. */
@@ -57,14 +57,6 @@ static void domain_put(const struct sv_poller_host *host)
 		}
 		return;
 	}
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 int qos_device_open(struct qos_device *d, struct sv_poller_host *host, uint64_t store,
@@ -122,12 +114,12 @@ int qos_device_set(struct qos_device *d, const char *key, const char *value, str
 
 void qos_device_visit(struct qos_device *d)
 {
-	sv_qos_visit(d->flow, now_ns());
+	sv_qos_visit(d->flow, sv_clock_ns());
 }
 
 void qos_device_tick(struct qos_device *d)
 {
-	sv_qos_tick(d->flow, now_ns());
+	sv_qos_tick(d->flow, sv_clock_ns());
 }
 
 static void set_timer(struct qos_device *d, uint64_t at_ns)
@@ -144,7 +136,7 @@ bool qos_device_arm(struct qos_device *d, bool *pending)
 
 	switch (sv_qos_waits(d->flow, &until)) {
 	case SV_QOS_TIME:
-		*pending = until <= now_ns();
+		*pending = until <= sv_clock_ns();
 		if (!*pending)
 			set_timer(d, until);
 		*pending |= !d->timed;

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fdpass.h>
 #include <channels/atomics.h>
 
@@ -17,14 +18,6 @@
 
 #define MESSAGES_PER_CALL 32u
 #define REPLY_TIMEOUT_MS 200
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void close_fds(struct sv_vhost *v)
 {
@@ -169,13 +162,13 @@ static bool agains(const struct sv_vhost *v, unsigned first, unsigned n)
 int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_error *err)
 {
 	static const struct timespec nap = {.tv_nsec = 50000};
-	uint64_t deadline = now_ms() + SV_VHOST_DRAIN_MS;
+	uint64_t deadline = sv_clock_ms() + SV_VHOST_DRAIN_MS;
 
 	for (unsigned i = first; i < first + n; i++)
 		sv_store_relaxed(&v->queue[i].stopping, 1);
 	sv_vhost_pause(v);
 	while (inflight(v, first, n) || agains(v, first, n)) {
-		if (now_ms() > deadline || v->stuck) {
+		if (sv_clock_ms() > deadline || v->stuck) {
 			v->stuck = true;
 			return sv_fail(err, ETIMEDOUT,
 				"%s: %u requests did not end within %d s; the host's storage hangs",
@@ -185,7 +178,7 @@ int sv_vhost_stop(struct sv_vhost *v, unsigned first, unsigned n, struct sv_erro
 			v->attached = true;
 		do
 			nanosleep(&nap, NULL);
-		while (inflight(v, first, n) && now_ms() <= deadline);
+		while (inflight(v, first, n) && sv_clock_ms() <= deadline);
 		sv_vhost_pause(v);
 	}
 	for (unsigned i = first; i < first + n; i++) {
