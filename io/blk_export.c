@@ -14,6 +14,7 @@
 
 #include "blk.h"
 #include "export.h"
+#include "number.h"
 
 #define LOCK_TRIES 200u /* 10 ms each */
 
@@ -141,16 +142,15 @@ const char *sv_blk_export_name(const struct sv_blk_export *e)
 const struct sv_device_class sv_blk_export_class = {
 	.kind = SV_DEVICE_BLK, .name = "blk", .stats = export_stats, .set = export_set};
 
-static int parse_number(const char *key, const char *text, unsigned most, unsigned *value,
+static int take_number(const char *key, const char *text, unsigned most, unsigned *value,
 	struct sv_error *err)
 {
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	unsigned long n;
+	int rc = number_parse("--blk", key, text, 1, most, &n, err);
 
-	if (*text < '0' || *text > '9' || *end || !n || n > most)
-		return sv_fail(err, EINVAL, "--blk: %s=%s: a number from 1 to %u", key, text, most);
-	*value = (unsigned)n;
-	return 0;
+	if (rc == 0)
+		*value = (unsigned)n;
+	return rc;
 }
 
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err)
@@ -190,9 +190,9 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 		if (is_flag)
 			config->flags |= flag[k];
 		else if (k == QUEUES)
-			rc = parse_number("queues", value, SV_VHOST_QUEUES, &config->queues, err);
+			rc = take_number("queues", value, SV_VHOST_QUEUES, &config->queues, err);
 		else if (k == DEADLINE)
-			rc = parse_number("deadline", value, 3600, &config->deadline_s, err);
+			rc = take_number("deadline", value, 3600, &config->deadline_s, err);
 		else
 			*(k == PATH	? &config->image
 				: k == SOCKET ? &config->socket

@@ -11,6 +11,7 @@
 
 #include "export.h"
 #include "net.h"
+#include "number.h"
 
 struct sv_net_export {
 	struct export export;
@@ -89,19 +90,6 @@ const struct sv_device_class sv_net_export_class = {
 
 /* --- the argument ---------------------------------------------------------------------------- */
 
-static int parse_number(const char *what, const char *key, const char *text, unsigned long least,
-	unsigned long most, unsigned long *n, struct sv_error *err)
-{
-	char *end;
-
-	errno = 0;
-	*n = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || *n < least || *n > most)
-		return sv_fail(err, EINVAL, "%s: %s=%s: a number from %lu to %lu", what, key, text,
-			least, most);
-	return 0;
-}
-
 static int parse_switch(const char *what, const char *name, char sw[16], struct sv_error *err)
 {
 	if (!net_switch_name_valid(name))
@@ -174,19 +162,19 @@ int sv_net_key(const char *what, const char *key, const char *value, struct sv_c
 	if (!strcmp(key, "filter"))
 		return parse_filter(what, value, c->filter, err);
 	if (!strcmp(key, "vlan")) {
-		rc = parse_number(what, key, value, 1, 4094, &n, err);
+		rc = number_parse(what, key, value, 1, 4094, &n, err);
 		if (rc == 0)
 			c->vlan = (uint16_t)n;
 		return rc;
 	}
 	if (!strcmp(key, "mtu")) {
-		rc = parse_number(what, key, value, NET_MTU_MIN, NET_MTU_MAX, &n, err);
+		rc = number_parse(what, key, value, NET_MTU_MIN, NET_MTU_MAX, &n, err);
 		if (rc == 0)
 			c->mtu = (uint16_t)n;
 		return rc;
 	}
 	if (!strcmp(key, "queues")) {
-		rc = parse_number(what, key, value, 1, NET_PAIRS, &n, err);
+		rc = number_parse(what, key, value, 1, NET_PAIRS, &n, err);
 		if (rc == 0)
 			*pairs = (unsigned)n;
 		return rc;

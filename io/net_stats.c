@@ -7,22 +7,6 @@
 #include <channels/atomics.h>
 #include <io/net_filter.h>
 
-static void print_drops(FILE *f, const struct sv_port_counters *c)
-{
-	const char *comma = "";
-
-	fputs("\"drops\": {", f);
-	for (unsigned i = 0; i < SV_DROPS; i++) {
-		uint64_t n = sv_load_relaxed(&c->drops[i]);
-
-		if (!n)
-			continue;
-		fprintf(f, "%s\"%s\": %llu", comma, sv_drop_name(i), (unsigned long long)n);
-		comma = ", ";
-	}
-	fputs("}", f);
-}
-
 char *net_stats(void *handle)
 {
 	struct net *n = handle;
@@ -32,13 +16,14 @@ char *net_stats(void *handle)
 	const uint8_t *mac = n->port.mac;
 	uint64_t defects = 0;
 	char *text = NULL, *qos = qos_device_json(&n->qos, false);
-	char *filter = sv_net_filter_json(n->port.filter);
+	char *filter = sv_net_filter_json(n->port.filter), *drops = sv_port_drops_json(&n->port);
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
 	if (!f) {
 		free(qos);
 		free(filter);
+		free(drops);
 		return NULL;
 	}
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
@@ -64,10 +49,11 @@ char *net_stats(void *handle)
 	N("busy_ticks", p->ticks.busy_ticks);
 	N("idle_ticks", p->ticks.idle_ticks);
 #undef N
-	print_drops(f, &n->port.counters);
-	fprintf(f, ", \"filter\": %s, \"qos\": %s}", filter ? filter : "[]", qos ? qos : "{}");
+	fprintf(f, "\"drops\": %s, \"filter\": %s, \"qos\": %s}", drops ? drops : "{}",
+		filter ? filter : "[]", qos ? qos : "{}");
 	free(qos);
 	free(filter);
+	free(drops);
 	if (fclose(f) != 0) {
 		free(text);
 		return NULL;

@@ -6,19 +6,11 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include <base/clock.h>
 #include <io/net_filter.h>
 
 static struct sv_switch *switches;
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static enum sv_poll poll_age(struct sv_poller *p, unsigned budget)
 {
@@ -26,7 +18,7 @@ static enum sv_poll poll_age(struct sv_poller *p, unsigned budget)
 		(struct sv_switch *)(void *)((char *)p - offsetof(struct sv_switch, poller));
 
 	(void)budget;
-	sv_switch_age(sw, now_ns());
+	sv_switch_age(sw, sv_clock_ns());
 	return SV_POLL_IDLE;
 }
 
@@ -46,7 +38,7 @@ static int make(struct sv_switch **out, const char *name, struct sv_poller_host 
 	strcpy(sw->poller.vm, "(switch)");
 	for (unsigned i = 0; i < SV_POLLER_WAKE_FDS; i++)
 		sw->poller.wake_fds[i] = -1;
-	sw->now_ns = now_ns();
+	sw->now_ns = sv_clock_ns();
 	rc = host ? host->attach(host, &sw->poller) : 0;
 	if (rc < 0) {
 		sv_switch_destroy(sw);
@@ -113,6 +105,15 @@ static json_t *drops_of(const struct sv_port *p)
 		if (sv_load_relaxed(&p->counters.drops[why]))
 			set_count(o, sv_drop_name((enum sv_drop)why), &p->counters.drops[why]);
 	return o;
+}
+
+char *sv_port_drops_json(const struct sv_port *p)
+{
+	json_t *o = drops_of(p);
+	char *text = json_dumps(o, 0);
+
+	json_decref(o);
+	return text;
 }
 
 static json_t *filter_of(const struct sv_port *p)

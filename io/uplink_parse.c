@@ -6,20 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "number.h"
 #include "uplink.h"
-
-static int parse_number(const char *what, const char *key, const char *text, unsigned long most,
-	unsigned long *n, struct sv_error *err)
-{
-	char *end;
-
-	errno = 0;
-	*n = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || !*n || *n > most)
-		return sv_fail(
-			err, EINVAL, "%s: %s=%s: a number from 1 to %lu", what, key, text, most);
-	return 0;
-}
 
 static int parse_type(
 	const char *what, const char *text, enum sv_uplink_type *type, struct sv_error *err)
@@ -48,7 +36,7 @@ static int parse_net(
 	memcpy(address, text, (size_t)(slash - text));
 	address[slash - text] = 0;
 	if (inet_pton(AF_INET, address, &a) != 1 ||
-		parse_number(what, "net", slash + 1, 27, &bits, err) < 0 || bits < 8)
+		number_parse(what, "net", slash + 1, 8, 27, &bits, err) < 0)
 		goto bad;
 	c->mask = UINT32_MAX << (32 - bits);
 	c->net = ntohl(a.s_addr);
@@ -140,12 +128,12 @@ int sv_uplink_key(const char *what, const char *key, const char *value, struct s
 	if (!strcmp(key, "forward"))
 		return parse_forwards(what, value, c, err);
 	if (!strcmp(key, "queues")) {
-		rc = parse_number(what, key, value, SV_UPLINK_QUEUES, &n, err);
+		rc = number_parse(what, key, value, 1, SV_UPLINK_QUEUES, &n, err);
 		c->queues = (unsigned)n;
 		return rc;
 	}
 	if (!strcmp(key, "vlan")) {
-		rc = parse_number(what, key, value, 4094, &n, err);
+		rc = number_parse(what, key, value, 1, 4094, &n, err);
 		c->vlan = (uint16_t)n;
 		return rc;
 	}

@@ -215,8 +215,9 @@ unsigned sv_switch_learned(const struct sv_switch *sw);
 /* The ports and their counters as a JSON object text the caller frees, or NULL. Control thread. */
 char *sv_switch_json(struct sv_switch *sw);
 
-/* One port of them. */
+/* One port of them; of one port only its drops that are not 0, by their names. */
 char *sv_port_json(const struct sv_port *p);
+char *sv_port_drops_json(const struct sv_port *p);
 
 /* "aa:bb:cc:dd:ee:ff" to bytes. Return: 0, or -EINVAL (*mac untouched). */
 int sv_mac_parse(const char *text, uint8_t mac[6]);
