@@ -38,11 +38,18 @@ static int check_size(const struct sv_pager_source *s, uint64_t memory_bytes, st
 static int open_file(struct sv_pager_source *s, struct sv_error *err)
 {
 	struct sv_error why;
+	struct stat st;
 	int rc;
 
 	/* The lock of readers: no VM has it as a disk to write to. */
 	rc = sv_disk_open(s->path, true, false, &s->fd, &s->bytes, &why);
-	return rc < 0 ? sv_fail(err, -rc, "--memory-source: %.400s", why.text) : 0;
+	if (rc < 0)
+		return sv_fail(err, -rc, "--memory-source: %.400s", why.text);
+	if (fstat(s->fd, &st) < 0)
+		return source_fail(s, errno, strerror(errno), err);
+	s->generation = sv_source_file_generation(st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec,
+		(uint32_t)st.st_mtim.tv_nsec);
+	return 0;
 }
 
 /* --- a process ------------------------------------------------------------------------------- */

@@ -86,8 +86,10 @@ void fetch_check_deadlines(struct unit *u)
 
 	for (unsigned i = 0; i < FETCHES && u->state == UNIT_RUNNING; i++) {
 		const struct fetch *f = &u->fetch[i];
+		uint64_t waits = now - f->since_ns;
 
-		if (f->state == FETCH_READING && now - f->since_ns > limit && now - u->heard_ns > limit)
+		if (f->state == FETCH_READING && waits > limit &&
+			(now - u->heard_ns > limit || waits > FETCHES * limit))
 			unit_lost(u, "no answer within %u ms to a request for %llu KiB at offset %#llx",
 				u->timeout_ms, (unsigned long long)(f->pages * PAGE >> 10),
 				(unsigned long long)(u->offset + f->page * PAGE));
@@ -114,7 +116,7 @@ static void cannot_insert(struct unit *u, uint64_t page, int error)
 	case ENOENT:
 	case ESRCH:
 	case EBADF:
-		u->state = UNIT_GONE; /* the VM ends */
+		unit_end(u, UNIT_GONE); /* the VM ends */
 		return;
 	case EEXIST:
 		unit_lost(u, "guest memory at offset %#llx was touched before it arrived, past the pager",

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -173,6 +174,8 @@ static void unit_free(struct unit *u, bool buffers)
 		munmap(u->buffers, FETCHES * (size_t)SV_SOURCE_BYTES_MAX);
 	if (u->want_fd >= 0)
 		close(u->want_fd);
+	if (u->wake_fd >= 0)
+		close(u->wake_fd);
 	free(u->present);
 	free(u->flying);
 	free(u->hot);
@@ -195,13 +198,14 @@ static struct unit *unit_new(const struct sv_pager_request *req)
 	}
 	words = (u->pages + 63) / 64;
 	u->want_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	u->wake_fd = epoll_create1(EPOLL_CLOEXEC);
 	u->present = calloc(words, sizeof(uint64_t));
 	u->flying = calloc(words, sizeof(uint64_t));
 	u->buffers = mmap(NULL, FETCHES * (size_t)SV_SOURCE_BYTES_MAX, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (u->buffers == MAP_FAILED)
 		u->buffers = NULL;
-	if (u->want_fd < 0 || !u->present || !u->flying || !u->buffers) {
+	if (u->want_fd < 0 || u->wake_fd < 0 || !u->present || !u->flying || !u->buffers) {
 		unit_free(u, true);
 		return NULL;
 	}
@@ -228,6 +232,22 @@ static struct unit *unit_new(const struct sv_pager_request *req)
 	return u;
 }
 
+/* In an epoll of its own: what has come to its end is taken out of it by whoever polls. */
+static int watch(struct unit *u, struct sv_error *err)
+{
+	const int fds[] = {u->uffd, u->source_wake, u->want_fd};
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (epoll_ctl(u->wake_fd, EPOLL_CTL_ADD, fds[i], &ev) < 0)
+			return sv_fail(err, errno, "PAGER: its descriptors cannot be watched: %s",
+				strerror(errno));
+	for (unsigned i = 0; i < SV_POLLER_WAKE_FDS; i++)
+		u->poller.wake_fds[i] = -1;
+	u->poller.wake_fds[0] = u->wake_fd;
+	return 0;
+}
+
 static int pager_add(void *pager, const struct sv_pager_request *req, struct sv_error *err)
 {
 	struct pager *p = pager;
@@ -248,16 +268,17 @@ static int pager_add(void *pager, const struct sv_pager_request *req, struct sv_
 	if (rc == 0)
 		rc = u->flags & SV_PAGER_F_SOCKET ? source_socket_open(u, u->source_fd, err)
 						  : source_file_open(u, u->source_fd, err);
+	if (rc == 0) {
+		rc = watch(u, err);
+		if (rc < 0)
+			u->source->close(u);
+	}
 	if (rc < 0) {
 		unit_free(u, true);
 		return rc;
 	}
 	if (u->flags & SV_PAGER_F_HOT)
 		close(req->fds[FD_HOT]);
-	u->poller.wake_fds[0] = u->uffd;
-	u->poller.wake_fds[1] = u->source_wake;
-	u->poller.wake_fds[2] = u->want_fd;
-	u->poller.wake_fds[3] = -1;
 	p->unit[p->units++] = u;
 	return 0;
 }
@@ -274,7 +295,8 @@ static void unit_close(struct unit *u)
 	close(u->uffd);
 	close(u->memfd);
 	close(u->report);
-	close(u->source_fd);
+	if (u->source_fd >= 0)
+		close(u->source_fd);
 	unit_free(u, free_all);
 }
 

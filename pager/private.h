@@ -69,7 +69,9 @@ struct unit {
 	struct {
 		uint64_t gpa, bytes, page;
 	} piece[SV_PAGER_PIECES];
-	int uffd, memfd, report, source_fd;
+	int uffd, memfd, report;
+	int source_fd; /* -1: nothing is asked of it any more */
+	int wake_fd; /* an epoll of what wakes the sidecore: faults, the source, devices */
 
 	/* The source. */
 	const struct source_ops *source;
@@ -77,7 +79,7 @@ struct unit {
 	int source_wake; /* readable when something came; -1: none */
 
 	/* The polling thread's, once it is polled. */
-	unsigned state; /* enum unit_state; read by others */
+	unsigned state; /* enum unit_state; read by others (acquire); unit_end() */
 	unsigned turn;
 	bool plain_read; /* this kernel has no other for a userfaultfd */
 	uint64_t *present; /* written here, read by devices of any thread */
@@ -135,6 +137,8 @@ static inline bool unit_present(const struct unit *u, uint64_t page)
 
 /* unit.c: the poller. */
 extern const struct sv_poller_ops unit_ops;
+/* DONE, LOST or GONE: the source is let go, and what it does from now on wakes nobody. */
+void unit_end(struct unit *u, enum unit_state how);
 /* It cannot go on: the VM process is told, and stops the guest. */
 void unit_lost(struct unit *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -145,7 +149,10 @@ int fetch_begin(struct unit *u, uint64_t page, uint64_t pages, uint64_t first);
 bool fetch_insert(struct unit *u, unsigned budget);
 /* What @f asked for has come. */
 void fetch_arrived(struct unit *u, struct fetch *f);
-/* A request of too long ago loses the source. */
+/*
+ * A request of too long ago loses the source: while it says nothing at all; or, however much it says, once
+ * all the others could have been answered one after the other.
+ */
 void fetch_check_deadlines(struct unit *u);
 unsigned fetch_count(const struct unit *u, bool demand);
 /* Somebody touched a page that is there, or was and has been given back: go on, with zeroes then. */

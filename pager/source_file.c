@@ -5,6 +5,8 @@
  */
 #include "private.h"
 
+#include <channels/memory_source.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -25,8 +27,7 @@ struct file {
 	bool stating;
 	bool stat_done; /* one that was asked for after the last read */
 	unsigned reads; /* since the last stat */
-	struct statx first, now;
-	bool have_first;
+	struct statx now;
 };
 
 static struct io_uring_sqe *take_sqe(struct file *s)
@@ -40,7 +41,8 @@ static void begin_stat(struct unit *u, struct file *s)
 
 	if (!sqe)
 		return;
-	io_uring_prep_statx(sqe, u->source_fd, "", AT_EMPTY_PATH, STATX_MTIME | STATX_SIZE, &s->now);
+	io_uring_prep_statx(sqe, u->source_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MTIME | STATX_SIZE,
+		&s->now);
 	sqe->user_data = STAT_TAG;
 	s->stating = true;
 	s->reads = 0;
@@ -69,20 +71,17 @@ static int file_begin(struct unit *u, struct fetch *f, struct sv_error *err)
 	return 0;
 }
 
-static int check_same(struct file *s, int res, struct sv_error *err)
+/* As the VM process saw it before the guest started, which may be several sidecore processes ago. */
+static int check_same(const struct unit *u, struct file *s, int res, struct sv_error *err)
 {
-	const struct statx *a = &s->first, *b = &s->now;
+	const struct statx *x = &s->now;
 
 	s->stating = false;
 	if (res < 0)
 		return sv_fail(err, -res, "its size cannot be found: %s", strerror(-res));
-	if (!s->have_first) {
-		s->first = s->now;
-		s->have_first = true;
-	}
 	s->stat_done = s->reads == 0;
-	if (a->stx_size == b->stx_size && a->stx_mtime.tv_sec == b->stx_mtime.tv_sec &&
-		a->stx_mtime.tv_nsec == b->stx_mtime.tv_nsec)
+	if (u->generation == sv_source_file_generation(x->stx_ino, x->stx_size, x->stx_mtime.tv_sec,
+				     x->stx_mtime.tv_nsec))
 		return 1;
 	return sv_fail(err, ESTALE, "it changed while the guest was reading it");
 }
@@ -109,13 +108,16 @@ static int file_look(struct unit *u, struct sv_error *err)
 	int did = 0, rc = 0;
 	uint64_t drain;
 
+	/* What the kernel would not take when it was asked for. */
+	if (io_uring_sq_ready(&s->ring))
+		io_uring_submit(&s->ring);
 	while (rc >= 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0 && cqe) {
 		uint64_t tag = cqe->user_data;
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&s->ring, cqe);
 		s->busy--;
-		rc = tag == STAT_TAG ? check_same(s, res, err)
+		rc = tag == STAT_TAG ? check_same(u, s, res, err)
 				     : read_done(u, &u->fetch[tag], res, err);
 		did++;
 	}

@@ -108,6 +108,7 @@ static int take_piece(struct unit *u, struct remote *s, struct sv_error *err)
 	if (++f->tries == TRIES)
 		return sv_fail(err, EBADMSG, "what it gives at offset %#llx does not match its checksum, "
 			"%u times", (unsigned long long)s->head.offset, TRIES);
+	f->since_ns = now_ns();
 	rc = remote_begin(u, f, err);
 	return rc == -EAGAIN ? sv_fail(err, EAGAIN, "no room to ask again") : rc;
 }

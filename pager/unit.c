@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -49,6 +50,18 @@ static void report_end(struct unit *u)
 	report(u, u->state == UNIT_LOST ? SV_PAGER_LOST : SV_PAGER_DONE);
 }
 
+/* A fault after DONE may be somebody's who touches what was given back; after LOST it waits for the VM's end. */
+void unit_end(struct unit *u, enum unit_state how)
+{
+	epoll_ctl(u->wake_fd, EPOLL_CTL_DEL, u->source_wake, NULL);
+	if (how != UNIT_DONE)
+		epoll_ctl(u->wake_fd, EPOLL_CTL_DEL, u->uffd, NULL);
+	if (u->source_fd >= 0)
+		close(u->source_fd);
+	u->source_fd = -1;
+	sv_store_release(&u->state, (unsigned)how);
+}
+
 void unit_lost(struct unit *u, const char *fmt, ...)
 {
 	va_list ap;
@@ -58,7 +71,7 @@ void unit_lost(struct unit *u, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(u->why, sizeof(u->why), fmt, ap);
 	va_end(ap);
-	u->state = UNIT_LOST;
+	unit_end(u, UNIT_LOST);
 	report_end(u);
 }
 
@@ -157,11 +170,10 @@ static bool end(struct unit *u)
 	if (rc >= 0)
 		rc = u->source->same(u, &err);
 	if (rc < 0) {
-		u->state = UNIT_RUNNING; /* for unit_lost() */
 		unit_lost(u, "%s", err.text);
 	} else if (rc > 0) {
 		sv_store_relaxed(&u->counts.elapsed_ns, now_ns() - u->started_ns);
-		sv_store_release(&u->state, UNIT_DONE);
+		unit_end(u, UNIT_DONE);
 		report_end(u);
 	} else {
 		take_faults(u);
@@ -193,7 +205,7 @@ static enum sv_poll unit_poll(struct sv_poller *p, unsigned budget)
 	if (did && u->state == UNIT_RUNNING)
 		report_progress(u, now_ns());
 	if (u->state == UNIT_RUNNING && u->counts.present == u->counts.pages)
-		u->state = UNIT_ENDING;
+		sv_store_release(&u->state, (unsigned)UNIT_ENDING);
 	return did ? SV_POLL_BUSY : SV_POLL_IDLE;
 }
 

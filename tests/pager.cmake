@@ -5,6 +5,8 @@ sv_hosted(memory_source)
 add_executable(vsock_echo guest/vsock_echo.c)
 sv_hosted(vsock_echo)
 
+sv_test(pager unit/test_pager.c LIBS sv_pager PkgConfig::XXHASH Threads::Threads LABELS unit)
+
 # On this machine's KVM; `full` is the gibibyte behind a slow source.
 foreach(group arrive lost bad full)
 	add_test(NAME pager_${group} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/guest/pager.sh

@@ -166,7 +166,7 @@ struct sv_control_pager {
 	struct {
 		uint64_t gpa, bytes;
 	} piece[SV_PAGER_PIECES]; /* where the guest has it, in order; 0 bytes: no such piece */
-	uint64_t generation; /* of the source, as its HELLO said; 0 for a file */
+	uint64_t generation; /* of the source, as its HELLO said, or sv_source_file_generation() */
 	uint32_t timeout_ms; /* a request that takes longer: the source is lost */
 	uint32_t sidecore;   /* the CPU of the one that polls it, or SV_CONTROL_ANY */
 	uint32_t read_max;   /* bytes of one request at most */

@@ -48,6 +48,18 @@ struct sv_source_reply {
 	uint64_t check;
 };
 
+/* The generation of a source that is a file: as long as it is the same, nobody wrote to it. */
+static inline uint64_t sv_source_file_generation(uint64_t inode, uint64_t bytes, int64_t mtime_s,
+	uint32_t mtime_ns)
+{
+	const uint64_t odd = 0x9e3779b97f4a7c15ull;
+	uint64_t g = (uint64_t)mtime_s * 1000000000ull + mtime_ns;
+
+	g = (g ^ g >> 32) * odd + bytes;
+	g = (g ^ g >> 32) * odd + inode;
+	return g ^ g >> 32;
+}
+
 static_assert(sizeof(struct sv_source_request) == 32, "wire format");
 static_assert(sizeof(struct sv_source_reply) == 48, "wire format");
 
