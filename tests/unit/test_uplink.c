@@ -250,7 +250,8 @@ Test(uplink, the_slirp_process_reads_what_says_the_name_servers_alone)
 	pid = fork();
 	cr_assert_geq(pid, 0);
 	if (pid == 0)
-		_exit(confined(access("/etc/resolv.conf", R_OK) == 0));
+		/* Not by _exit(), for which sanitizers make calls that are forbidden by now. */
+		syscall(SYS_exit_group, confined(access("/etc/resolv.conf", R_OK) == 0));
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x", (unsigned)status);
 }
