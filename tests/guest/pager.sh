@@ -106,7 +106,8 @@ lost() {
 	END
 	# Killed outright, while the guest waits for a page.
 	start_source 64 200
-	(sleep 1; kill -9 "$server") &
+	: >"$dir/out"
+	(first_page; kill -9 "$server") &
 	killer=$!
 	run 64 "app=arrive" --memory-source "unix=$dir/s"
 	wait "$killer"
@@ -151,7 +152,7 @@ lost() {
 }
 
 first_page() {
-	for i in $(seq 500); do
+	for i in $(seq 3000); do
 		grep -q "first page" "$dir/out" && return
 		sleep 0.01
 	done

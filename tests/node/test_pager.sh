@@ -9,6 +9,9 @@ set -u
 mib=160
 
 cat >"$test_dir/inside.sh" <<EOF
+mkfifo in
+: >out
+exec 8<>in
 memory_source serve /s $((mib << 20)) 2 >/source 2>&1 &
 until grep -q ready /source 2>/dev/null; do usleep 100000; done
 (
@@ -21,10 +24,16 @@ until grep -q ready /source 2>/dev/null; do usleep 100000; done
 	cat /stats >&2
 	sidevisor stats --json linux | grep node_rejoins >&2
 	sidevisor stats linux | grep -E '^(memory source|sidecore processes)' >&2
+	# What comes before a guest has opened its console is lost on it.
+	until grep -q "guest waits" out; do usleep 200000; done
+	echo go >&8
 ) &
 sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory ${mib}M \
 	--memory-source /s --overcommit \
-	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside"
+	--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" <&8 >out
+status=\$?
+cat out
+exit \$status
 EOF
 cat >"$test_dir/in-guest" <<'EOF'
 dd if=/dev/urandom of=/root/data bs=64k count=128 conv=fsync 2>/dev/null
@@ -34,7 +43,8 @@ for i in 1 2 3; do
 	b=$(cat /root/data | md5sum)
 	[ "$a" = "$b" ] && echo "data: same"
 done
-sleep 30 # until all of it has arrived, on slow machines too
+echo "guest waits"
+read -r all_has_arrived </dev/hvc0
 echo 3 >/proc/sys/vm/drop_caches
 [ "$a" = "$(md5sum </root/data)" ] && echo "data: same"
 dmesg -r | sed -n 's/^<[0-3]>/complaint: /p'

@@ -18,10 +18,10 @@ module=$(find /usr/lib/uml/modules -name virtio_blk.ko 2>/dev/null | head -n 1)
 
 image= noise=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-uml.XXXXXX")
-pid=
+pid= killer=
 stop() {
-	[ -z "$pid" ] || kill "$pid" 2>/dev/null || :
-	pid=
+	[ -z "$pid$killer" ] || kill $pid $killer 2>/dev/null || :
+	pid= killer=
 }
 # A kernel that had to be killed leaves its processes; they are known by the path of the socket.
 trap 'stop; pkill -9 -f "virtio_uml.device=$dir/" || :; rm -rf "$dir"' EXIT
@@ -136,8 +136,15 @@ serve_nbd() {
 		sleep 0.05
 	done
 }
+# The first when the guest has read from it.
 deaths() {
-	trap 'kill $nbd; exit' TERM
+	nbd=
+	trap '[ -z "$nbd" ] || kill $nbd; exit' TERM
+	serve_nbd
+	for _ in $(seq 600); do
+		grep -q "^cache " "$dir/log" && break
+		sleep 0.1
+	done
 	for _ in 1 2 3 4 5 6; do
 		sleep 0.5
 		kill -9 $nbd
@@ -148,14 +155,19 @@ deaths() {
 if command -v nbdkit >/dev/null; then
 	rm -f "$dir/disk"
 	truncate -s 64M "$dir/disk"
-	(serve_nbd; deaths) &
+	: >"$dir/log"
+	deaths &
 	killer=$!
-	sleep 0.3
+	for _ in $(seq 100); do
+		[ -S "$dir/nbd" ] && break
+		sleep 0.05
+	done
 	image="nbd+unix:///?socket=$dir/nbd" noise="no connection\\|its server is"
 	run ,discard ""
 	image='' noise=''
 	kill $killer
 	wait $killer || :
+	killer=
 	expect made trimmed clean verified
 	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
 	grep -q "its server is back" "$dir/server" || fail "the server's deaths went unseen"
