@@ -376,8 +376,9 @@ static void wait_one(bool more)
 			return;
 		for (unsigned i = 0; i < QUEUES; i++)
 			p[i] = (struct pollfd){.fd = t.q[i].vq.call_fd, .events = POLLIN};
-		if (poll(p, QUEUES, 1000) == 0 || now_ms() > limit)
-			fail("no answer and no interrupt within a second; %u requests are out", out());
+		if (poll(p, QUEUES, DEADLINE_MS) == 0)
+			fail("no answer and no interrupt within %d ms; %u requests are out", DEADLINE_MS,
+				out());
 		for (unsigned i = 0; i < QUEUES; i++)
 			vqd_calls(&t.q[i].vq);
 		if (now_ms() > limit)
