@@ -19,11 +19,29 @@
 
 #define NODE_DEADLINE_MS 5000
 #define STATS_MAX (1u << 20)
+#define STALE 64u /* replies that are dropped at a time */
 
 static struct sv_control_request request(enum sv_control_op op)
 {
 	return (struct sv_control_request){
 		.magic = SV_CONTROL_MAGIC, .version = SV_CONTROL_VERSION, .op = (uint16_t)op};
+}
+
+int sv_node_drain(int sock)
+{
+	char byte;
+
+	for (unsigned i = 0; i < STALE; i++) {
+		ssize_t n = recv(sock, &byte, sizeof(byte), MSG_DONTWAIT); /* and the rest of the message */
+
+		if (n == 0)
+			return -ECONNRESET;
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+	return 0;
 }
 
 /* One request, one reply. @more: room for what follows the reply, or NULL. */
@@ -37,7 +55,9 @@ static int exchange(int sock, const struct sv_control_request *req, const int *f
 
 	if (!buf)
 		return sv_fail(err, ENOMEM, "out of memory");
-	n = sv_fd_send(sock, req, sizeof(*req), fds, nfds, NODE_DEADLINE_MS);
+	n = sv_node_drain(sock);
+	if (n == 0)
+		n = sv_fd_send(sock, req, sizeof(*req), fds, nfds, NODE_DEADLINE_MS);
 	if (n >= 0)
 		n = sv_fd_recv(sock, buf, room, NULL, NULL, NODE_DEADLINE_MS);
 	if (n < (ssize_t)sizeof(*reply)) {

@@ -8,6 +8,11 @@
 #include "devices.h"
 #include "vm.h"
 
+/*
+ * The socket is readable although nobody asked anything: drop replies that came after their request had
+ * been given up. Does not block. Return: 0, or -errno: the connection has ended.
+ */
+int sv_node_drain(int sock);
 /* Tell the node the VM's memory. Return: 0, or -errno with a sentence. */
 int sv_node_memory(int sock, const struct sv_vm *vm, struct sv_error *err);
 /* Where the console service of the channels goes. @fd: sent, stays the caller's. */

@@ -468,7 +468,7 @@ static void control_loop(struct run *r)
 			return end_with(&r->vm, errno, strerror(errno));
 		if (p[SIGNAL].revents)
 			take_signal(r);
-		if (p[NODE].revents)
+		if (p[NODE].revents && sv_node_drain(r->node_sock) < 0)
 			node_lost(r);
 		if (p[PAGER].revents)
 			sv_pager_poll(&r->vm);

@@ -231,6 +231,36 @@ Test(rejoin, settings_are_said_again)
 	close(sock);
 }
 
+/* As after a request that was given up: its answer comes, and nobody waits for it. */
+static void late_reply(void)
+{
+	struct sv_control_request r_late = {
+		.magic = SV_CONTROL_MAGIC, .version = SV_CONTROL_VERSION, .op = SV_CONTROL_STATS};
+	struct pollfd p = {.fd = sock, .events = POLLIN};
+
+	cr_assert_eq(send(sock, &r_late, sizeof(r_late), 0), (ssize_t)sizeof(r_late));
+	cr_assert_eq(poll(&p, 1, 10000), 1);
+}
+
+Test(rejoin, a_reply_that_comes_late_ends_nothing_and_is_nobody_elses)
+{
+	struct pollfd p = {.fd = sock, .events = POLLIN};
+	char *text = NULL;
+
+	late_reply();
+	cr_assert_eq(sv_node_drain(sock), 0);
+	cr_assert_eq(poll(&p, 1, 0), 0);
+	late_reply();
+	cr_assert_eq(sv_node_set_device(sock, r->config.name, "disk0", NULL, NULL, &text, &err), 0, "%s",
+		err.text);
+	cr_assert(strstr(text, "disk0") && !strstr(text, "sidecores"), "%s", text);
+	free(text);
+	killed();
+	cr_assert_eq(poll(&p, 1, 10000), 1);
+	cr_assert_lt(sv_node_drain(sock), 0);
+	close(sock);
+}
+
 Test(rejoin, one_that_dies_in_turn_is_waited_for_in_turn)
 {
 	end_of_node();
