@@ -350,7 +350,7 @@ static void raw_close(struct blk_store *s)
 		io_uring_queue_exit(&r->ring);
 	if (s->wake_fd[0] >= 0)
 		close(s->wake_fd[0]);
-	if (r->bounce)
+	if (r->bounce && !r->busy) /* else the kernel may still write there */
 		munmap(r->bounce, BOUNCES * BOUNCE_BYTES);
 	if (r->fd >= 0)
 		close(r->fd);

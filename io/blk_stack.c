@@ -88,12 +88,30 @@ static int hold(struct blk_store *store, int sock)
 	return s->base->ops->hold ? s->base->ops->hold(s->base, sock) : 0;
 }
 
+static int layers_fit(const struct stack *s, uint64_t bytes, struct sv_error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < s->layers && rc == 0; i++)
+		if (s->layer[i].tagged)
+			rc = blk_tags_fit(&s->layer[i].tags, bytes, err);
+	return rc;
+}
+
+/* Where it fails halfway the base is the largest, which the next start makes good. */
 static int resize(struct blk_store *store, uint64_t bytes, struct sv_error *err)
 {
 	struct stack *s = stack_of(store);
-	int rc;
+	uint64_t before = s->base->geometry.bytes;
+	int rc = bytes ? layers_fit(s, bytes, err) : 0;
 
-	rc = s->base->ops->resize(s->base, bytes, err);
+	if (rc == 0)
+		rc = s->base->ops->resize(s->base, bytes, err);
+	if (rc == 0 && !bytes) {
+		rc = layers_fit(s, s->base->geometry.bytes, err);
+		if (rc < 0) /* nothing but this has changed */
+			s->base->geometry.bytes = before;
+	}
 	for (unsigned i = 0; i < s->layers && rc == 0; i++)
 		if (s->layer[i].tagged)
 			rc = blk_tags_grow(&s->layer[i].tags, s->base->geometry.bytes, err);
@@ -125,11 +143,12 @@ static bool flush_base(struct stack *s)
 	return !io.niov && result == 0;
 }
 
-/* Our own reading of a suspect region ends first. */
-static void end_scrub(struct stack *s)
+/* Our own reading of a suspect region ends with the piece under way. Return: nothing is in flight. */
+static bool end_tasks(struct stack *s)
 {
 	static const struct timespec nap = {.tv_nsec = 1000000};
 
+	s->closing = true;
 	for (unsigned ms = 0; ms < CLOSE_MS; ms++) {
 		bool busy = false;
 
@@ -138,7 +157,7 @@ static void end_scrub(struct stack *s)
 		for (unsigned i = 0; i < s->layers; i++)
 			busy |= s->layer[i].tagged && s->layer[i].tags.writing;
 		if (!busy)
-			return;
+			return true;
 		submit(&s->store);
 		s->base->ops->reap(s->base);
 		for (unsigned i = 0; i < s->layers; i++)
@@ -146,14 +165,18 @@ static void end_scrub(struct stack *s)
 				s->layer[i].tags.side->ops->reap(s->layer[i].tags.side);
 		nanosleep(&nap, NULL);
 	}
+	return false;
 }
 
-static void free_stack(struct stack *s)
+/* Of one that is not @idle stays what the kernel may still reach. */
+static void free_stack(struct stack *s, bool idle)
 {
 	for (unsigned i = 0; i < s->layers; i++)
 		s->layer[i].f->class->destroy(s->layer[i].f);
 	if (s->epoll_fd >= 0)
 		close(s->epoll_fd);
+	if (!idle)
+		return;
 	if (s->memory)
 		munmap(s->memory, s->memory_bytes);
 	free(s->task);
@@ -163,15 +186,14 @@ static void free_stack(struct stack *s)
 static void close_stack(struct blk_store *store)
 {
 	struct stack *s = stack_of(store);
-	bool covered;
+	bool idle = end_tasks(s);
+	bool covered = idle && s->tagged && !s->store.geometry.readonly && flush_base(s);
 
-	end_scrub(s);
-	covered = s->tagged && !s->store.geometry.readonly && flush_base(s);
 	for (unsigned i = 0; i < s->layers; i++)
 		if (s->layer[i].tagged)
 			blk_tags_close(&s->layer[i].tags, covered);
 	s->base->ops->close(s->base);
-	free_stack(s);
+	free_stack(s, idle);
 }
 
 static const struct blk_store_ops stack_ops = {.name = "stack",
@@ -297,6 +319,7 @@ int blk_stack_open(struct blk_store **store, const char *names, int *files, unsi
 	s->store.geometry = (*store)->geometry;
 	s->base = *store;
 	s->notice = notice;
+	s->ended = true; /* a suspect region may be looked at */
 	s->epoll_fd = -1;
 	rc = open_layers(s, names, files, nfiles, err);
 	if (rc == 0 && (make_tasks(s) < 0 || make_wake(s) < 0))
@@ -305,7 +328,7 @@ int blk_stack_open(struct blk_store **store, const char *names, int *files, unsi
 		for (unsigned i = 0; i < s->layers; i++)
 			if (s->layer[i].tagged)
 				blk_tags_close(&s->layer[i].tags, false);
-		free_stack(s);
+		free_stack(s, true);
 		return rc;
 	}
 	*store = &s->store;

@@ -14,7 +14,7 @@ struct layer {
 	struct blk_tags tags;
 };
 
-enum stage { STAGE_READ, STAGE_WRITE, STAGE_HEAL, STAGE_RANGE, STAGE_FLUSH };
+enum stage { STAGE_READ, STAGE_WRITE, STAGE_HEAL, STAGE_RANGE_TAGS, STAGE_RANGE, STAGE_FLUSH };
 
 /* What a task asks of the base, or of one side file. */
 struct part {
@@ -52,7 +52,8 @@ struct stack {
 	int epoll_fd;
 	struct task *task, *free;
 	struct blk_io *wait_head, *wait_tail, *ended_head, *ended_tail;
-	bool scrubbing;
+	bool scrubbing, closing;
+	bool ended; /* a task has, since those that wait were looked at */
 	uint64_t replaced, said; /* tags of suspect regions that did not fit */
 	uint8_t *memory;
 	size_t memory_bytes;

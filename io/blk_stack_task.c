@@ -107,6 +107,7 @@ static void finish(struct task *t, int result)
 	t->busy = false;
 	t->next = s->free;
 	s->free = t;
+	s->ended = true;
 	if (io) {
 		stack_end(s, io, result);
 		return;
@@ -126,6 +127,10 @@ static void piece_done(struct task *t)
 		blk_pieces_move(&io->iov, &io->niov, t->data, t->bytes, BLK_TO_PIECES);
 	if (t->offset + t->bytes == end) {
 		finish(t, 0);
+		return;
+	}
+	if (!io && t->stack->closing) { /* the region stays suspect */
+		finish(t, -ECANCELED);
 		return;
 	}
 	t->offset += t->bytes;
@@ -275,6 +280,16 @@ static void flushed(struct task *t)
 	finish(t, t->result);
 }
 
+/* Nothing is known of these sectors any more, whatever becomes of them now. */
+static void range(struct task *t)
+{
+	struct blk_io *io = t->upper;
+
+	t->stage = STAGE_RANGE;
+	t->pending = 1;
+	issue(t, &t->base, t->stack->base, io->op, io->flags, io->offset, NULL, io->bytes);
+}
+
 static void advance(struct task *t)
 {
 	if (t->stage == STAGE_WRITE)
@@ -285,6 +300,8 @@ static void advance(struct task *t)
 		finish(t, t->result);
 	else if (t->stage == STAGE_READ)
 		came_up(t);
+	else if (t->stage == STAGE_RANGE_TAGS)
+		range(t);
 	else if (t->stage == STAGE_RANGE)
 		finish(t, 0);
 	else
@@ -295,9 +312,10 @@ static void next_piece(struct task *t)
 {
 	struct blk_io *io = t->upper;
 	uint64_t end = io ? io->offset + io->bytes : t->from + t->length;
+	uint64_t most = SV_FILTER_PIECE - t->offset % SV_FILTER_PIECE; /* so none is of two regions */
 	int rc;
 
-	t->bytes = end - t->offset < SV_FILTER_PIECE ? end - t->offset : SV_FILTER_PIECE;
+	t->bytes = end - t->offset < most ? end - t->offset : most;
 	t->result = 0;
 	if (!io || io->op == BLK_READ) {
 		t->stage = STAGE_READ;
@@ -315,18 +333,22 @@ static void next_piece(struct task *t)
 	mark_and_write(t);
 }
 
-/* A flush, or a range that is discarded or zeroed: of the latter nothing is known any more. */
+/* A flush, or a range that is discarded or zeroed: its tags go first, and for good. */
 static void whole(struct task *t)
 {
 	struct stack *s = t->stack;
 	struct blk_io *io = t->upper;
 	bool flush = io->op == BLK_FLUSH;
 
-	t->stage = flush ? STAGE_FLUSH : STAGE_RANGE;
+	t->stage = flush ? STAGE_FLUSH : STAGE_RANGE_TAGS;
 	t->result = 0;
-	t->pending = 1;
+	t->pending = flush;
 	for (unsigned i = 0; i < s->layers; i++)
 		t->pending += s->layer[i].tagged;
+	if (!t->pending) {
+		range(t);
+		return;
+	}
 	for (unsigned i = 0; i < s->layers; i++) {
 		struct layer *l = &s->layer[i];
 
@@ -338,7 +360,8 @@ static void whole(struct task *t)
 			flush ? 0 : BLK_IO_FUA | BLK_IO_UNMAP, flush ? 0 : blk_tags_at(io->offset),
 			NULL, flush ? 0 : io->bytes / BLK_SECTOR * 8);
 	}
-	issue(t, &t->base, s->base, io->op, io->flags, io->offset, NULL, io->bytes);
+	if (flush)
+		issue(t, &t->base, s->base, BLK_FLUSH, io->flags, 0, NULL, 0);
 }
 
 /* --- beginning ------------------------------------------------------------------------------- */
@@ -442,6 +465,9 @@ void stack_continue(struct stack *s)
 {
 	struct blk_io **at = &s->wait_head, *last = NULL;
 
+	if (!s->ended)
+		return;
+	s->ended = false;
 	while (*at) {
 		struct blk_io *io = *at;
 
@@ -455,6 +481,6 @@ void stack_continue(struct stack *s)
 			s->wait_tail = last;
 		start(s, io);
 	}
-	if (!s->scrubbing)
+	if (!s->scrubbing && !s->closing)
 		begin_scrub(s);
 }

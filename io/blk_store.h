@@ -56,7 +56,7 @@ struct blk_io {
 	uint8_t step, retries;
 };
 
-/* Constant while operations are in flight. */
+/* Constant while the store is polled: the control thread changes it, operations may be in flight. */
 struct blk_geometry {
 	uint64_t bytes;		    /* whole sectors */
 	uint32_t physical;	    /* bytes that are written without reading first: 512 times 2^n */
@@ -100,7 +100,7 @@ struct blk_store_ops {
 	int (*hold)(struct blk_store *s, int sock);
 	/* Have @bytes from now on, 0: as many as there are. Return: 0, or -errno with a sentence. */
 	int (*resize)(struct blk_store *s, uint64_t bytes, struct sv_error *err);
-	/* Nothing is in flight. */
+	/* What is in flight is not told any more, and the memory that it was given has to stay. */
 	void (*close)(struct blk_store *s);
 };
 

@@ -53,17 +53,18 @@ static bool is_marked(const struct blk_tags *t, uint64_t offset, uint64_t bytes)
 	uint64_t last = (offset + bytes - 1) / t->header.region;
 
 	for (uint64_t r = offset / t->header.region; r <= last; r++)
-		if (!bit(t->marked, r) || !bit(t->wanted, r))
+		if (!bit(t->marked, r) || !bit(t->wanted, r) || (t->writing && !bit(t->map, r)))
 			return false;
 	return true;
 }
 
-static void begin_change(struct blk_tags *t, uint64_t offset, uint64_t bytes)
+/* A write comes, or ended: while there is one, its regions stay wanted. */
+static void count(struct blk_tags *t, uint64_t offset, uint64_t bytes, bool comes)
 {
 	uint64_t last = (offset + bytes - 1) / t->header.region;
 
 	for (uint64_t r = offset / t->header.region; r <= last; r++) {
-		t->active[r]++;
+		t->active[r] = (uint16_t)(comes ? t->active[r] + 1 : t->active[r] - 1);
 		t->changed[r] = t->flushes;
 	}
 }
@@ -74,15 +75,16 @@ static void map_written(struct blk_io *io, int result)
 	struct blk_tags_wait *w = t->waiting;
 
 	t->writing = false;
-	if (!result)
-		memcpy(t->marked, t->map, MAP_BYTES);
+	/* Of a write that failed, any part may be in the file: marked is what was and was to stay so. */
+	for (unsigned i = 0; i < MAP_BYTES; i++)
+		t->marked[i] = (uint8_t)(t->map[i] & (result ? t->marked[i] : 0xff));
 	t->waiting = NULL;
 	while (w) {
 		struct blk_tags_wait *next = w->next;
 
 		if (result || is_marked(t, w->offset, w->bytes)) {
-			if (!result)
-				begin_change(t, w->offset, w->bytes);
+			if (result)
+				count(t, w->offset, w->bytes, false);
 			w->ready(w, result);
 		} else {
 			w->next = t->waiting;
@@ -100,10 +102,9 @@ bool blk_tags_mark(struct blk_tags *t, struct blk_tags_wait *w)
 {
 	uint64_t last = (w->offset + w->bytes - 1) / t->header.region;
 
-	if (is_marked(t, w->offset, w->bytes)) {
-		begin_change(t, w->offset, w->bytes);
+	count(t, w->offset, w->bytes, true);
+	if (is_marked(t, w->offset, w->bytes))
 		return true;
-	}
 	for (uint64_t r = w->offset / t->header.region; r <= last; r++)
 		set(t->wanted, r, true);
 	w->next = t->waiting;
@@ -122,12 +123,9 @@ void blk_tags_written(struct blk_tags *t, uint64_t offset, uint64_t bytes, bool 
 {
 	uint64_t last = (offset + bytes - 1) / t->header.region;
 
-	for (uint64_t r = offset / t->header.region; r <= last; r++) {
-		t->active[r]--;
-		t->changed[r] = t->flushes;
-		if (failed) /* one of data and tags may be there */
-			suspect(t, r);
-	}
+	count(t, offset, bytes, false);
+	for (uint64_t r = offset / t->header.region; failed && r <= last; r++)
+		suspect(t, r); /* one of data and tags may be there */
 }
 
 uint32_t blk_tags_flush_begun(struct blk_tags *t)
@@ -200,6 +198,31 @@ static int make(struct blk_tags *t, const char *filter, uint64_t bytes, struct s
 	return 0;
 }
 
+int blk_tags_fit(const struct blk_tags *t, uint64_t bytes, struct sv_error *err)
+{
+	if ((bytes - 1) / t->header.region < BLK_TAGS_REGIONS)
+		return 0;
+	return sv_fail(err, EFBIG, "the side file was made for disks of at most %llu bytes",
+		(unsigned long long)(t->header.region * BLK_TAGS_REGIONS));
+}
+
+int blk_tags_grow(struct blk_tags *t, uint64_t bytes, struct sv_error *err)
+{
+	struct blk_tags_header h = t->header;
+	int rc = blk_tags_fit(t, bytes, err);
+
+	h.bytes = bytes;
+	if (rc < 0)
+		return rc;
+	if (ftruncate(t->fd, (off_t)blk_tags_at(bytes)) < 0)
+		return file_failed(err, "made larger");
+	if (pwrite(t->fd, &h, sizeof(h), 0) != sizeof(h) || fdatasync(t->fd) < 0)
+		return file_failed(err, "written");
+	t->header = h;
+	t->regions = (bytes - 1) / h.region + 1;
+	return 0;
+}
+
 static int check(struct blk_tags *t, const char *filter, uint64_t bytes, struct sv_error *err)
 {
 	struct blk_tags_header *h = &t->header;
@@ -211,14 +234,15 @@ static int check(struct blk_tags *t, const char *filter, uint64_t bytes, struct 
 	if (strncmp(h->filter, filter, sizeof(h->filter)) != 0)
 		return sv_fail(err, EINVAL, "the side file is of the filter %.23s, not of %s", h->filter,
 			filter);
-	if (h->bytes != bytes)
-		return sv_fail(err, EINVAL, "the side file is of a disk of %llu bytes, this one has %llu",
-			(unsigned long long)h->bytes, (unsigned long long)bytes);
-	if (h->region < REGION_LEAST || h->region & (h->region - 1) ||
-		(bytes - 1) / h->region >= BLK_TAGS_REGIONS || fstat(t->fd, &st) < 0 ||
-		(uint64_t)st.st_size < blk_tags_at(bytes))
+	if (h->bytes > bytes || (h->bytes != bytes && t->readonly))
+		return sv_fail(err, EINVAL, "the side file is of a disk of %llu bytes, this one has %llu%s",
+			(unsigned long long)h->bytes, (unsigned long long)bytes,
+			h->bytes < bytes ? "; it grows when the disk is opened for writing" : "");
+	if (!h->bytes || h->region < REGION_LEAST || h->region & (h->region - 1) ||
+		(h->bytes - 1) / h->region >= BLK_TAGS_REGIONS || fstat(t->fd, &st) < 0 ||
+		(uint64_t)st.st_size < blk_tags_at(h->bytes))
 		return sv_fail(err, EINVAL, "the side file is damaged or cut off");
-	return 0;
+	return h->bytes < bytes ? blk_tags_grow(t, bytes, err) : 0;
 }
 
 static int read_map(struct blk_tags *t, struct sv_error *err)
@@ -274,23 +298,6 @@ int blk_tags_open(struct blk_tags *t, int fd, const char *filter, uint64_t bytes
 	return rc;
 }
 
-int blk_tags_grow(struct blk_tags *t, uint64_t bytes, struct sv_error *err)
-{
-	struct blk_tags_header h = t->header;
-
-	h.bytes = bytes;
-	if ((bytes - 1) / h.region >= BLK_TAGS_REGIONS)
-		return sv_fail(err, EFBIG, "the side file was made for disks of at most %llu bytes",
-			(unsigned long long)(h.region * BLK_TAGS_REGIONS));
-	if (ftruncate(t->fd, (off_t)blk_tags_at(bytes)) < 0)
-		return file_failed(err, "made larger");
-	if (pwrite(t->fd, &h, sizeof(h), 0) != sizeof(h) || fdatasync(t->fd) < 0)
-		return file_failed(err, "written");
-	t->header = h;
-	t->regions = (bytes - 1) / h.region + 1;
-	return 0;
-}
-
 void blk_tags_close(struct blk_tags *t, bool covered)
 {
 	/* What is suspect stays so; all else is known to fit once it is durable. */
@@ -299,5 +306,7 @@ void blk_tags_close(struct blk_tags *t, bool covered)
 		pwrite(t->fd, t->suspect, MAP_BYTES, MAP_AT) == MAP_BYTES)
 		fdatasync(t->fd);
 	t->side->ops->close(t->side);
+	if (t->writing) /* the kernel may still read it */
+		t->map = NULL;
 	free_all(t);
 }

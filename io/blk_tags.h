@@ -40,11 +40,11 @@ struct blk_tags {
 	uint64_t regions;
 
 	/* The polling thread's. */
-	uint8_t *marked;  /* bits: as in the file, or on the way there */
+	uint8_t *marked;  /* bits: in the file for certain */
 	uint8_t *wanted;  /* bits: as they are to be */
 	uint8_t *suspect; /* bits */
 	uint32_t *changed; /* the flush before which a region was last changed */
-	uint16_t *active;  /* writes under way */
+	uint16_t *active;  /* writes under way, or waiting for the map */
 	uint32_t flushes;
 	uint64_t suspects, scrub; /* suspect regions; where to look for the next */
 	uint64_t aged; /* where the next flush looks for regions to clear */
@@ -56,12 +56,14 @@ struct blk_tags {
 };
 
 /*
- * @fd: the side file, locked; the tags' own on success. A file of no bytes is made one. Context:
- * control thread. Return: 0, or -errno with a sentence.
+ * @fd: the side file, locked; the tags' own on success. A file of no bytes is made one, that of a
+ * disk that has grown grows. Context: control thread. Return: 0, or -errno with a sentence.
  */
 int blk_tags_open(struct blk_tags *t, int fd, const char *filter, uint64_t bytes, bool readonly,
 	struct sv_error *err);
-/* The disk has @bytes now, more than before. Return: 0, or -errno with a sentence. */
+/* Can a disk have @bytes? Return: 0, or -EFBIG with a sentence. */
+int blk_tags_fit(const struct blk_tags *t, uint64_t bytes, struct sv_error *err);
+/* The disk has @bytes now, not less than before. Return: 0, or -errno with a sentence. */
 int blk_tags_grow(struct blk_tags *t, uint64_t bytes, struct sv_error *err);
 /* @covered: the disk's data is durable. */
 void blk_tags_close(struct blk_tags *t, bool covered);
