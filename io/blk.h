@@ -6,7 +6,7 @@
  * when the flush completes. Without a negotiated flush, or with the write cache switched off, every
  * change of the disk is durable when it completes.
  *
- * Nothing is allocated per request.
+ * Nothing is allocated per request, but by libnbd: a command for each of a remote disk.
  */
 #ifndef IO_BLK_H
 #define IO_BLK_H

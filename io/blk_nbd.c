@@ -180,6 +180,8 @@ static void remote_close(struct blk_store *s)
 {
 	struct nbd *n = nbd_of(s);
 
+	for (unsigned i = 0; i < BLK_STORE_DEPTH; i++) /* libnbd ends them all */
+		n->sent[i].io = NULL;
 	nbd_link_close(&n->link);
 	if (n->bounce)
 		munmap(n->bounce, NBD_BOUNCES * NBD_BOUNCE_BYTES);

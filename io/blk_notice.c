@@ -15,7 +15,8 @@ static void say_it(struct blk_notice *n)
 
 	if (!sv_load_acquire(&n->full))
 		return;
-	dropped = sv_load_relaxed(&n->dropped);
+	dropped = sv_load_relaxed(&n->dropped) - n->told;
+	n->told += dropped;
 	if (dropped)
 		sv_warn("%s: %s (%llu lines before this one were not said)", n->who, n->text,
 			(unsigned long long)dropped);

@@ -16,6 +16,7 @@ struct blk_notice {
 	char who[SV_CONTROL_NAME + SV_POLLER_VM_NAME + 8];
 	uint32_t full;	  /* the polling thread sets it (release), the control thread clears it */
 	uint64_t dropped; /* written by the polling thread */
+	uint64_t told;	  /* of these; the control thread's */
 	char text[320];
 };
 

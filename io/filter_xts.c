@@ -3,7 +3,6 @@
  * xts: AES-256-XTS, each sector of 512 bytes by its number (little-endian), as dm-crypt's
  * aes-xts-plain64 with a key of 512 bits. It hides, it does not authenticate: put integrity below it.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -12,6 +11,8 @@
 #include <unistd.h>
 
 #include <openssl/evp.h>
+
+#include <base/library.h>
 
 #include "filters.h"
 
@@ -29,11 +30,7 @@ struct calls {
 	void (*cleanse)(void *at, size_t n);
 };
 
-/* POSIX has it that the pointer of dlsym() is one of a function. */
-static const struct {
-	size_t at;
-	const char *name;
-} names[] = {
+static const struct sv_library_call names[] = {
 	{offsetof(struct calls, aes_256_xts), "EVP_aes_256_xts"},
 	{offsetof(struct calls, new), "EVP_CIPHER_CTX_new"},
 	{offsetof(struct calls, free), "EVP_CIPHER_CTX_free"},
@@ -64,25 +61,12 @@ static bool warm_up(const struct calls *c)
 static const struct calls *library(void)
 {
 	static struct calls calls;
-	static void *lib;
+	static bool loaded;
 
-	if (lib)
-		return &calls;
-	lib = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	for (size_t i = 0; lib && i < sizeof(names) / sizeof(names[0]); i++) {
-		void *function = dlsym(lib, names[i].name);
-
-		memcpy((char *)&calls + names[i].at, &function, sizeof(function));
-		if (!function) {
-			dlclose(lib);
-			lib = NULL;
-		}
-	}
-	if (lib && !warm_up(&calls)) {
-		dlclose(lib);
-		lib = NULL;
-	}
-	return lib ? &calls : NULL;
+	if (!loaded)
+		loaded = sv_library_load(LIBRARY, names, sizeof(names) / sizeof(names[0]), &calls) &&
+			 warm_up(&calls);
+	return loaded ? &calls : NULL;
 }
 
 void filter_xts_preload(void)

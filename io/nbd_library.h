@@ -12,8 +12,8 @@
 
 /* Each is the function nbd_NAME of libnbd.h. */
 #define NBD_CALLS(CALL) \
-	CALL(create) CALL(close) CALL(get_error) CALL(get_errno) CALL(set_export_name) \
-	CALL(set_pread_initialize) CALL(set_strict_mode) CALL(aio_connect_socket) CALL(aio_get_fd) \
+	CALL(create) CALL(close) CALL(get_error) CALL(set_export_name) \
+	CALL(set_pread_initialize) CALL(aio_connect_socket) CALL(aio_get_fd) \
 	CALL(aio_get_direction) CALL(aio_notify_read) CALL(aio_notify_write) CALL(aio_is_ready) \
 	CALL(aio_is_dead) CALL(aio_is_closed) CALL(aio_disconnect) CALL(aio_pread) CALL(aio_pwrite) \
 	CALL(aio_flush) CALL(aio_trim) CALL(aio_zero) CALL(get_size) CALL(get_block_size) \

@@ -288,10 +288,13 @@ enum nbd_link_state nbd_link_drive(struct nbd_link *l, uint64_t now_ms)
 bool nbd_link_arm(struct nbd_link *l, uint64_t now_ms)
 {
 	struct pollfd p = {.fd = l->epoll_fd, .events = POLLIN};
+	enum nbd_link_state state = l->state;
 	uint32_t events = EPOLLIN;
 
-	if (l->state != NBD_DIALING && l->state != NBD_DEAD)
+	if (state != NBD_DIALING && state != NBD_DEAD)
 		hear(l, now_ms); /* a late reply, or the end of the dialer */
+	if (l->state == NBD_DEAD && state != NBD_DEAD)
+		return true;
 	if (l->h && l->relayed) {
 		if (l->out.at != l->out.end)
 			events |= EPOLLOUT;

@@ -498,6 +498,23 @@ Test(nbd, a_vm_process_cannot_make_the_sidecore_wait, .timeout = 60)
 	h.dialer = 0;
 }
 
+Test(nbd, a_dialer_that_ends_is_noticed_before_a_sleep)
+{
+	uint8_t sector[512];
+
+	nh_serve(&h, PLAIN);
+	nh_open(&h, true, NH_DEADLINE_MS, 0);
+	cr_assert_eq(nh_do(&h, BLK_READ, 0, sector, 512), 0);
+	while (h.store->ops->pending(h.store))
+		nh_step(&h);
+	kill(h.dialer, SIGKILL);
+	waitpid(h.dialer, NULL, 0);
+	cr_assert(h.store->ops->pending(h.store));
+	cr_assert_eq(nh_do(&h, BLK_READ, 0, sector, 512), -EIO);
+	nh_kill(&h, SIGKILL);
+	h.dialer = 0;
+}
+
 /* --- qcow2 ----------------------------------------------------------------------------------- */
 
 static void make_overlay(char *path, size_t bytes)
