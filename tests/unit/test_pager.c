@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <channels/atomics.h>
 #include <channels/device_class.h>
 #include <channels/memory_source.h>
 #include <pager/pager.h>
@@ -299,5 +302,59 @@ Test(pager, a_file_that_changed_before_this_sidecore_saw_it_is_not_used)
 	cr_assert_eq(r.kind, SV_PAGER_LOST);
 	cr_assert(strstr(r.text, "it changed"), "%s", r.text);
 	cr_assert(sleeps());
+	end();
+}
+
+static uint32_t stop;
+
+static void *poll_for_ever(void *arg)
+{
+	(void)arg;
+	while (!sv_load_acquire(&stop))
+		if (unit->ops->poll(unit, 4) == SV_POLL_IDLE) {
+			unit->ops->arm(unit);
+			sched_yield();
+			unit->ops->disarm(unit);
+		}
+	return NULL;
+}
+
+static void *answer_for_ever(void *arg)
+{
+	(void)arg;
+	while (!sv_load_acquire(&stop))
+		if (!answer(PAGES))
+			sched_yield();
+	return NULL;
+}
+
+/* The sidecore's thread, devices of other threads, the control thread's statistics. */
+Test(pager, devices_ask_while_pages_arrive_and_see_them_whole)
+{
+	uint64_t until = now_ms() + PATIENCE_S * 1000u;
+	struct sv_residency *there;
+	pthread_t poller, server;
+	uint64_t page = 0;
+
+	begin(source_pair(), SV_PAGER_F_SOCKET | SV_PAGER_F_NO_PREFETCH, GENERATION, 10000);
+	there = sv_pager_class.residency(pager);
+	stop = 0;
+	cr_assert_eq(pthread_create(&poller, NULL, poll_for_ever, NULL), 0);
+	cr_assert_eq(pthread_create(&server, NULL, answer_for_ever, NULL), 0);
+	while (page < PAGES && now_ms() < until) {
+		if (!there->resident(there, page * PAGE, PAGE)) {
+			sched_yield();
+			continue;
+		}
+		cr_assert_eq(ram[page * PAGE + 5], (uint8_t)(1 + page));
+		page++;
+		free(sv_pager_class.stats(pager));
+	}
+	cr_assert_eq(page, PAGES);
+	while (!there->resident(there, 0, BYTES) && now_ms() < until)
+		;
+	sv_store_release(&stop, 1u);
+	pthread_join(poller, NULL);
+	pthread_join(server, NULL);
 	end();
 }
