@@ -66,7 +66,7 @@ static void run_loop(struct sv_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 
-	vcpu->first_run_tsc = sv_tsc();
+	sv_store_relaxed(&vcpu->first_run_tsc, sv_tsc());
 	while (!sv_load_acquire(&vcpu->stop)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
 			if (sv_exit_dispatch(vcpu, run) == SV_EXIT_STOP)

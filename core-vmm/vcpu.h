@@ -30,7 +30,7 @@ struct sv_vcpu {
 	/* Written by the vCPU thread, read by anyone (relaxed). */
 	uint64_t exits[EXIT_REASONS];
 	uint64_t kicks;		  /* KVM_RUN ended by a signal */
-	uint64_t first_run_tsc;	  /* TSC just before the first KVM_RUN */
+	uint64_t first_run_tsc;	  /* TSC just before the first KVM_RUN (relaxed) */
 };
 
 /* Create every vCPU; fills vm->tsc_hz. Return: 0, or -errno with a sentence. */

@@ -554,7 +554,7 @@ static void call_bench_hook(struct sv_vm *vm, uint32_t value)
 /* CLOCK_MONOTONIC at the first KVM_RUN, reckoned back from now by the TSC. */
 static void note_start(const struct sv_vm *vm)
 {
-	uint64_t now = sv_tsc(), first = vm->vcpu[0].first_run_tsc;
+	uint64_t now = sv_tsc(), first = sv_load_relaxed(&vm->vcpu[0].first_run_tsc);
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);

@@ -30,7 +30,7 @@ static uint64_t size;
 static long delay_ms;
 static const char *fault = "";
 static unsigned long fault_at;
-static unsigned long served, bytes_served;
+static _Atomic unsigned long served, bytes_served;
 
 static uint64_t word(uint64_t offset)
 {
