@@ -8,13 +8,7 @@ mkdir "$dir/run"
 failed=0
 served=
 
-finish()
-{
-	[ -z "$served" ] || kill "$served"
-	[ -z "$served" ] || wait "$served"
-	rm -rf "$dir"
-}
-trap finish EXIT
+trap '[ -z "$served" ] || kill "$served" 2>/dev/null; rm -rf "$dir"' EXIT
 
 # expect WHAT STATUS TEXT COMMAND...: the command's status, and a text in what it says.
 expect()
@@ -64,4 +58,11 @@ expect "wrong value of serve" 2 "0 to 7" "$sidevisor" serve --blk "path=x,socket
 expect "wrong key of serve" 2 "wieght" "$sidevisor" serve --blk "path=x,socket=y,wieght=8"
 expect "minimum above maximum" 2 "more than max-iops" "$sidevisor" serve \
 	--net "path=x,switch=y,min-iops=8,max-iops=7"
+kill "$served"
+wait "$served" || {
+	echo "FAILED: the server ended with status $?"
+	cat "$dir/log"
+	failed=1
+}
+served=
 exit $failed

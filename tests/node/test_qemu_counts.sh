@@ -8,8 +8,8 @@
 fio=$(command -v fio) || skip "fio is missing"
 qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
 	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$test_dir"' EXIT
+server= guest=
+trap '[ -z "$guest$server" ] || kill $guest $server 2>/dev/null; rm -rf "$test_dir"' EXIT
 
 cat >"$test_dir/script" <<'SCRIPT'
 interrupts() {
@@ -25,7 +25,7 @@ run() {
 run --ioengine=io_uring --hipri
 run --ioengine=libaio
 echo "end of script"
-sleep 2
+read -r counted
 SCRIPT
 guest tiny 6.1 "$test_dir/script:/script" "$fio:+/usr/bin/fio"
 truncate -s 64M "$test_dir/data.img"
@@ -48,23 +48,29 @@ disk() {
 	echo "-chardev socket,id=$1,path=$test_dir/$1.sock" \
 		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
 }
+mkfifo "$test_dir/in"
+exec 7<>"$test_dir/in"
+: >"$test_dir/raw"
 # shellcheck disable=SC2046 # the options are words
 timeout 550 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
 	-object memory-backend-memfd,id=mem,size=512M,share=on \
 	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
 	-append "console=ttyS0 panic=-1 quiet ro virtio_blk.poll_queues=1 sv.run=sh%/script" \
-	$(disk root 1) $(disk data 2) </dev/null >"$test_dir/raw" 2>"$test_dir/err" &
+	$(disk root 1) $(disk data 2) <"$test_dir/in" >"$test_dir/raw" 2>"$test_dir/err" &
 guest=$!
-# The counters go with the connection: the last that were seen while it was there.
+# The counters go with the connection: the guest ends when they were seen after its work.
 while kill -0 "$guest" 2>/dev/null; do
+	at_end=$(grep -c '^end of script' "$test_dir/raw")
 	if "$build/cli/sidevisor" device --json --socket "$test_dir/node.sock" node/data.sock \
 		>"$test_dir/now" 2>/dev/null && grep -q '"reads"' "$test_dir/now"; then
 		mv "$test_dir/now" "$test_dir/counters"
+		[ "$at_end" -eq 0 ] || echo counted >&7
 	fi
 	sleep 0.5
 done
 wait "$guest"
 status=$?
+guest=
 tr -d '\r' <"$test_dir/raw" >"$test_dir/out"
 counter() {
 	sed -n "s/^  \"$1\": \([0-9]*\),*/\1/p" "$test_dir/counters"
@@ -84,4 +90,5 @@ grep '^--ioengine' "$test_dir/out"
 kill "$server"
 wait "$server" || fail "the server ended with status $?"
 server=
+reject 'runtime error|Sanitizer' "$test_dir/server"
 done_testing
