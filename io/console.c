@@ -21,10 +21,9 @@
 #define RX 0u /* to the driver */
 #define TX 1u /* from the driver */
 #define QUEUES 2u
-#define BUFFER 512u
-#define LOOK_EVERY 8192u /* polls between two looks at the input: each is a system call */
-#define RETRY_EVERY 256u /* polls between two tries to write to a reader that was full */
-#define WRITE_PER_TURN 16384u /* bytes */
+#define LOOK_EVERY 8192u      /* polls between two looks at the input: each is a system call */
+#define RETRY_EVERY 256u      /* polls between two tries to write to a reader that was full */
+#define BYTES_PER_TURN 16384u /* in either direction */
 
 struct console {
 	struct sv_session session; /* first */
@@ -33,11 +32,10 @@ struct console {
 
 	/* The polling thread's. */
 	unsigned polls;
-	unsigned have; /* bytes of input not yet given to the driver */
-	uint8_t input[BUFFER];
-	bool holding;		     /* a chain of the driver's is partly written */
-	struct sv_virtq_chain chain; /* that chain */
-	unsigned piece;		     /* where in it */
+	bool more;                    /* there may be input: look in every poll */
+	bool holding;                 /* a chain of the driver's is partly written */
+	struct sv_virtq_chain chain;  /* that chain */
+	unsigned piece;               /* where in it */
 	uint64_t in_bytes, out_bytes; /* read relaxed by others */
 };
 
@@ -46,59 +44,73 @@ static struct console *console_of(struct sv_poller *p)
 	return (struct console *)(void *)sv_session_of(p);
 }
 
-static void look_at_input(struct console *c)
+/* The first @most bytes of what the chain has room for. */
+static struct msghdr room_of(struct sv_virtq_chain *chain, size_t most)
 {
-	ssize_t n;
+	struct msghdr m = {.msg_iov = chain->iov + chain->readable};
 
-	if (!c->in_open || c->have == BUFFER)
-		return;
-	n = recv(c->in, c->input + c->have, BUFFER - c->have, MSG_DONTWAIT);
-	if (n > 0)
-		c->have += (unsigned)n;
-	else if (n == 0)
-		c->in_open = false;
+	while (m.msg_iovlen < chain->writable && most) {
+		struct iovec *iov = &m.msg_iov[m.msg_iovlen++];
+
+		if (iov->iov_len > most)
+			iov->iov_len = most;
+		most -= iov->iov_len;
+	}
+	return m;
 }
 
-/* Input to the driver, as far as it has buffers. Return: did something. */
+/*
+ * Input to the driver, one of its buffers. It leaves the socket for guest memory only: what the
+ * driver has no room for is still there for the next sidecore process. Return: did something.
+ */
 static bool give_input(struct console *c)
 {
 	struct sv_vhost_queue *q = &c->session.vhost.queue[RX];
 	struct sv_virtq_chain chain;
-	bool did = false;
+	struct msghdr m;
+	ssize_t n;
 
-	while (c->have && sv_vhost_serving(q) && sv_virtq_take(&q->vq, &chain) == SV_VIRTQ_ONE) {
-		uint32_t given = 0;
-
-		if (!chain.writable) {
-			sv_virtq_reject(&q->vq);
-			break;
-		}
-		for (unsigned i = chain.readable; i < chain.readable + chain.writable && c->have; i++) {
-			size_t k = chain.iov[i].iov_len < c->have ? chain.iov[i].iov_len : c->have;
-
-			memcpy(chain.iov[i].iov_base, c->input, k);
-			c->have -= (unsigned)k;
-			memmove(c->input, c->input + k, c->have);
-			given += (uint32_t)k;
-		}
-		sv_store_relaxed(&c->in_bytes, c->in_bytes + given);
-		sv_virtq_put(&q->vq, chain.head, given);
-		did = true;
+	if (!sv_vhost_serving(q) || sv_virtq_take(&q->vq, &chain) != SV_VIRTQ_ONE)
+		return false;
+	if (!chain.writable) {
+		sv_virtq_reject(&q->vq);
+		return false;
 	}
-	if (did)
-		sv_virtq_publish(&q->vq);
-	return did;
+	m = room_of(&chain, BYTES_PER_TURN);
+	n = recvmsg(c->in, &m, MSG_DONTWAIT);
+	c->more = n > 0;
+	if (n <= 0) {
+		c->in_open = n < 0;
+		sv_virtq_untake(&q->vq, chain.head);
+		return false;
+	}
+	sv_store_relaxed(&c->in_bytes, c->in_bytes + (uint64_t)n);
+	sv_virtq_put(&q->vq, chain.head, (uint32_t)n);
+	sv_virtq_publish(&q->vq);
+	return true;
+}
+
+/* Looks, and leaves it where it is. */
+static bool input_waits(struct console *c)
+{
+	char byte;
+	ssize_t n = c->in_open ? recv(c->in, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : -1;
+
+	if (n == 0)
+		c->in_open = false;
+	return n > 0;
 }
 
 /* Write what is left of the chain that is held, a bounded part of it. Return: done with it. */
 static bool write_chain(struct console *c)
 {
-	size_t room = WRITE_PER_TURN;
+	size_t room = BYTES_PER_TURN;
 
 	while (c->piece < c->chain.readable) {
 		struct iovec *iov = &c->chain.iov[c->piece];
 		size_t want = iov->iov_len < room ? iov->iov_len : room;
-		ssize_t n = want ? send(c->out, iov->iov_base, want, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+		ssize_t n =
+			want ? send(c->out, iov->iov_base, want, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
@@ -122,7 +134,8 @@ static bool take_output(struct console *c, unsigned budget)
 
 	for (unsigned n = 0; n < budget; n++) {
 		if (!c->holding) {
-			if (!sv_vhost_serving(q) || sv_virtq_take(&q->vq, &c->chain) != SV_VIRTQ_ONE)
+			if (!sv_vhost_serving(q) ||
+				sv_virtq_take(&q->vq, &c->chain) != SV_VIRTQ_ONE)
 				break;
 			c->holding = true;
 			c->piece = 0;
@@ -144,9 +157,7 @@ static enum sv_poll console_poll(struct sv_poller *p, unsigned budget)
 	struct console *c = console_of(p);
 	bool did = false;
 
-	if (c->polls++ % LOOK_EVERY == 0)
-		look_at_input(c);
-	if (c->have)
+	if ((c->polls++ % LOOK_EVERY == 0 || c->more) && c->in_open)
 		did |= give_input(c);
 	/* What is held was refused: do not ask again in every turn. */
 	if (!c->holding || c->polls % RETRY_EVERY == 0 ||
@@ -158,8 +169,8 @@ static enum sv_poll console_poll(struct sv_poller *p, unsigned budget)
 }
 
 /*
- * Both descriptors are edge-triggered in the session's epoll set: they are tried once more here, and
- * what changes after that ends the sleep.
+ * Both descriptors are edge-triggered in the session's epoll set: they are tried once more here,
+ * and what changes after that ends the sleep.
  */
 static bool console_arm(struct sv_poller *p)
 {
@@ -167,9 +178,9 @@ static bool console_arm(struct sv_poller *p)
 	struct sv_vhost_queue *rx = &c->session.vhost.queue[RX], *tx = &c->session.vhost.queue[TX];
 	bool pending = false;
 
-	look_at_input(c);
+	/* Either of buffers and input without the other is a normal state. */
 	if (sv_vhost_serving(rx) && sv_virtq_arm(&rx->vq))
-		pending |= c->have > 0; /* buffers without input are the normal state */
+		pending |= input_waits(c);
 	if (c->holding)
 		pending |= take_output(c, 1);
 	else if (sv_vhost_serving(tx))
@@ -186,10 +197,8 @@ static void console_disarm(struct sv_poller *p)
 	sv_vhost_suppress(&c->session.vhost);
 }
 
-static const struct sv_poller_ops console_ops = {.service = "console",
-	.poll = console_poll,
-	.arm = console_arm,
-	.disarm = console_disarm};
+static const struct sv_poller_ops console_ops = {
+	.service = "console", .poll = console_poll, .arm = console_arm, .disarm = console_disarm};
 
 static uint64_t console_features(void *dev)
 {
@@ -228,10 +237,12 @@ static int console_attach(const struct sv_device_request *req, void **handle, st
 	int rc;
 
 	if (req->nfds != 3 || req->device->queues != QUEUES)
-		return sv_fail(err, EINVAL, "console %s: %u descriptors, %u queues (3 and 2 are right)",
+		return sv_fail(err, EINVAL,
+			"console %s: %u descriptors, %u queues (3 and 2 are right)",
 			req->device->name, req->nfds, req->device->queues);
 	if (!is_socket(req->fds[1]) || !is_socket(req->fds[2]))
-		return sv_fail(err, ENOTSOCK, "console %s: its input and output must be stream sockets",
+		return sv_fail(err, ENOTSOCK,
+			"console %s: its input and output must be stream sockets",
 			req->device->name);
 	c = calloc(1, sizeof(*c));
 	if (!c)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,11 +19,20 @@
 
 static struct fe fe;
 static int in_write, out_read;
+static int in_kept, out_kept; /* the device's ends, as the VM process keeps them */
+
+static void attach(bool threaded)
+{
+	struct sv_control_device d = {.kind = SV_DEVICE_CONSOLE, .queues = 2, .name = "console"};
+	int fds[2] = {dup(in_kept), dup(out_kept)};
+
+	cr_assert_eq(fe_open(&fe, &sv_console_class, &d, fds, 2, threaded, 100), 0, "%s", fe.err.text);
+	fe_start(&fe, FE_ALL, 2, 64);
+}
 
 static void open_console(bool threaded)
 {
-	struct sv_control_device d = {.kind = SV_DEVICE_CONSOLE, .queues = 2, .name = "console"};
-	int in[2], out[2], fds[2], small = 16384;
+	int in[2], out[2], small = 16384;
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out), 0);
@@ -30,10 +40,9 @@ static void open_console(bool threaded)
 	in_write = in[1];
 	out_read = out[0];
 	fcntl(out_read, F_SETFL, O_NONBLOCK); /* this end alone: the device's would block */
-	fds[0] = in[0];
-	fds[1] = out[1];
-	cr_assert_eq(fe_open(&fe, &sv_console_class, &d, fds, 2, threaded, 100), 0, "%s", fe.err.text);
-	fe_start(&fe, FE_ALL, 2, 64);
+	in_kept = in[0];
+	out_kept = out[1];
+	attach(threaded);
 }
 
 static void up(void)
@@ -46,6 +55,8 @@ static void down(void)
 	fe_close(&fe);
 	close(in_write);
 	close(out_read);
+	close(in_kept);
+	close(out_kept);
 }
 
 TestSuite(console, .init = up, .fini = down, .timeout = 60);
@@ -95,6 +106,85 @@ Test(console, input_waits_for_buffers_of_the_driver)
 	cr_assert_eq(len, 2);
 	cr_assert_eq(memcmp(fe.mem + BUF(0), "abcd", 4), 0);
 	cr_assert_eq(memcmp(fe.mem + BUF(1), "ef", 2), 0);
+}
+
+/* A buffer of the driver's for input. */
+static void offer(unsigned slot, uint32_t n)
+{
+	struct vqd_buf b = {BUF(slot), n, true};
+
+	cr_assert_geq(vqd_add(&fe.q[RX], &b, 1, 0), 0);
+	vqd_kick(&fe.q[RX]);
+}
+
+Test(console, input_that_the_driver_has_no_room_for_is_the_next_sidecores)
+{
+	uint32_t len;
+	int left;
+
+	offer(0, 2);
+	cr_assert_eq(write(in_write, "abcdef", 6), 6);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 2);
+	turns(20000);
+	cr_assert_eq(ioctl(in_kept, FIONREAD, &left), 0);
+	cr_assert_eq(left, 4);
+	fe_close(&fe);
+	attach(false);
+	offer(1, 64);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 4);
+	cr_assert_eq(memcmp(fe.mem + BUF(1), "cdef", 4), 0);
+}
+
+Test(console, input_without_room_lets_the_sidecore_sleep_until_there_is)
+{
+	uint32_t len;
+
+	cr_assert_eq(write(in_write, "abc", 3), 3);
+	sv_reactor_sleep(fe.reactor, 0);
+	turns(20000);
+	cr_assert(sv_reactor_sleep(fe.reactor, 0));
+	cr_assert(sv_reactor_sleep(fe.reactor, 0));
+	cr_assert_leq(sv_reactor_stats(fe.reactor).wakes, 2);
+	offer(0, 64);
+	cr_assert(!sv_reactor_sleep(fe.reactor, 0), "both are there");
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 3);
+}
+
+Test(console, room_without_input_lets_the_sidecore_sleep_until_there_is)
+{
+	uint32_t len;
+
+	offer(0, 64);
+	turns(20000);
+	cr_assert(sv_reactor_sleep(fe.reactor, 0));
+	cr_assert_eq(write(in_write, "abc", 3), 3);
+	cr_assert(!sv_reactor_sleep(fe.reactor, 0), "both are there");
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 3);
+}
+
+Test(console, input_fills_the_buffers_of_a_chain_and_no_more_of_them_than_a_turn_may)
+{
+	static char block[32768];
+	struct vqd_buf b[2] = {{BUF(0), 4096, true}, {BUF(8), 65536, true}};
+	uint32_t len;
+
+	memset(block, 'x', sizeof(block));
+	block[0] = 'a';
+	block[4096] = 'b';
+	cr_assert_eq(write(in_write, block, sizeof(block)), (ssize_t)sizeof(block));
+	cr_assert_geq(vqd_add(&fe.q[RX], b, 2, 0), 0);
+	vqd_kick(&fe.q[RX]);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 16384);
+	cr_assert(fe.mem[BUF(0)] == 'a' && fe.mem[BUF(8)] == 'b' && fe.mem[BUF(8) + 1] == 'x');
+	cr_assert_eq(fe.mem[BUF(8) + 12288], 0);
+	offer(32, 65536);
+	fe_wait(&fe, RX, &len);
+	cr_assert_eq(len, 16384);
 }
 
 Test(console, reader_that_does_not_read_holds_the_queue_and_not_the_sidecore)
