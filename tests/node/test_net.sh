@@ -93,7 +93,9 @@ three=$!
 guest 2 --net switch=lan,mac=52:54:00:00:00:02 >two 2>&1 &
 two=$!
 guest 1 --net switch=lan,queues=2 --vcpus 2
-wait $two $three
+wait $two
+wait $three
+echo "guest 3 ended with $?"
 cat two three
 kill $serve
 wait $serve
@@ -134,7 +136,7 @@ for n in 2 3; do
 	expect "^guest 1: largest frames to $n\$"
 	expect "^guest 1: fragments to $n\$"
 done
-for n in 1 2; do
+for n in 1 2 3; do
 	expect "^guest $n ended with 0\$"
 done
 expect "^the node ended with 0"
