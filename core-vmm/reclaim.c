@@ -308,8 +308,6 @@ static void watch_holes(struct sv_reclaim *r)
 		i = r->look != NONE ? r->look : r->first;
 		r->look = touched(r, i) ? run_ahead(r, i) : r->block[i].next;
 	}
-	if (r->now_ms - r->active_ms > CALM_AFTER_MS)
-		r->window = 1;
 }
 
 /* The balloon rests: what is mostly in it goes to the host, page by page. */
@@ -331,6 +329,8 @@ static void split_rest(struct sv_reclaim *r)
 int sv_reclaim_tick(struct sv_reclaim *r, uint64_t now_ms)
 {
 	r->now_ms = now_ms;
+	if (now_ms - r->active_ms > CALM_AFTER_MS)
+		r->window = 1;
 	if (r->listed)
 		watch_holes(r);
 	if (r->unsplit && now_ms - r->inflated_ms > CALM_AFTER_MS)

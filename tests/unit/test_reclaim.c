@@ -114,6 +114,22 @@ Test(reclaim, holes_behind_a_touched_one_are_made_before_the_guest_is_there)
 	sv_reclaim_destroy(r);
 }
 
+Test(reclaim, after_a_calm_only_one_hole_is_made_ahead_again)
+{
+	struct sv_reclaim *r = begin(false);
+
+	report(r, 0, BLOCKS);
+	for (unsigned b = 0; b < BLOCKS; b++) {
+		touch(b);
+		sv_reclaim_tick(r, 100 + b);
+	}
+	report(r, 0, BLOCKS);
+	touch(0);
+	sv_reclaim_tick(r, 5000);
+	cr_expect(g.here[0] && g.here[PAGES] && !g.here[2 * PAGES]);
+	sv_reclaim_destroy(r);
+}
+
 Test(reclaim, a_huge_page_is_kept_until_all_of_it_or_for_long_most_of_it_is_in_the_balloon)
 {
 	struct sv_reclaim *r = begin(false);
