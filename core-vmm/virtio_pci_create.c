@@ -293,7 +293,8 @@ unsigned sv_virtio_pci_poll_fds(struct sv_virtio_pci *d, int *fds, unsigned max)
 {
 	unsigned n = 0;
 
-	if (max < 2 || sv_virtio_pci_away(d))
+	/* The lock of others may be held for as long as a back end does not answer. */
+	if (max < 2 || (d->returns && sv_virtio_pci_away(d)))
 		return 0;
 	if (d->front.events >= 0)
 		fds[n++] = d->front.events;

@@ -560,6 +560,7 @@ Test(vhost_front, both_descriptors_of_a_device_are_watched_and_none_of_one_that_
 	close(back.events);
 	cr_assert_eq(sv_virtio_pci_polled(dev, dev->front.events, &err), 0);
 	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 4), 1);
+	dev->returns = true;
 	sv_virtio_pci_leave(dev);
 	cr_assert_eq(sv_virtio_pci_poll_fds(dev, fds, 4), 0);
 	sv_virtio_pci_destroy(dev);
