@@ -12,11 +12,11 @@
 
 int run_parse_disk(struct run_options *o, char *text, struct sv_error *err)
 {
-	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, QUEUES, SERIAL, SIDECORE,
-		FORMAT, DEADLINE, FILTERS };
+	enum { PATH, READONLY, DIRECT, WRITETHROUGH, NODISCARD, PINNED, IOPOLL, QUEUES, SERIAL,
+		SIDECORE, FORMAT, DEADLINE, FILTERS };
 	static const char *const keys[] = {[PATH] = "path", [READONLY] = "readonly",
 		[DIRECT] = "direct", [WRITETHROUGH] = "writethrough", [NODISCARD] = "nodiscard",
-		[QUEUES] = "queues", [SERIAL] = "serial",
+		[PINNED] = "pinned", [IOPOLL] = "iopoll", [QUEUES] = "queues", [SERIAL] = "serial",
 		[SIDECORE] = "sidecore", [FORMAT] = "format", [DEADLINE] = "deadline",
 		[FILTERS] = "filters", NULL};
 	char *whole = strdup(text), *value;
@@ -33,7 +33,7 @@ int run_parse_disk(struct run_options *o, char *text, struct sv_error *err)
 
 		if ((key == PATH || (key >= QUEUES && key <= FILTERS)) && !value)
 			key = -1;
-		if (key >= READONLY && key <= NODISCARD && value) {
+		if (key >= READONLY && key <= IOPOLL && value) {
 			rc = sv_fail(err, EINVAL, "--disk %s: %s takes no value: write it alone, or leave "
 				"it out", whole, keys[key]);
 			break;
@@ -53,6 +53,12 @@ int run_parse_disk(struct run_options *o, char *text, struct sv_error *err)
 			break;
 		case NODISCARD:
 			d->no_discard = true;
+			break;
+		case PINNED:
+			d->pinned = true;
+			break;
+		case IOPOLL:
+			d->iopoll = true;
 			break;
 		case QUEUES:
 			rc = cli_parse_number("--disk queues", value, 1, 64, &n, err);
@@ -82,8 +88,8 @@ int run_parse_disk(struct run_options *o, char *text, struct sv_error *err)
 				break;
 			rc = sv_fail(err, EINVAL,
 				"--disk %s: write path=FILE, then readonly, direct, writethrough, "
-				"nodiscard, queues=N, serial=TEXT, sidecore=CPU, format=raw|qcow2, "
-				"deadline=SECONDS, filters=NAME:FILE[+...] or what docs/qos.md lists, with commas", whole);
+				"nodiscard, pinned, iopoll, queues=N, serial=TEXT, sidecore=CPU, "
+				"format=raw|qcow2, deadline=SECONDS, filters=NAME:FILE[+...] or what docs/qos.md lists, with commas", whole);
 		}
 	}
 	if (rc == 0 && (!d->path || !*d->path))

@@ -56,6 +56,8 @@ static int take_disks(struct run_options *o, const struct sv_profile_guest *g, s
 			.direct = is_on(from->direct),
 			.writethrough = is_on(from->writethrough),
 			.no_discard = is_on(from->nodiscard),
+			.pinned = is_on(from->pinned),
+			.iopoll = is_on(from->iopoll),
 			.queues = from->queues ? *from->queues : 0,
 			.sidecore_given = from->sidecore != NULL,
 			.sidecore_cpu = from->sidecore ? (int)*from->sidecore : 0};

@@ -43,7 +43,9 @@ static int take_disks(const struct sv_profile_node *n, struct sv_blk_export_conf
 			.flags = flag_if(from->readonly, SV_DEVICE_F_READONLY) |
 				 flag_if(from->direct, SV_DEVICE_F_DIRECT) |
 				 flag_if(from->discard, SV_DEVICE_F_DISCARD) |
-				 flag_if(from->writethrough, SV_DEVICE_F_WRITETHROUGH),
+				 flag_if(from->writethrough, SV_DEVICE_F_WRITETHROUGH) |
+				 flag_if(from->pinned, SV_DEVICE_F_PINNED) |
+				 flag_if(from->iopoll, SV_DEVICE_F_IOPOLL),
 			.queues = from->queues ? *from->queues : 0,
 			.serial = from->serial};
 		rc = profile_take_qos("disks", from->qos, &disk[i].qos, err);

@@ -214,6 +214,18 @@ static unsigned queues_of(const struct sv_devices *d, const struct sv_disk_confi
 	return n < VIRTIO_PCI_QUEUES ? n : VIRTIO_PCI_QUEUES;
 }
 
+/* The disk would go on with a page that the guest has no more, or not yet. */
+static int check_pinned(const struct sv_vm_config *vm, const struct sv_disk_config *c,
+	struct sv_error *err)
+{
+	const char *other = vm->balloon ? "--balloon" : vm->source.path ? "--memory-source" : NULL;
+
+	if (!c->pinned || !other)
+		return 0;
+	return sv_fail(err, ENOTSUP, "disk %s: pinned and %s: pinned memory neither goes nor comes while "
+		       "the guest runs; leave one of them out", c->path, other);
+}
+
 static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 {
 	const struct sv_disk_config *c = &d->vm->config->disk[i];
@@ -225,13 +237,16 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 		.path = c->path, .format = c->format, .readonly = c->readonly, .direct = c->direct,
 		.filters = c->filters};
 	struct disk *disk = &d->disk[i];
-	int rc = sv_disk_attach(&spec, &disk->image, err), fds[SV_DISK_FDS];
+	int rc = check_pinned(d->vm->config, c, err), fds[SV_DISK_FDS];
 
+	if (rc == 0)
+		rc = sv_disk_attach(&spec, &disk->image, err);
 	if (rc < 0)
 		return rc;
 	ask.flags = (c->readonly ? SV_DEVICE_F_READONLY : 0) | (c->direct ? SV_DEVICE_F_DIRECT : 0) |
 		    (c->writethrough ? SV_DEVICE_F_WRITETHROUGH : 0) |
-		    (c->no_discard || c->readonly ? 0 : SV_DEVICE_F_DISCARD);
+		    (c->no_discard || c->readonly ? 0 : SV_DEVICE_F_DISCARD) |
+		    (c->pinned ? SV_DEVICE_F_PINNED : 0) | (c->iopoll ? SV_DEVICE_F_IOPOLL : 0);
 	if (c->serial)
 		memcpy(ask.serial, c->serial, strnlen(c->serial, sizeof(ask.serial)));
 	snprintf(disk->name, sizeof(disk->name), "disk%u", i);

@@ -311,6 +311,7 @@ static struct blk *blk_new(const struct sv_device_request *req)
 		return NULL;
 	b->wce_wish = !(d->flags & SV_DEVICE_F_WRITETHROUGH);
 	b->in_order = d->flags & SV_DEVICE_F_IN_ORDER;
+	b->pinned = d->flags & SV_DEVICE_F_PINNED;
 	b->queues = d->queues;
 	memcpy(b->serial, d->serial, sizeof(b->serial));
 	b->slot = calloc(BLK_SLOTS, sizeof(b->slot[0]));
@@ -322,13 +323,32 @@ static struct blk *blk_new(const struct sv_device_request *req)
 	return b;
 }
 
+/* Not polled, and about to be. */
+static void prepare(struct sv_session *session)
+{
+	struct blk *b = (struct blk *)session;
+	struct sv_vhost *v = &session->vhost;
+	int rc;
+
+	if (!b->pinned || b->memory_seen == v->memory_changes)
+		return;
+	b->memory_seen = v->memory_changes;
+	rc = b->store->ops->memory(b->store, &v->gmem);
+	if (rc < 0)
+		sv_warn("%s of %s: the guest's memory cannot be pinned (%s)%s; transfers go without",
+			session->name, session->poller.vm,
+			rc == -EBUSY ? "it arrives while the guest runs" : strerror(-rc),
+			rc == -ENOMEM ? ": ulimit -l, or LimitMEMLOCK=, has to allow it" : "");
+}
+
 /* Where its bytes are. @fd: the store's own on success. */
 static int open_base(struct blk *b, const struct sv_device_request *req, int fd, bool trusted,
 	struct sv_error *err)
 {
 	const struct sv_control_blk *c = &req->device->blk;
 	uint32_t flags = (req->device->flags & SV_DEVICE_F_READONLY ? BLK_RAW_READONLY : 0) |
-			 (req->device->flags & SV_DEVICE_F_DISCARD ? BLK_RAW_DISCARD : 0);
+			 (req->device->flags & SV_DEVICE_F_DISCARD ? BLK_RAW_DISCARD : 0) |
+			 (req->device->flags & SV_DEVICE_F_IOPOLL ? BLK_RAW_IOPOLL : 0);
 	struct blk_nbd_config remote = {
 		.export = {.bytes = c->bytes, .preferred = c->preferred, .flags = c->export_flags},
 		.flags = flags,
@@ -369,6 +389,16 @@ static int open_filters(struct blk *b, const struct sv_device_request *req, stru
 	return rc;
 }
 
+/* Both are about what O_DIRECT does with the guest's memory and one storage. */
+static int check_flags(const struct sv_control_device *d, struct sv_error *err)
+{
+	if (!(d->flags & (SV_DEVICE_F_PINNED | SV_DEVICE_F_IOPOLL)) ||
+		(d->flags & SV_DEVICE_F_DIRECT && !d->blk.bytes && !d->blk.filters[0]))
+		return 0;
+	return sv_fail(err, EINVAL, "disk %s: pinned and iopoll are for a raw image with direct and "
+		       "without filters", d->name);
+}
+
 static int open_store(struct blk *b, const struct sv_device_request *req, bool trusted,
 	struct sv_error *err)
 {
@@ -377,7 +407,9 @@ static int open_store(struct blk *b, const struct sv_device_request *req, bool t
 
 	if (fd < 0)
 		return sv_fail(err, errno, "disk %s: %s", req->device->name, strerror(errno));
-	rc = open_base(b, req, fd, trusted, err);
+	rc = check_flags(req->device, err);
+	if (rc == 0)
+		rc = open_base(b, req, fd, trusted, err);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -423,6 +455,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 		return rc;
 	}
 	b->session.vhost.sealed_only = !foreign;
+	b->session.prepare = prepare;
 	for (unsigned i = 0; i < b->queues; i++)
 		b->session.vhost.queue[i].vq.calls_held = true;
 	/* Not polled before the front end starts a queue. */
@@ -475,13 +508,15 @@ char *blk_stats(void *handle)
 		    "{\"reads\": %llu, \"writes\": %llu, \"flushes\": %llu, \"discards\": %llu, "
 		    "\"read_bytes\": %llu, \"write_bytes\": %llu, \"errors\": %llu, "
 		    "\"unsupported\": %llu, \"continued\": %llu, \"bounced\": %llu, "
-		    "\"submits\": %llu, \"interrupts\": %llu, \"interrupts_saved\": %llu, "
+		    "\"submits\": %llu, \"pinned\": %llu, \"polled\": %llu, "
+		    "\"interrupts\": %llu, \"interrupts_saved\": %llu, "
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
 		    "\"idle_ticks\": %llu, \"reconnects\": %llu, \"retried\": %llu, "
 		    "\"filters\": %s, \"qos\": %s}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
 		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
-		    N(sc->bounced), N(sc->submits), N(q.calls), N(q.calls_saved),
+		    N(sc->bounced), N(sc->submits), N(sc->pinned), N(sc->polled), N(q.calls),
+		    N(q.calls_saved),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
 		    N(b->session.poller.ticks.idle_ticks), N(sc->reconnects), N(sc->retried),
 		    filters ? filters : "[]", qos ? qos : "{}") < 0)

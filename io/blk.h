@@ -50,6 +50,8 @@ struct blk {
 	struct qos_device qos;
 	bool wce, wce_wish; /* write cache on; what the driver wishes if it can flush */
 	bool in_order;	    /* VIRTIO_F_IN_ORDER is offered */
+	bool pinned;	    /* the guest's memory is to be */
+	uint64_t memory_seen; /* sv_vhost.memory_changes when it was */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	unsigned queues;
 

@@ -155,21 +155,24 @@ static int take_number(const char *key, const char *text, unsigned most, unsigne
 
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err)
 {
-	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, QUEUES, SERIAL,
-		FORMAT, DEADLINE, FILTERS };
+	enum { PATH, SOCKET, READONLY, DIRECT, DISCARD, WRITETHROUGH, IN_ORDER, PINNED, IOPOLL,
+		QUEUES, SERIAL, FORMAT, DEADLINE, FILTERS };
 	static char *const key[] = {"path", "socket", "readonly", "direct", "discard", "writethrough",
-		"in-order", "queues", "serial", "format", "deadline", "filters", NULL};
+		"in-order", "pinned", "iopoll", "queues", "serial", "format", "deadline", "filters",
+		NULL};
 	static const uint32_t flag[] = {[READONLY] = SV_DEVICE_F_READONLY,
 		[DIRECT] = SV_DEVICE_F_DIRECT,
 		[DISCARD] = SV_DEVICE_F_DISCARD,
 		[WRITETHROUGH] = SV_DEVICE_F_WRITETHROUGH,
-		[IN_ORDER] = SV_DEVICE_F_IN_ORDER};
+		[IN_ORDER] = SV_DEVICE_F_IN_ORDER,
+		[PINNED] = SV_DEVICE_F_PINNED,
+		[IOPOLL] = SV_DEVICE_F_IOPOLL};
 	char *value;
 
 	*config = (struct sv_blk_export_config){.queues = 1};
 	while (*text) {
 		int k = getsubopt(&text, key, &value), rc = 0;
-		bool is_flag = k >= READONLY && k <= IN_ORDER;
+		bool is_flag = k >= READONLY && k <= IOPOLL;
 
 		if (k < 0) {
 			rc = sv_qos_wish_text(&config->qos, value, err);
@@ -184,8 +187,8 @@ int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct 
 		if (k < 0 || (!is_flag && !value))
 			return sv_fail(err, EINVAL,
 				"--blk: '%s': path=, socket=, readonly, direct, discard, writethrough, "
-				"in-order, queues=, serial=, format=, deadline=, filters= and those of "
-				"quality of service are known",
+				"in-order, pinned, iopoll, queues=, serial=, format=, deadline=, filters= "
+				"and those of quality of service are known",
 				value ? value : key[k]);
 		if (is_flag)
 			config->flags |= flag[k];

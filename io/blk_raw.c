@@ -3,7 +3,7 @@
  * A raw image or block device behind an io_uring: submission in batches, completion without a system
  * call, bounce buffers for O_DIRECT. All that may block runs in the kernel's workers of the ring.
  */
-#include "blk_store.h"
+#include "blk_raw.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,32 +21,10 @@
 
 #include <channels/atomics.h>
 
-#include "blk_raw.h"
-
 #define RETRIES 8u
 #define WORKERS 16u
-#define BOUNCES 8u
-#define BOUNCE_BYTES (128u << 10)
 #define CROWDED_NS 100000
 #define NO_BOUNCE UINT16_MAX
-
-struct raw {
-	struct blk_store store; /* first */
-	int fd;
-	bool direct;
-	bool ring_open, placed;
-	bool crowded;	   /* the workers have no CPU but the sidecore's */
-	cpu_set_t workers; /* where the kernel's workers for this ring may run */
-
-	/* The polling thread's. */
-	struct io_uring ring;
-	unsigned busy;	    /* operations begun and not done */
-	unsigned punted;    /* of these, what a worker may have to do */
-	unsigned to_submit; /* prepared, not yet given to the kernel */
-	uint8_t *bounce;    /* BOUNCES buffers, with O_DIRECT only */
-	uint32_t bounce_free;
-	struct blk_io *wait_head, *wait_tail; /* for a bounce buffer */
-};
 
 static struct raw *raw_of(struct blk_store *s)
 {
@@ -71,7 +49,7 @@ static bool unaligned(const struct blk_io *io)
 
 static uint8_t *bounce_of(const struct raw *r, const struct blk_io *io)
 {
-	return r->bounce + (size_t)io->bounce * BOUNCE_BYTES;
+	return r->bounce + (size_t)io->bounce * BLK_RAW_BOUNCE_BYTES;
 }
 
 /* Does the operation have a bounce buffer now? If not it waits for one, first come first served. */
@@ -113,13 +91,13 @@ static void bounce_give(struct raw *r, unsigned bounce)
 /* --- submission ------------------------------------------------------------------------------ */
 
 /* A transfer through the bounce buffer: as much as that holds, the rest later. */
-static void prepare_bounced(struct raw *r, struct blk_io *io, struct io_uring_sqe *sqe)
+static void prepare_bounced(struct raw *r, struct blk_io *io, struct io_uring_sqe *sqe, int fd)
 {
-	unsigned n = io->left < BOUNCE_BYTES ? (unsigned)io->left : BOUNCE_BYTES;
+	unsigned n = io->left < BLK_RAW_BOUNCE_BYTES ? (unsigned)io->left : BLK_RAW_BOUNCE_BYTES;
 	uint8_t *bounce = bounce_of(r, io), *to = bounce;
 
 	if (io->step == IORING_OP_READV) {
-		io_uring_prep_read(sqe, r->fd, bounce, n, io->at);
+		io_uring_prep_read(sqe, fd, bounce, n, io->at);
 		return;
 	}
 	for (unsigned i = 0, left = n; left; i++) {
@@ -129,33 +107,64 @@ static void prepare_bounced(struct raw *r, struct blk_io *io, struct io_uring_sq
 		to += k;
 		left -= k;
 	}
-	io_uring_prep_write(sqe, r->fd, bounce, n, io->at);
+	io_uring_prep_write(sqe, fd, bounce, n, io->at);
+}
+
+/* From or to the guest's memory itself. */
+static void prepare_direct(struct raw *r, struct blk_io *io, struct io_uring_sqe *sqe, int fd,
+	const struct blk_pinned *p)
+{
+	bool read = io->step == IORING_OP_READV;
+	int pinned = io->niov == 1 ? blk_pinned_find(p, io->iov) : -1;
+
+	if (pinned >= 0) {
+		void *at = io->iov->iov_base;
+		unsigned n = (unsigned)io->iov->iov_len;
+
+		if (read)
+			io_uring_prep_read_fixed(sqe, fd, at, n, io->at, pinned);
+		else
+			io_uring_prep_write_fixed(sqe, fd, at, n, io->at, pinned);
+		blk_count(&r->store.counts.pinned, 1);
+	} else if (read) {
+		io_uring_prep_readv(sqe, fd, io->iov, io->niov, io->at);
+	} else {
+		io_uring_prep_writev(sqe, fd, io->iov, io->niov, io->at);
+	}
+}
+
+static void prepare(struct raw *r, struct blk_io *io, unsigned which, bool bounced)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring[which]);
+	int fd = r->fixed ? BLK_RAW_IMAGE : r->fd;
+
+	SV_BUG_ON(!sqe); /* as many entries as operations, and each has one step at a time */
+	if (bounced)
+		prepare_bounced(r, io, sqe, fd);
+	else if (is_transfer(io))
+		prepare_direct(r, io, sqe, fd, &r->pinned[which]);
+	else if (io->step == IORING_OP_FSYNC)
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	else
+		io_uring_prep_fallocate(sqe, fd, io->mode, (off_t)io->at, (off_t)io->left);
+	if (r->fixed)
+		sqe->flags |= IOSQE_FIXED_FILE;
+	if (io->step == IORING_OP_WRITEV && (io->flags & BLK_IO_FUA))
+		sqe->rw_flags = RWF_DSYNC;
+	io_uring_sqe_set_data(sqe, io);
 }
 
 /* Prepare what the operation has to do next. */
 static void step(struct raw *r, struct blk_io *io)
 {
 	bool bounced = r->direct && is_transfer(io) && (io->bounce != NO_BOUNCE || unaligned(io));
-	struct io_uring_sqe *sqe;
+	unsigned which = r->rings == 2 && is_transfer(io) && !r->unpolled;
 
 	if (bounced && !bounce_take(r, io))
 		return;
-	sqe = io_uring_get_sqe(&r->ring);
-	SV_BUG_ON(!sqe); /* as many entries as operations, and each has one step at a time */
-	if (bounced)
-		prepare_bounced(r, io, sqe);
-	else if (io->step == IORING_OP_READV)
-		io_uring_prep_readv(sqe, r->fd, io->iov, io->niov, io->at);
-	else if (io->step == IORING_OP_WRITEV)
-		io_uring_prep_writev(sqe, r->fd, io->iov, io->niov, io->at);
-	else if (io->step == IORING_OP_FSYNC)
-		io_uring_prep_fsync(sqe, r->fd, IORING_FSYNC_DATASYNC);
-	else
-		io_uring_prep_fallocate(sqe, r->fd, io->mode, (off_t)io->at, (off_t)io->left);
-	if (io->step == IORING_OP_WRITEV && (io->flags & BLK_IO_FUA))
-		sqe->rw_flags = RWF_DSYNC;
-	io_uring_sqe_set_data(sqe, io);
-	r->to_submit++;
+	prepare(r, io, which, bounced);
+	r->to_submit[which]++;
+	r->polled += which;
 }
 
 /* A direct read is done without a worker; page cache and file system may have one do the rest. */
@@ -164,7 +173,7 @@ static bool may_punt(const struct raw *r, const struct blk_io *io)
 	return !r->direct || io->op != BLK_READ;
 }
 
-static void raw_begin(struct blk_store *s, struct blk_io *io)
+void blk_raw_begin(struct blk_store *s, struct blk_io *io)
 {
 	static const uint8_t op[] = {[BLK_READ] = IORING_OP_READV,
 		[BLK_WRITE] = IORING_OP_WRITEV,
@@ -189,30 +198,39 @@ static void raw_begin(struct blk_store *s, struct blk_io *io)
 /* The kernel's workers belong to the thread that submits: keep them off the guest cores. */
 static void place_workers(struct raw *r)
 {
-	unsigned most[2] = {WORKERS, WORKERS};
-
 	r->placed = true;
 	r->crowded = CPU_COUNT(&r->workers) == 1 && CPU_ISSET(sched_getcpu(), &r->workers);
-	/* A kernel before 5.15 has neither: its workers run where they like. */
-	(void)io_uring_register_iowq_aff(&r->ring, sizeof(r->workers), &r->workers);
-	(void)io_uring_register_iowq_max_workers(&r->ring, most);
+	for (unsigned i = 0; i < r->rings; i++) {
+		unsigned most[2] = {WORKERS, WORKERS};
+
+		/* A kernel before 5.15 has neither: its workers run where they like. */
+		(void)io_uring_register_iowq_aff(&r->ring[i], sizeof(r->workers), &r->workers);
+		(void)io_uring_register_iowq_max_workers(&r->ring[i], most);
+	}
 }
 
-static bool raw_submit(struct blk_store *s)
+static void submit(struct raw *r, unsigned i)
+{
+	int n = io_uring_submit(&r->ring[i]);
+
+	blk_count(&r->store.counts.submits, 1);
+	/* EAGAIN, EBUSY: the entries stay in the ring and go with the next turn. */
+	if (n > 0)
+		r->to_submit[i] -= (unsigned)n < r->to_submit[i] ? (unsigned)n : r->to_submit[i];
+}
+
+bool blk_raw_submit(struct blk_store *s)
 {
 	struct raw *r = raw_of(s);
-	int n;
 
-	if (!r->to_submit)
+	if (!r->to_submit[0] && !r->to_submit[1])
 		return false;
 	if (sv_unlikely(!r->placed))
 		place_workers(r);
-	n = io_uring_submit(&r->ring);
-	blk_count(&s->counts.submits, 1);
-	/* EAGAIN, EBUSY: the entries stay in the ring and go with the next turn. */
-	if (n > 0)
-		r->to_submit -= (unsigned)n < r->to_submit ? (unsigned)n : r->to_submit;
-	return r->to_submit;
+	for (unsigned i = 0; i < r->rings; i++)
+		if (r->to_submit[i])
+			submit(r, i);
+	return r->to_submit[0] || r->to_submit[1];
 }
 
 /* --- completion ------------------------------------------------------------------------------ */
@@ -284,7 +302,7 @@ static void came_back(struct raw *r, struct blk_io *io, int res)
 /* The kernel has completions that only a system call of this thread brings into the ring. */
 static bool must_enter(const struct raw *r)
 {
-	return sv_load_relaxed(r->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+	return sv_load_relaxed(r->ring[0].sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
 /* Polling would keep the workers from what is polled for. */
@@ -293,141 +311,75 @@ static void let_work(struct raw *r)
 	struct __kernel_timespec most = {.tv_nsec = CROWDED_NS};
 	struct io_uring_cqe *cqe;
 
-	(void)io_uring_wait_cqe_timeout(&r->ring, &cqe, &most);
+	(void)io_uring_wait_cqe_timeout(&r->ring[0], &cqe, &most);
 }
 
-static unsigned raw_reap(struct blk_store *s)
+static unsigned reap_interrupting(struct raw *r)
 {
-	struct raw *r = raw_of(s);
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	if (!r->busy)
-		return 0;
 	if (sv_unlikely(must_enter(r)))
-		io_uring_get_events(&r->ring);
-	io_uring_for_each_cqe(&r->ring, head, cqe) {
+		io_uring_get_events(&r->ring[0]);
+	io_uring_for_each_cqe(&r->ring[0], head, cqe) {
 		came_back(r, io_uring_cqe_get_data(cqe), cqe->res);
 		n++;
 	}
 	if (n)
-		io_uring_cq_advance(&r->ring, n);
-	else if (sv_unlikely(r->crowded) && r->punted)
+		io_uring_cq_advance(&r->ring[0], n);
+	return n;
+}
+
+/* What the first read said of the storage may not hold for all of it. */
+static unsigned reap_polled(struct raw *r)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, n = 0;
+
+	io_uring_get_events(&r->ring[1]);
+	io_uring_for_each_cqe(&r->ring[1], head, cqe) {
+		struct blk_io *io = io_uring_cqe_get_data(cqe);
+
+		r->polled--;
+		n++;
+		if (cqe->res == -EOPNOTSUPP) {
+			r->unpolled = true;
+			step(r, io);
+		} else {
+			blk_count(&r->store.counts.polled, 1);
+			came_back(r, io, cqe->res);
+		}
+	}
+	if (n)
+		io_uring_cq_advance(&r->ring[1], n);
+	return n;
+}
+
+unsigned blk_raw_reap(struct blk_store *s)
+{
+	struct raw *r = raw_of(s);
+	unsigned n;
+
+	if (!r->busy)
+		return 0;
+	n = reap_interrupting(r);
+	if (r->polled)
+		n += reap_polled(r);
+	else if (sv_unlikely(r->crowded) && r->punted && !n)
 		let_work(r);
 	return n;
 }
 
-/* Drained first, looked at afterwards: a completion in between leaves the eventfd readable. */
-static bool raw_pending(struct blk_store *s)
+/*
+ * Drained first, looked at afterwards: a completion in between leaves the eventfd readable. Who polls
+ * for completions does not sleep.
+ */
+bool blk_raw_pending(struct blk_store *s)
 {
 	struct raw *r = raw_of(s);
 	uint64_t drain;
 
 	if (read(s->wake_fd[0], &drain, sizeof(drain)) < 0 && errno != EAGAIN)
 		return true;
-	return r->to_submit || io_uring_cq_ready(&r->ring) || must_enter(r);
-}
-
-/* --- life ------------------------------------------------------------------------------------ */
-
-/*
- * The kernel goes on with direct transfers when this process ends, and holds the ring until the last of
- * them is over, and with the ring this socket. So the front end sees the end of the connection, and
- * lets a successor repeat requests, only when nothing of ours can still reach the disk or the guest.
- */
-static int raw_hold(struct blk_store *s, int sock)
-{
-	struct raw *r = raw_of(s);
-
-	return r->direct ? io_uring_register_files(&r->ring, &sock, 1) : 0;
-}
-
-static void raw_close(struct blk_store *s)
-{
-	struct raw *r = raw_of(s);
-
-	if (r->ring_open)
-		io_uring_queue_exit(&r->ring);
-	if (s->wake_fd[0] >= 0)
-		close(s->wake_fd[0]);
-	if (r->bounce && !r->busy) /* else the kernel may still write there */
-		munmap(r->bounce, BOUNCES * BOUNCE_BYTES);
-	if (r->fd >= 0)
-		close(r->fd);
-	free(r);
-}
-
-static int raw_resize(struct blk_store *s, uint64_t bytes, struct sv_error *err)
-{
-	return blk_raw_resize(raw_of(s)->fd, &s->geometry, bytes, err);
-}
-
-static const struct blk_store_ops raw_ops = {.name = "raw",
-	.begin = raw_begin,
-	.submit = raw_submit,
-	.reap = raw_reap,
-	.pending = raw_pending,
-	.hold = raw_hold,
-	.resize = raw_resize,
-	.close = raw_close};
-
-static int open_ring(struct raw *r, struct sv_error *err)
-{
-	unsigned flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
-	int rc = io_uring_queue_init(BLK_STORE_DEPTH, &r->ring, flags);
-
-	if (rc == -EINVAL) /* before Linux 5.19: completions interrupt the sidecore now and then */
-		rc = io_uring_queue_init(BLK_STORE_DEPTH, &r->ring, 0);
-	if (rc < 0)
-		return sv_fail(err, -rc, "io_uring cannot be set up: %s%s", strerror(-rc),
-			rc == -EPERM ? " (is kernel.io_uring_disabled set?)" : "");
-	r->ring_open = true;
-	r->store.wake_fd[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (r->store.wake_fd[0] < 0)
-		return sv_fail(err, errno, "eventfd: %s", strerror(errno));
-	rc = io_uring_register_eventfd(&r->ring, r->store.wake_fd[0]);
-	return rc < 0 ? sv_fail(err, -rc, "io_uring: %s", strerror(-rc)) : 0;
-}
-
-static int open_bounces(struct raw *r, struct sv_error *err)
-{
-	r->bounce = mmap(NULL, BOUNCES * BOUNCE_BYTES, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (r->bounce == MAP_FAILED) {
-		r->bounce = NULL;
-		return sv_fail(err, ENOMEM, "no memory for bounce buffers");
-	}
-	r->bounce_free = (1u << BOUNCES) - 1;
-	return 0;
-}
-
-int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *name,
-	struct sv_error *err)
-{
-	struct raw *r = calloc(1, sizeof(*r));
-	int rc;
-
-	if (!r)
-		return sv_fail(err, ENOMEM, "the node is out of memory");
-	r->store.ops = &raw_ops;
-	r->store.wake_fd[0] = r->store.wake_fd[1] = -1;
-	r->fd = -1;
-	r->store.geometry.readonly = flags & BLK_RAW_READONLY;
-	r->store.geometry.discard = r->store.geometry.zeroes =
-		(flags & BLK_RAW_DISCARD) && !(flags & BLK_RAW_READONLY);
-	sched_getaffinity(0, sizeof(r->workers), &r->workers);
-	rc = blk_raw_geometry(fd, &r->store.geometry, err);
-	if (rc == 0) {
-		r->direct = blk_raw_direct_works(fd, name);
-		rc = open_ring(r, err);
-	}
-	if (rc == 0 && r->direct)
-		rc = open_bounces(r, err);
-	if (rc < 0) {
-		raw_close(&r->store);
-		return rc;
-	}
-	r->fd = fd;
-	*out = &r->store;
-	return 0;
+	return r->to_submit[0] || r->polled || io_uring_cq_ready(&r->ring[0]) || must_enter(r);
 }

@@ -70,6 +70,7 @@ struct blk_store_counters {
 	uint64_t continued; /* transfers that went in pieces */
 	uint64_t bounced;   /* operations through a buffer of our own */
 	uint64_t submits;   /* system calls that submitted something */
+	uint64_t pinned, polled; /* transfers in pinned memory; whose completions were polled for */
 	uint64_t reconnects, retried; /* of a remote store: connections after the first, operations repeated */
 };
 
@@ -89,10 +90,10 @@ struct blk_store_ops {
 	bool (*pending)(struct blk_store *s);
 	/* Context of these: control thread, not polled. NULL: nothing to do. */
 	/*
-	 * The guest's memory is this from now on; operations may be in flight in what stays. Where it has
-	 * a residency nothing may be pinned: that would take the place of what is still to arrive.
+	 * The guest's memory is this from now on, and is to be pinned; operations may be in flight in what
+	 * stays. Return: 0, or -errno and none is: -EBUSY where it arrives while the guest runs.
 	 */
-	void (*memory)(struct blk_store *s, const struct sv_gmem *gmem);
+	int (*memory)(struct blk_store *s, const struct sv_gmem *gmem);
 	/*
 	 * Keep @sock open until the kernel is done with the last operation, even if this process ends.
 	 * Return: 0 or -errno.
@@ -117,7 +118,7 @@ struct blk_store {
  */
 #define BLK_RAW_READONLY 1u
 #define BLK_RAW_DISCARD 2u
-#define BLK_RAW_PINNED 4u /* register the guest's memory with the ring (O_DIRECT only) */
+#define BLK_RAW_IOPOLL 4u /* poll for completions where the storage can (O_DIRECT only) */
 int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *name,
 	struct sv_error *err);
 

@@ -94,6 +94,7 @@ int sv_vhost_mem_add(struct sv_vhost *v, const struct vu_region *r, int fd, stru
 		.fd_offset = r->fd_offset,
 		.user_addr = r->user_addr};
 	v->gmem.n = n + 1;
+	v->memory_changes++;
 	return 0;
 }
 
@@ -115,6 +116,7 @@ int sv_vhost_mem_remove(struct sv_vhost *v, const struct vu_region *r, struct sv
 		v->map[i] = v->map[last];
 		v->gmem.region[i] = v->gmem.region[last];
 		v->gmem.n = last;
+		v->memory_changes++;
 		return 0;
 	}
 	return sv_fail(err, ENOENT, "vhost-user: no memory region at 0x%" PRIx64 " to remove",
@@ -126,6 +128,7 @@ void sv_vhost_mem_clear(struct sv_vhost *v)
 	for (unsigned i = 0; i < v->gmem.n; i++)
 		unmap(v, i);
 	v->gmem.n = 0;
+	v->memory_changes++;
 }
 
 void *sv_vhost_mem_user(const struct sv_vhost *v, uint64_t user_addr, uint64_t len,

@@ -39,6 +39,8 @@
 	SWITCH("readonly", "the guest cannot write", "off"), \
 	SWITCH("direct", "open with O_DIRECT, past the host's page cache", "off"), \
 	SWITCH("writethrough", "every write is durable when it completes", "off"), \
+	SWITCH("pinned", "with direct: register the guest's memory, all of it resident", "off"), \
+	SWITCH("iopoll", "with direct: poll for completions where the storage can", "off"), \
 	BOUND(NUMBER, 1, 64, "queues", "a whole number from 1 to 64", "virtqueues", \
 		"min(vCPUs, 8)"), \
 	BOUND(TEXT, 0, 20, "serial", "one line of at most 20 characters", \

@@ -45,6 +45,7 @@ static const cyaml_strval_t irqchips[] = {{"split", SV_PROFILE_SPLIT}, {"full", 
 static const cyaml_schema_field_t guest_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, writethrough), BOOL(D, nodiscard),
+	BOOL(D, pinned), BOOL(D, iopoll),
 	NUMBER(D, queues), TEXT(D, serial), NUMBER(D, sidecore), TEXT(D, format), TEXT(D, filters),
 	NUMBER(D, deadline), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t guest_disk = {
@@ -54,6 +55,7 @@ static const cyaml_schema_field_t node_disk_fields[] = {
 	CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, D, path, 1, 4095),
 	CYAML_FIELD_STRING_PTR("socket", CYAML_FLAG_POINTER, D, socket, 1, 107),
 	BOOL(D, readonly), BOOL(D, direct), BOOL(D, discard), BOOL(D, writethrough),
+	BOOL(D, pinned), BOOL(D, iopoll),
 	NUMBER(D, queues), TEXT(D, serial), TEXT(D, format), TEXT(D, filters),
 	NUMBER(D, deadline), QOS(D), CYAML_FIELD_END};
 static const cyaml_schema_value_t node_disk = {

@@ -42,6 +42,7 @@ sv_test(net_qos unit/test_net_qos.c LIBS test_net_guest LABELS unit)
 sv_test(blk_nbd unit/test_blk_nbd.c unit/nbd_by_hand.c LIBS test_front_end LABELS unit)
 target_include_directories(test_blk_nbd PRIVATE ${NBD_INCLUDE_DIRS})
 sv_test(blk_stack unit/test_blk_stack.c LIBS test_vq_driver LABELS unit)
+sv_test(blk_pinned unit/test_blk_pinned.c LIBS test_front_end PkgConfig::URING LABELS unit)
 
 # Hostile drivers and front ends: from fixed seeds, and for libFuzzer (see loaders.cmake).
 sv_test(net_mutants fuzz/test_net_mutants.c LIBS test_net_guest LABELS fuzz)

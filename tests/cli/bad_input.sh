@@ -61,7 +61,7 @@ run "disk of a foreign sidecore" 2 "sidecore=4711" --kernel "$dir/zeros" --overc
 	--disk path=x,sidecore=4711
 run "disk without path" 2 "path=FILE" --kernel "$dir/zeros" --disk readonly
 run "disk key" 2 "path=FILE" --kernel "$dir/zeros" --disk path=x,speed=9
-for flag in readonly=off direct=on writethrough=off nodiscard=no; do
+for flag in readonly=off direct=on writethrough=off nodiscard=no pinned=on iopoll=on; do
 	run "disk $flag" 2 "--disk path=x,$flag: ${flag%=*} takes no value" --kernel "$dir/zeros" \
 		--disk "path=x,$flag"
 done

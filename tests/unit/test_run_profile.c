@@ -153,7 +153,7 @@ static const char full[] =
 	"share_cores: on\nisolate: require\nkeep_placement: /kept\n"
 	"smt: on\nuntrusted: on\nnear: eth0\nsidecores: 2\nsidecore_policy: spread\n"
 	"disks:\n- path: /d1\n  readonly: on\n  direct: on\n  writethrough: on\n  nodiscard: on\n"
-	"  queues: 2\n  serial: s\n  sidecore: 9\n"
+	"  pinned: on\n  iopoll: on\n  queues: 2\n  serial: s\n  sidecore: 9\n"
 	"  weight: 300\n  priority: 2\n  min_bandwidth: 1M\n  max_bandwidth: 2G\n  min_iops: 5\n"
 	"  max_iops: 6\n  burst: 7\n  depth: 8\n- path: /d,2\n"
 	"nets:\n- switch: lan\n  mac: 52:54:00:00:00:01\n  vlan: 7\n  mtu: 9000\n  queues: 3\n"
@@ -204,7 +204,7 @@ Test(run_profile, a_profile_with_every_key_is_what_the_options_say)
 		"--quiet", "--json", "--share-cores", "--isolate", "require", "--keep-placement", "/kept", "--smt", "--untrusted", "--near",
 		"eth0", "--sidecores", "2", "--sidecore-policy", "spread", "--disk",
 		(char[]){"path=/"
-			 "d1,readonly,direct,writethrough,nodiscard,queues=2,serial=s,sidecore=9,weight=300,"
+			 "d1,readonly,direct,writethrough,nodiscard,pinned,iopoll,queues=2,serial=s,sidecore=9,weight=300,"
 			 "priority=2,min-bandwidth=1M,max-bandwidth=2G,min-iops=5,max-iops=6,burst=7,"
 			 "depth=8"},
 		"--disk", (char[]){"path=/d2"}, "--net",

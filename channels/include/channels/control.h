@@ -88,6 +88,8 @@ struct sv_control_channel {
 #define SV_DEVICE_F_DISCARD (1u << 2)	 /* offer discard and write-zeroes */
 #define SV_DEVICE_F_WRITETHROUGH (1u << 3)
 #define SV_DEVICE_F_IN_ORDER (1u << 8) /* offer VIRTIO_F_IN_ORDER: one slow request delays those behind it */
+#define SV_DEVICE_F_PINNED (1u << 9) /* with DIRECT: register the guest's memory with the disk's ring */
+#define SV_DEVICE_F_IOPOLL (1u << 10) /* with DIRECT: poll for completions where the storage can */
 #define SV_DEVICE_F_SPOOF (1u << 4) /* network: the guest may send from any address */
 #define SV_DEVICE_F_TRUNK (1u << 5) /* network: the guest may send and receive tagged frames */
 #define SV_DEVICE_F_LINK_DOWN (1u << 6) /* network: begins without a link */

@@ -46,6 +46,8 @@ struct sv_disk_config {
 	unsigned deadline_s; /* of a remote disk; 0: 30 */
 	bool readonly, direct, writethrough;
 	bool no_discard;
+	bool pinned; /* the guest's memory is registered with the disk's ring, and resident */
+	bool iopoll; /* completions are polled for */
 	unsigned queues; /* 0: min(vCPUs, 8) */
 	bool sidecore_given;
 	struct sv_control_qos qos;

@@ -38,9 +38,9 @@ extern const struct sv_device_class sv_blk_export_class;
 void sv_blk_export_close(struct sv_blk_export *e);
 
 /*
- * `path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,in-order][,queues=N]
- * [,serial=TEXT][,format=NAME][,deadline=SECONDS][,filters=LIST]` and the keys of io/qos.h: the
- * argument of `serve --blk`. @text is cut into pieces that *config then points to.
+ * `path=IMAGE,socket=SOCKET[,readonly][,direct][,discard][,writethrough][,in-order][,pinned]
+ * [,iopoll][,queues=N][,serial=TEXT][,format=NAME][,deadline=SECONDS][,filters=LIST]` and the keys
+ * of io/qos.h: the argument of `serve --blk`. @text is cut into pieces that *config then points to.
  * Return: 0, or -EINVAL with a sentence.
  */
 int sv_blk_export_parse(char *text, struct sv_blk_export_config *config, struct sv_error *err);

@@ -94,6 +94,7 @@ struct sv_vhost {
 	uint64_t features, protocol;
 	int backend_req_fd; /* where requests of ours would go; -1: none */
 	struct sv_gmem gmem;
+	uint64_t memory_changes; /* of gmem */
 	struct {
 		void *base;
 		uint64_t bytes;

@@ -66,7 +66,7 @@ enum sv_profile_stage2 { SV_PROFILE_BEFORE, SV_PROFILE_RUNNING, SV_PROFILE_DEMAN
 struct sv_profile_disk {
 	char *path;
 	char *socket; /* node profiles: where a front end connects */
-	bool *readonly, *direct, *writethrough, *nodiscard, *discard;
+	bool *readonly, *direct, *writethrough, *nodiscard, *discard, *pinned, *iopoll;
 	unsigned *queues, *sidecore, *deadline;
 	char *serial, *format, *filters;
 	char *qos[SV_PROFILE_QOS];
