@@ -228,6 +228,35 @@ Test(pinned, where_completions_cannot_be_polled_for_they_interrupt)
 	fe.class = NULL;
 }
 
+/* A ring that answers by itself stands for storage with poll queues. */
+Test(pinned, transfers_whose_completions_are_polled_for_are_right)
+{
+	struct blk_store *s;
+	struct raw *r;
+	int files[2];
+
+	cr_assert_eq(open_disk(SV_DEVICE_F_DIRECT | SV_DEVICE_F_IOPOLL | SV_DEVICE_F_PINNED, O_DIRECT), 0,
+		"%s", fe.err.text);
+	s = ((struct blk *)fe.handle)->store;
+	r = (struct raw *)s;
+	if (r->rings < 2)
+		cr_skip_test("SKIPPED BECAUSE this kernel has no IORING_SETUP_IOPOLL for /tmp");
+	io_uring_queue_exit(&r->ring[1]);
+	cr_assert_eq(io_uring_queue_init(BLK_STORE_DEPTH, &r->ring[1], 0), 0);
+	files[0] = files[1] = r->fd;
+	cr_assert_eq(io_uring_register_files(&r->ring[1], files, 2), 0);
+	fe_start(&fe, FE_ALL, 1, 64);
+	transfers_are_right();
+	cr_assert_not(r->unpolled);
+	cr_assert_gt(stat_of("polled"), 150);
+	cr_assert_gt(stat_of("pinned"), 150);
+	cr_assert_eq(r->polled, 0);
+	cr_assert_not(s->ops->pending(s));
+	r->polled = 1;
+	cr_assert(s->ops->pending(s), "who polls for completions does not sleep");
+	r->polled = 0;
+}
+
 Test(pinned, both_need_a_raw_image_and_o_direct)
 {
 	cr_assert_eq(open_disk(SV_DEVICE_F_PINNED, 0), -EINVAL);
