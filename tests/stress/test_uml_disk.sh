@@ -5,47 +5,11 @@
 # usage: test_uml_disk.sh SIDEVISOR SHIM
 set -eu
 
-sidevisor=$1 shim=$2
-skip() {
-	echo "SKIPPED BECAUSE $*"
-	exit 77
-}
-for p in linux.uml busybox mkfs.ext4 e2fsck cpio ldd pkill; do
-	command -v $p >/dev/null || skip "$p is missing (user-mode-linux, busybox-static, e2fsprogs, cpio, procps)"
-done
-module=$(find /usr/lib/uml/modules -name virtio_blk.ko 2>/dev/null | head -n 1)
-[ -n "$module" ] || skip "the User-mode Linux kernel here has no virtio_blk"
-
+. "$(dirname "$0")/uml.sh"
+uml_begin virtio_blk mkfs.ext4 e2fsck
 image= noise=
-dir=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-uml.XXXXXX")
-pid= killer=
-stop() {
-	[ -z "$pid$killer" ] || kill $pid $killer 2>/dev/null || :
-	pid= killer=
-}
-# A kernel that had to be killed leaves its processes; they are known by the path of the socket.
-trap 'stop; pkill -9 -f "virtio_uml.device=$dir/" || :; rm -rf "$dir"' EXIT
 
-root=$dir/root
-mkdir -p "$root/bin" "$root/mnt" "$root/proc" "$root/sys" "$root/dev"
-cp "$(command -v busybox)" "$root/bin/busybox"
-cp "$module" "$root/virtio_blk.ko"
-for p in mkfs.ext4 e2fsck; do
-	at=$(command -v $p)
-	cp "$at" "$root/bin/"
-	for lib in $(ldd "$at" | grep -o '/[^ ]*'); do
-		mkdir -p "$root$(dirname "$lib")"
-		cp -L "$lib" "$root$lib"
-	done
-done
-cat >"$root/init" <<'INIT'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin
-mount -t proc none /proc
-mount -t sysfs none /sys
-mount -t devtmpfs none /dev
-insmod /virtio_blk.ko
+uml_root virtio_blk mkfs.ext4 e2fsck <<'INIT'
 echo "cache $(cat /sys/block/vda/queue/write_cache)"
 if grep -q sv.readonly /proc/cmdline; then
 	dd if=/dev/zero of=/dev/vda bs=4k count=1 2>/dev/null || echo "write refused"
@@ -79,38 +43,13 @@ md5sum -c /mnt/sums >/dev/null && echo "verified"
 umount /mnt
 poweroff -f
 INIT
-chmod +x "$root/init"
-(cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$dir/initrd"
 
-# run OPTIONS KERNEL-ARGUMENTS: one boot against a server with these options.
+# run OPTIONS KERNEL-ARGUMENT: one boot against a server with these options.
 run() {
-	"$sidevisor" serve --socket "$dir/node" --blk "path=${image:-$dir/disk},socket=$dir/sock,queues=2$1" \
-		2>"$dir/server" &
-	pid=$!
-	for _ in $(seq 100); do
-		[ -S "$dir/sock" ] && break
-		sleep 0.05
-	done
-	timeout -k 1 60 env LD_PRELOAD="$shim" linux.uml mem=192M initrd="$dir/initrd" rdinit=/init \
-		virtio_uml.device="$dir/sock:2" con=null con0=fd:0,fd:1 ssl=null $2 \
-		uml_dir="$dir/" </dev/null 2>&1 | sed -u 's/\r//g' >"$dir/log" || :
-	kill "$pid"
-	wait "$pid" || fail "the node ended with status $?"
-	pid=
-	[ ! -e "$dir/sock" ] || fail "the socket was left behind"
-	if grep -v "sidecore, the first on CPU\|${noise:-sidecore,}" "$dir/server"; then
-		fail "the node complained"
-	fi
-}
-fail() {
-	echo "test_uml_disk.sh: $*"
-	cat "$dir/server" "$dir/log"
-	exit 1
-}
-expect() {
-	for word in "$@"; do
-		grep -qx "$word" "$dir/log" || fail "the guest did not say '$word'"
-	done
+	uml_serve "$dir/sock" --blk "path=${image:-$dir/disk},socket=$dir/sock,queues=2$1"
+	uml_boot log virtio_uml.device="$dir/sock:2" mem=192M ${2:+"$2"}
+	uml_stop "$dir/sock"
+	quiet_server "$noise"
 }
 
 for options in ,discard ,discard,direct ,discard,writethrough; do
@@ -119,10 +58,8 @@ for options in ,discard ,discard,direct ,discard,writethrough; do
 	rm -f "$dir/disk"
 	truncate -s 64M "$dir/disk"
 	run $options ""
-	if grep -q "Kernel panic" "$dir/log" && ! grep -q "Run /init" "$dir/log"; then
-		skip "User-mode Linux does not boot on this machine"
-	fi
-	expect "cache $cache" made trimmed clean verified
+	uml_booted_or_skip log
+	expect log "cache $cache" made trimmed clean verified
 	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
 	echo "ok $options"
 done
@@ -157,7 +94,7 @@ if command -v nbdkit >/dev/null; then
 	truncate -s 64M "$dir/disk"
 	: >"$dir/log"
 	deaths &
-	killer=$!
+	others=$!
 	for _ in $(seq 100); do
 		[ -S "$dir/nbd" ] && break
 		sleep 0.05
@@ -165,10 +102,10 @@ if command -v nbdkit >/dev/null; then
 	image="nbd+unix:///?socket=$dir/nbd" noise="no connection\\|its server is"
 	run ,discard ""
 	image='' noise=''
-	kill $killer
-	wait $killer || :
-	killer=
-	expect made trimmed clean verified
+	kill $others
+	wait $others || :
+	others=
+	expect log made trimmed clean verified
 	e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
 	grep -q "its server is back" "$dir/server" || fail "the server's deaths went unseen"
 	echo "ok nbd, the server killed meanwhile"
@@ -181,7 +118,7 @@ if command -v qemu-nbd >/dev/null; then
 	image=$dir/overlay
 	run ,discard,format=qcow2 ""
 	image=
-	expect made trimmed clean verified
+	expect log made trimmed clean verified
 	cmp "$dir/disk" "$dir/base" || fail "the base of the overlay changed"
 	qemu-img check -q "$dir/overlay" || fail "the overlay is damaged"
 	qemu-img convert -O raw "$dir/overlay" "$dir/flat"
@@ -196,7 +133,7 @@ chmod 600 "$dir/key"
 rm -f "$dir/disk"
 truncate -s 64M "$dir/disk"
 run ",discard,direct,filters=xts:$dir/key+integrity:$dir/side" ""
-expect made trimmed clean verified
+expect log made trimmed clean verified
 if e2fsck -f -n "$dir/disk" >/dev/null 2>&1; then
 	fail "the image is not encrypted"
 fi
@@ -217,11 +154,11 @@ grow &
 grower=$!
 run ,direct sv.grow
 wait $grower || fail "the disk did not grow"
-expect "size 131072" "size 196608" "end written"
+expect log "size 131072" "size 196608" "end written"
 grep -q "cannot shrink" "$dir/refused" || fail "a disk in use shrank: $(cat "$dir/refused")"
 echo "ok grown"
 cp "$dir/disk" "$dir/before"
 run ,readonly sv.readonly
 cmp "$dir/disk" "$dir/before" || fail "the read-only image changed"
-expect "write refused"
+expect log "write refused"
 echo "ok readonly"

@@ -7,13 +7,8 @@
 #   OPTIONS of the disk, such as ,direct; DEATHS (1)
 set -eu
 
-sidevisor=$1 shim=$2
-dir=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-files.XXXXXX")
-server=
 . "$(dirname "$0")/uml.sh"
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || :; uml_die; rm -rf "$dir"' EXIT
-uml_needs mkfs.ext4 e2fsck git dpkg-deb
-: >"$dir/log"
+uml_begin virtio_blk mkfs.ext4 e2fsck git dpkg-deb
 
 # Packages with files of all sizes, installed under /packed.
 for p in one two three; do
@@ -32,14 +27,8 @@ dpkg --root="$dir/root/packed" --force-not-root --force-script-chrootless --log=
 	-i "$dir/one.deb" "$dir/two.deb" "$dir/three.deb" >"$dir/dpkg" 2>&1 ||
 	skip "packages cannot be installed in a directory here: $(tail -n 1 "$dir/dpkg")"
 
-uml_root mkfs.ext4 e2fsck git dpkg dpkg-query <<'INIT'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin HOME=/tmp GIT_CONFIG_NOSYSTEM=1
-mount -t proc none /proc
-mount -t sysfs none /sys
-mount -t devtmpfs none /dev
-insmod /virtio_blk.ko
+uml_root virtio_blk mkfs.ext4 e2fsck git dpkg dpkg-query <<'INIT'
+export HOME=/tmp GIT_CONFIG_NOSYSTEM=1
 write() {
 	n=0
 	while :; do
@@ -104,22 +93,27 @@ esac
 poweroff -f
 INIT
 
+boot() {
+	uml_boot log virtio_uml.device="$dir/sock:2" mem=256M "$1"
+}
 # die ARGUMENT SECONDS: boot, and kill the guest while it writes.
 die() {
-	uml_boot "$1" &
+	: >"$dir/log"
+	boot "$1" &
 	boot=$!
 	for _ in $(seq 600); do
-		grep -q "^durable f3 " "$dir/log" 2>/dev/null && break
+		grep -q "^durable f3 " "$dir/log" && break
 		sleep 0.1
 	done
 	sleep "$2"
 	uml_die
 	wait $boot || :
+	uml_booted_or_skip log
 	grep -E "^durable f[0-9]+ [0-9a-f]{32}$" "$dir/log" >"$dir/durable" || fail "nothing was written"
 }
 # Everything that was durable when the guest before died.
 check() {
-	expect replayed
+	expect log replayed
 	while read -r _ file sum; do
 		grep -qx "have $file $sum" "$dir/log" || fail "$file is lost or damaged (deaths: $deaths)"
 	done <"$dir/asked"
@@ -128,18 +122,17 @@ check() {
 deaths=0
 rm -f "$dir/disk"
 truncate -s 96M "$dir/disk"
-uml_serve ",discard${3-}"
+uml_serve "$dir/sock" --blk "path=$dir/disk,socket=$dir/sock,queues=2,discard${3-}"
 die sv.make 1
 while [ $deaths -lt "${4:-1}" ]; do
 	deaths=$((deaths + 1))
 	cp "$dir/durable" "$dir/asked"
-	: >"$dir/log"
 	die sv.more "0.$((deaths * 7 % 10))"
 	check
 done
-: >"$dir/log"
-uml_boot sv.repo
-expect replayed committed clean "repository whole" "packages whole"
-uml_stop
+boot sv.repo
+expect log replayed committed clean "repository whole" "packages whole"
+uml_stop "$dir/sock"
+quiet_server
 e2fsck -f -n "$dir/disk" >"$dir/fsck" 2>&1 || fail "the image is not clean: $(cat "$dir/fsck")"
 echo "ok: $((deaths + 1)) deaths, every durable file was there; repository and packages whole"
