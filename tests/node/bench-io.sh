@@ -6,29 +6,22 @@
 #
 # usage: bench-io.sh BUILD [KERNEL [OPTION...]]     (default 6.1; options of `bench io`)
 set -u
-here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || {
 	sed -n '3,8s/^# \{0,1\}//p' "$0"
 	exit 2
 }
-build=$1 kernel=${2:-6.1}
+. "$(dirname "$0")/lib.sh"
+kernel=${2:-6.1}
 shift
 [ $# -eq 0 ] || shift
-fio=$(command -v fio) || {
-	echo "SKIPPED BECAUSE fio is missing"
-	exit 77
-}
-work=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-bench-io.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-"$build/cli/sidevisor" bench io --print-loop >"$work/loop"
-sh "$here/make-guest.sh" tiny "$kernel" "$work" "$fio:+/usr/bin/fio" "$work/loop:/loop" >/dev/null || exit
-qemu=$(sh "$here/fetch.sh" qemu) || exit
-at=${qemu%/qemu}
-mke2fs -q -F -t ext4 "$work/images.img" 512M 2>/dev/null
+fio=$(command -v fio) || skip "fio is missing"
+need_qemu
+"$build/cli/sidevisor" bench io --print-loop >"$test_dir/loop"
+guest tiny "$kernel" "$fio:+/usr/bin/fio" "$test_dir/loop:/loop"
+mke2fs -q -F -t ext4 "$test_dir/images.img" 512M 2>/dev/null
 
-cat >"$work/inside.sh" <<EOF
-export LD_LIBRARY_PATH=$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu
+cat >"$test_dir/inside.sh" <<EOF
+export LD_LIBRARY_PATH=$(qemu_libraries)
 mkdir -p images bin
 mount -t ext4 /dev/vdb images
 mount -t debugfs none /sys/kernel/debug
@@ -38,13 +31,10 @@ chmod +x bin/qemu-system-x86_64
 PATH=/root/bin:\$PATH sidevisor bench io --kernel vmlinuz --initrd initrd --root /dev/vda --dir images \\
 	--image-size 64 $*
 EOF
-set --
-for rom in qboot.rom linuxboot_dma.bin; do
-	found=$(find "$at/usr/share" -name "$rom" | head -n 1)
-	[ -n "$found" ] && set -- "$@" --file "$found"
-done
-export LD_LIBRARY_PATH="$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu"
-sh "$here/node.sh" --cpus 2 --memory 3G --timeout "${SIDEVISOR_BENCH_TIMEOUT:-1800}" --build "$build" \
-	--module ext4 --file "$work/vmlinuz" --file "$work/initrd" --disk "$work/root.img" \
-	--disk "$work/images.img" --file "$work/inside.sh" --program "$at/usr/bin/qemu-system-x86_64" \
-	"$@" -- sh inside.sh
+# What it says comes as it goes.
+node() {
+	sh "$here/node.sh" --build "$build" "$@"
+}
+node_with_qemu --cpus 2 --memory 3G --timeout "${SIDEVISOR_BENCH_TIMEOUT:-1800}" --module ext4 \
+	--file "$test_dir/vmlinuz" --file "$test_dir/initrd" --disk "$test_dir/root.img" \
+	--disk "$test_dir/images.img" --file "$test_dir/inside.sh" -- sh inside.sh

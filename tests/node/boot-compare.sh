@@ -6,24 +6,20 @@
 # usage: boot-compare.sh BUILD [KERNEL [ROUNDS]]     (default 6.1 5)
 # Prints each time and the medians, in seconds of the node's clock (emulated: only ratios mean much).
 set -u
-here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || {
 	sed -n '3,7s/^# \{0,1\}//p' "$0"
 	exit 2
 }
-build=$1 kernel=${2:-6.1} rounds=${3:-5}
-work=$(mktemp -d "${TMPDIR:-/tmp}/sidevisor-compare.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-sh "$here/make-guest.sh" tiny "$kernel" "$work" >/dev/null || exit
-qemu=$(sh "$here/fetch.sh" qemu) || exit
-at=${qemu%/qemu}
+. "$(dirname "$0")/lib.sh"
+kernel=${2:-6.1} rounds=${3:-5}
+need_qemu
+guest tiny "$kernel"
 
-cat >"$work/inside.sh" <<EOF
-export LD_LIBRARY_PATH=$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu
+cat >"$test_dir/inside.sh" <<EOF
+export LD_LIBRARY_PATH=$(qemu_libraries)
 rounds=$rounds
 EOF
-cat >>"$work/inside.sh" <<'EOF'
+cat >>"$test_dir/inside.sh" <<'EOF'
 common="console=ttyS0 quiet panic=-1 ro sv.run=true"
 now() { cut -d ' ' -f 1 /proc/uptime; }
 # until_up NAME COMMAND...: the time until its console says so.
@@ -63,18 +59,14 @@ for f in *.err; do
 done
 true
 EOF
-share=$at/usr/share
-set --
-for rom in qboot.rom linuxboot_dma.bin; do
-	found=$(find "$share" -name "$rom" | head -n 1)
-	[ -n "$found" ] && set -- "$@" --file "$found"
-done
-export LD_LIBRARY_PATH="$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu"
-sh "$here/node.sh" --cpus 2 --memory 2G --timeout 900 --build "$build" --file "$work/vmlinuz" \
-	--file "$work/initrd" --disk "$work/root.img" --file "$work/inside.sh" \
-	--program "$at/usr/bin/qemu-system-x86_64" "$@" -- sh inside.sh | tee "$work/times"
+# What it says comes as it goes.
+node() {
+	sh "$here/node.sh" --build "$build" "$@" | tee "$test_dir/times"
+}
+node_with_qemu --cpus 2 --memory 2G --timeout 900 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+	--disk "$test_dir/root.img" --file "$test_dir/inside.sh" -- sh inside.sh
 for name in sidevisor sidevisor-unpopulated microvm; do
-	awk -v n=$name '$1 == n { print $2 }' "$work/times" | sort -n |
+	awk -v n=$name '$1 == n { print $2 }' "$test_dir/times" | sort -n |
 		awk -v n=$name '{ v[NR] = $1 } END { if (NR) printf "%s: median %.2f s of %d\n", n, v[int((NR + 1) / 2)], NR }'
 done
-awk '$1 == "sidevisor" { s++ } $1 == "microvm" { m++ } END { exit !(s && m) }' "$work/times"
+awk '$1 == "sidevisor" { s++ } $1 == "microvm" { m++ } END { exit !(s && m) }' "$test_dir/times"

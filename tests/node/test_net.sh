@@ -6,9 +6,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 kernel=$2
-qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
-	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
-at=${qemu%/qemu}
+need_qemu
 
 cat >"$test_dir/in-guest" <<'SCRIPT'
 me=$(sed -n 's/.*sv.me=\([0-9]*\).*/\1/p' /proc/cmdline)
@@ -57,7 +55,7 @@ else
 fi
 SCRIPT
 cat >"$test_dir/inside.sh" <<EOF
-export LD_LIBRARY_PATH=$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu
+export LD_LIBRARY_PATH=$(qemu_libraries)
 EOF
 cat >>"$test_dir/inside.sh" <<'SCRIPT'
 sidevisor serve --isolate none \
@@ -102,16 +100,8 @@ wait $serve
 echo "the node ended with $?"
 SCRIPT
 guest tiny "$kernel" "$test_dir/in-guest:/root/inside"
-set --
-for rom in qboot.rom linuxboot_dma.bin; do
-	found=$(find "$at/usr/share" -name "$rom" | head -n 1)
-	[ -n "$found" ] && set -- "$@" --file "$found"
-done
-export LD_LIBRARY_PATH="$at/usr/lib/x86_64-linux-gnu:$at/lib/x86_64-linux-gnu"
-node --cpus 5 --memory 2G --timeout 560 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
-	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" \
-	--program "$at/usr/bin/qemu-system-x86_64" "$@" -- sh inside.sh
-unset LD_LIBRARY_PATH
+node_with_qemu --cpus 5 --memory 2G --timeout 560 --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
+	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" -- sh inside.sh
 expect_status 0
 expect "nettwice/net1: mac=52:54:00:00:00:02 is nettwice/net0's already on switch 'lan'; give it another"
 expect "^sidevisor: --net: switch=a/b: a name has 1 to 15 letters, digits, '-', '_' and '.'"

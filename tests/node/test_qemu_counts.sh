@@ -6,10 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fio=$(command -v fio) || skip "fio is missing"
-qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
-	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
-server= guest=
-trap '[ -z "$guest$server" ] || kill $guest $server 2>/dev/null; rm -rf "$test_dir"' EXIT
+need_qemu
 
 cat >"$test_dir/script" <<'SCRIPT'
 interrupts() {
@@ -30,36 +27,15 @@ SCRIPT
 guest tiny 6.1 "$test_dir/script:/script" "$fio:+/usr/bin/fio"
 truncate -s 64M "$test_dir/data.img"
 
-export SIDEVISOR_RUN_DIR="$test_dir/run"
-"$build/cli/sidevisor" serve --isolate none --idle never --socket "$test_dir/node.sock" \
-	--blk "path=$test_dir/root.img,socket=$test_dir/root.sock,readonly" \
-	--blk "path=$test_dir/data.img,socket=$test_dir/data.sock,queues=2" 2>"$test_dir/server" &
-server=$!
-tries=0
-while [ ! -S "$test_dir/data.sock" ]; do
-	tries=$((tries + 1))
-	[ $tries -lt 500 ] || {
-		cat "$test_dir/server"
-		exit 1
-	}
-	sleep 0.02
-done
-disk() {
-	echo "-chardev socket,id=$1,path=$test_dir/$1.sock" \
-		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2"
-}
+# shellcheck disable=SC2046 # the options are words
+serve_start "$test_dir/data.sock" --idle never $(serve_disk root ,readonly) $(serve_disk data ,queues=2)
 mkfifo "$test_dir/in"
 exec 7<>"$test_dir/in"
-: >"$test_dir/raw"
+guest_in=$test_dir/in
 # shellcheck disable=SC2046 # the options are words
-timeout 550 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
-	-object memory-backend-memfd,id=mem,size=512M,share=on \
-	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
-	-append "console=ttyS0 panic=-1 quiet ro virtio_blk.poll_queues=1 sv.run=sh%/script" \
-	$(disk root 1) $(disk data 2) <"$test_dir/in" >"$test_dir/raw" 2>"$test_dir/err" &
-guest=$!
+qemu_start 550 "ro virtio_blk.poll_queues=1" -serial mon:stdio $(qemu_disk root 1) $(qemu_disk data 2)
 # The counters go with the connection: the guest ends when they were seen after its work.
-while kill -0 "$guest" 2>/dev/null; do
+while kill -0 "$vmm" 2>/dev/null; do
 	at_end=$(grep -c '^end of script' "$test_dir/raw")
 	if "$build/cli/sidevisor" device --json --socket "$test_dir/node.sock" node/data.sock \
 		>"$test_dir/now" 2>/dev/null && grep -q '"reads"' "$test_dir/now"; then
@@ -68,10 +44,7 @@ while kill -0 "$guest" 2>/dev/null; do
 	fi
 	sleep 0.5
 done
-wait "$guest"
-status=$?
-guest=
-tr -d '\r' <"$test_dir/raw" >"$test_dir/out"
+qemu_wait
 counter() {
 	sed -n "s/^  \"$1\": \([0-9]*\),*/\1/p" "$test_dir/counters"
 }
@@ -87,8 +60,5 @@ else
 fi
 echo "$(counter reads) reads, $(counter kicks) kicks"
 grep '^--ioengine' "$test_dir/out"
-kill "$server"
-wait "$server" || fail "the server ended with status $?"
-server=
-reject 'runtime error|Sanitizer' "$test_dir/server"
+serve_stop
 done_testing

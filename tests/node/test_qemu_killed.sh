@@ -13,21 +13,16 @@ packed=
 }
 more=$(printf ',%s' "$@" | sed 's/^,$//')
 
-qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
-	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
+need_qemu
 fio=$(command -v fio) || skip "fio is missing"
 # The option has another name, and another unit, since QEMU 9.2.
-reconnect=reconnect=1
+reconnect=,reconnect=1
 "$qemu" -M none -nodefaults -display none -S -chardev "socket,id=x,path=$test_dir/none,reconnect-ms=100" \
 	-monitor none </dev/null >"$test_dir/try" 2>&1 &
 try=$!
 sleep 1
-! kill "$try" 2>/dev/null || reconnect=reconnect-ms=100
+! kill "$try" 2>/dev/null || reconnect=,reconnect-ms=100
 wait "$try" 2>/dev/null
-
-server= vm=
-trap '[ -z "$vm" ] || kill "$vm" 2>/dev/null; [ -z "$server" ] || kill "$server" 2>/dev/null
-	rm -rf "$test_dir"' EXIT
 
 cat >"$test_dir/script" <<'EOF'
 boot=$(cat /proc/sys/kernel/random/boot_id)
@@ -57,36 +52,14 @@ guest tiny 6.12 "$test_dir/script:/script" "$fio:+/bin/fio"
 truncate -s 24M "$test_dir/data.img"
 truncate -s 4k "$test_dir/control.img"
 
-export SIDEVISOR_RUN_DIR="$test_dir" SIDEVISOR_ISOLATE=none
-"$build/cli/sidevisor" serve --supervise --cpus 0 --socket "$test_dir/node.sock" \
-	--blk "path=$test_dir/root.img,socket=$test_dir/root.sock$more" \
-	--blk "path=$test_dir/data.img,socket=$test_dir/data.sock,queues=2$more" \
-	--blk "path=$test_dir/control.img,socket=$test_dir/control.sock,readonly" 2>"$test_dir/server" &
-server=$!
-tries=0
-while [ ! -S "$test_dir/control.sock" ]; do
-	tries=$((tries + 1))
-	[ $tries -lt 1000 ] || {
-		cat "$test_dir/server"
-		exit 1
-	}
-	sleep 0.02
-done
-
-disk() {
-	echo "-chardev socket,id=$1,path=$test_dir/$1.sock,$reconnect" \
-		"-device vhost-user-blk-pci,chardev=$1,num-queues=$2$packed"
-}
-: >"$test_dir/raw"
 # shellcheck disable=SC2046 # the options are words
-timeout $((200 + kills * 3)) "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 2 -m 512 \
-	-object memory-backend-memfd,id=mem,size=512M,share=on \
-	-nographic -nodefaults -serial mon:stdio -kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
-	-append "console=ttyS0 panic=-1 quiet sv.run=sh%/script" \
-	$(disk root 1) $(disk data 2) $(disk control 1) </dev/null >"$test_dir/raw" 2>"$test_dir/err" &
-vm=$!
+serve_start "$test_dir/control.sock" --supervise --cpus 0 $(serve_disk root "$more") \
+	$(serve_disk data ",queues=2$more") $(serve_disk control ,readonly)
+# shellcheck disable=SC2046 # the options are words
+qemu_start $((200 + kills * 3)) "" -serial mon:stdio $(qemu_disk root 1 "$packed") $(qemu_disk data 2 "$packed") \
+	$(qemu_disk control 1 "$packed")
 until grep -q 'fio starts' "$test_dir/raw"; do
-	kill -0 "$vm" 2>/dev/null || break
+	kill -0 "$vmm" 2>/dev/null || break
 	sleep 0.1
 done
 now_ms() {
@@ -103,12 +76,12 @@ old=$(child)
 all=$(rings "$old")
 n=0
 : >"$test_dir/outages"
-while [ $n -lt "$kills" ] && kill -0 "$vm" 2>/dev/null; do
+while [ $n -lt "$kills" ] && kill -0 "$vmm" 2>/dev/null; do
 	sleep "0.$(od -An -N4 -tu4 /dev/urandom | awk '{ printf "%03d", 50 + $1 % 750 }')"
 	at=$(now_ms)
 	kill -9 "$old" && n=$((n + 1))
 	until new=$(child) && [ -n "$new" ] && [ "$new" != "$old" ] && [ "$(rings "$new")" -eq "$all" ]; do
-		kill -0 "$vm" 2>/dev/null || break
+		kill -0 "$vmm" 2>/dev/null || break
 		[ $(($(now_ms) - at)) -lt 30000 ] || break
 		sleep 0.005
 	done
@@ -117,11 +90,8 @@ while [ $n -lt "$kills" ] && kill -0 "$vm" 2>/dev/null; do
 	echo $(($(now_ms) - at)) >>"$test_dir/outages"
 done
 echo stop | dd of="$test_dir/control.img" conv=notrunc 2>/dev/null
-echo "killed $n times, the guest $(kill -0 "$vm" 2>/dev/null && echo runs || echo has ended)" >"$test_dir/killed"
-status=0
-wait "$vm" || status=$?
-vm=
-tr -d '\r' <"$test_dir/raw" >"$test_dir/out"
+echo "killed $n times, the guest $(kill -0 "$vmm" 2>/dev/null && echo runs || echo has ended)" >"$test_dir/killed"
+qemu_wait
 
 expect_status 0
 expect "^killed $kills times, the guest runs" "$test_dir/killed"
@@ -131,17 +101,9 @@ expect '^data: same$'
 [ -z "$packed" ] || expect '^packed: 111$'
 expect '^the same boot$'
 reject 'complaint: .*(I/O error|blk_update|timeout|blocked for more|EXT4)'
-kill "$server"
-wait "$server" || fail "the server ended with status $?"
-server=
+serve_stop
 expect_clean "$test_dir/root.img"
-reject 'runtime error|Sanitizer|breaks|broken' "$test_dir/server"
-sort -n "$test_dir/outages" | awk -v kills="$kills" -v version="$("$qemu" --version | head -n 1)" '
-	{ ms[NR] = $1 } END { if (!NR) exit 1
-	printf "{\"schema\": \"sidevisor-restart/1\", \"substrate\": \"%s, emulated\", ", version
-	printf "\"restart\": \"supervised\", \"kills\": %d, \"outages\": %d, ", kills, NR
-	printf "\"outage_ms\": {\"median\": %d, \"p90\": %d, \"max\": %d}}\n",
-		ms[int((NR + 1) / 2)], ms[int((NR * 9 + 9) / 10)], ms[NR]
-	}' || fail "no outage was seen"
+reject 'breaks|broken' "$test_dir/server"
+restart_record "$("$qemu" --version | head -n 1), emulated" supervised "$kills" <"$test_dir/outages"
 cat "$test_dir/killed" >>"$test_dir/err"
 done_testing

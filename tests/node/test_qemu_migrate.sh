@@ -5,10 +5,8 @@
 # usage: test_qemu_migrate.sh BUILD
 . "$(dirname "$0")/lib.sh"
 
-qemu=$(sh "$here/fetch.sh" qemu 2>"$test_dir/fetch") ||
-	skip "QEMU cannot be fetched here: $(tail -n 1 "$test_dir/fetch")"
-server= vmm=
-trap '[ -z "$server$vmm" ] || kill $server $vmm 2>/dev/null; rm -rf "$test_dir"' EXIT
+need_qemu
+guest_cpus=1 guest_mib=384
 
 cat >"$test_dir/script" <<'SCRIPT'
 for d in vdb vdc; do
@@ -25,13 +23,8 @@ guest tiny 6.1 "$test_dir/script:/script" "$build/tests/slow_read:/slow_read"
 head -c 16M /dev/urandom >"$test_dir/b.img"
 head -c 16M /dev/urandom >"$test_dir/c.img"
 
-disk_option() {
-	echo "--blk path=$test_dir/$1.img,socket=$test_dir/$1.sock"
-}
 # shellcheck disable=SC2046 # the options are words
-"$build/cli/sidevisor" serve --socket "$test_dir/node.sock" $(disk_option root) $(disk_option b) \
-	$(disk_option c) 2>"$test_dir/server" &
-server=$!
+serve_start "$test_dir/c.sock" $(serve_disk root) $(serve_disk b) $(serve_disk c)
 
 # await WHAT FILE SECONDS: a line appears.
 await() {
@@ -42,20 +35,6 @@ await() {
 		sleep 0.1
 	done
 }
-tries=0
-while [ ! -S "$test_dir/c.sock" ]; do
-	tries=$((tries + 1))
-	[ $tries -lt 1000 ] || {
-		cat "$test_dir/server"
-		exit 1
-	}
-	sleep 0.02
-done
-
-disk() {
-	echo "-chardev socket,id=$1,path=$test_dir/$1.sock" \
-		"-device vhost-user-blk-pci,chardev=$1,num-queues=1,packed=$2"
-}
 # start NAME OPTION...: QEMU with its monitor at descriptor 7, the guest's console in NAME.out
 start() {
 	name=$1
@@ -63,15 +42,10 @@ start() {
 	rm -f "$test_dir/monitor"
 	mkfifo "$test_dir/monitor"
 	exec 7<>"$test_dir/monitor"
+	guest_in=$test_dir/monitor guest_out=$name.monitor
 	# shellcheck disable=SC2046 # the options are words
-	timeout 200 "$qemu" -M q35,memory-backend=mem -accel tcg,thread=multi -cpu EPYC-v3 -smp 1 -m 384 \
-		-object memory-backend-memfd,id=mem,size=384M,share=on -nographic -nodefaults \
-		-serial "file:$test_dir/$name.out" -monitor stdio \
-		-kernel "$test_dir/vmlinuz" -initrd "$test_dir/initrd" \
-		-append "console=ttyS0 panic=-1 quiet sv.run=sh%/script" \
-		$(disk root off) $(disk b on) $(disk c off) "$@" \
-		<"$test_dir/monitor" >"$test_dir/$name.monitor" 2>"$test_dir/$name.err" &
-	vmm=$!
+	qemu_start 200 "" -serial "file:$test_dir/$name.out" -monitor stdio \
+		$(qemu_disk root 1) $(qemu_disk b 1 ,packed=on) $(qemu_disk c 1) "$@"
 }
 
 start source
@@ -98,7 +72,7 @@ if [ $failures -eq 0 ]; then
 	vmm=
 fi
 cat "$test_dir/source.out" "$test_dir/target.out" 2>/dev/null | tr -d '\r' >"$test_dir/out"
-cat "$test_dir/source.monitor" "$test_dir"/*.err "$test_dir/server" >"$test_dir/err"
+cat "$test_dir/source.monitor" "$test_dir/server" >>"$test_dir/err"
 
 expect "vdb packed 1"
 expect "vdc packed 0"
@@ -108,8 +82,5 @@ for d in b c; do
 	expect "vd$d sum $(md5sum <"$test_dir/$d.img" | cut -d ' ' -f 1)"
 done
 reject "I/O error|blk_update|Call Trace"
-reject "runtime error|Sanitizer" "$test_dir/server"
-kill "$server"
-wait "$server" || fail "the server ended with status $?"
-server=
+serve_stop
 done_testing
