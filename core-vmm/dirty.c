@@ -446,20 +446,43 @@ static uint64_t settle_devices(struct sv_vm *vm, const uint64_t *before, uint64_
 	return missed;
 }
 
+/* Pages of RAM that there are, from @page on: [*from, *to). */
+static void next_extent(const struct sv_vm *vm, uint64_t page, uint64_t *from, uint64_t *to)
+{
+	const struct sv_gmem_region *r = &vm->gmem.region[0];
+	uint64_t all = ram_bytes(vm) / PAGE;
+	off_t data = lseek(r->fd, (off_t)(r->fd_offset + page * PAGE), SEEK_DATA);
+	off_t hole = data < 0 ? -1 : lseek(r->fd, data, SEEK_HOLE);
+
+	*from = *to = all;
+	if (data < 0 && errno == ENXIO)
+		return;
+	*from = data < 0 ? page : ((uint64_t)data - r->fd_offset) / PAGE;
+	if (hole >= 0)
+		*to = ((uint64_t)hole - r->fd_offset + PAGE - 1) / PAGE;
+}
+
 /*
- * New checksums. In @before, what was found until now, pages that did not change are set as well, so that
- * what is not in it was missed. Return: pages that changed.
+ * New checksums. A hole counts as zeroes and is not touched, which would make it again. In @before, what was
+ * found until now, pages that did not change are set as well, so that what is not in it was missed.
+ * Return: pages that changed.
  */
 static uint64_t sum_all(struct sv_vm *vm, uint64_t *before, bool have, uint64_t *dirty)
 {
 	struct sv_dirty *d = vm->dirty;
+	static const uint64_t zeroes[PAGE / sizeof(uint64_t)];
 	const uint8_t *ram = vm->gmem.region[0].host;
-	uint64_t changed = 0;
+	uint64_t changed = 0, from = 0, to = 0, nothing = checksum(zeroes);
 
 	for (uint64_t p = 0; p < ram_bytes(vm) / PAGE; p++) {
-		uint64_t sum = checksum((const uint64_t *)(const void *)(ram + p * PAGE));
-		bool differs = have && sum != d->sum[p];
+		uint64_t sum = nothing;
+		bool differs;
 
+		if (p >= to)
+			next_extent(vm, p, &from, &to);
+		if (p >= from)
+			sum = checksum((const uint64_t *)(const void *)(ram + p * PAGE));
+		differs = have && sum != d->sum[p];
 		d->sum[p] = sum;
 		changed += differs;
 		*dirty += bit_of(before, p);

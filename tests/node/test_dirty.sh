@@ -37,7 +37,7 @@ try() {
 }
 rss() { awk '/^Rss:/ { print int($2 / 1024) }' /proc/$vm/smaps_rollup; }
 given() { sidevisor memory d --json | sed -n 's/.*"hole_bytes": \([0-9]*\)[0-9]\{6\},*/\1/p'; }
-# The end of tracking maps memory again, but not what the guest has given back.
+# All of memory is looked at, and in the end mapped again, but not what the guest has given back.
 given_back() {
 	for i in $(seq 300); do
 		[ "$(given)" -ge 40 ] && break
@@ -45,6 +45,7 @@ given_back() {
 	done
 	sidevisor dirty d start >/dev/null
 	before=$(rss)
+	sidevisor dirty d verify >/dev/null
 	sidevisor dirty d stop >/dev/null
 	after=$(rss)
 	echo "linux: $(given) MB given back, $before MiB resident while tracked, $after afterwards"
