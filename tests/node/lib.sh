@@ -9,16 +9,17 @@ server= vmm=
 trap '[ -z "$server$vmm" ] || kill $server $vmm 2>/dev/null; rm -rf "$test_dir"' EXIT
 trap 'exit 130' INT TERM HUP
 failures=0
+. "$here/../await.sh"
 
 skip() {
 	echo "SKIPPED BECAUSE $*"
 	exit 77
 }
 
-# node OPTION...: a node with our build in it. Its output goes to $test_dir/out, its status to $status.
+# node OPTION...: a node with our build and await.sh in it. Its output goes to $test_dir/out, its status to $status.
 node() {
 	status=0
-	sh "$here/node.sh" --build "$build" "$@" >"$test_dir/out" 2>"$test_dir/err" || status=$?
+	sh "$here/node.sh" --build "$build" --file "$here/../await.sh" "$@" >"$test_dir/out" 2>"$test_dir/err" || status=$?
 	tr -d '\r' <"$test_dir/out" >"$test_dir/out.clean"
 	mv "$test_dir/out.clean" "$test_dir/out"
 	[ "$status" -ne 77 ] || skip "what a virtual node needs cannot be fetched here:" \

@@ -11,10 +11,7 @@ fio=$(command -v fio) || skip "fio is missing"
 cat >"$test_dir/in-guest" <<'EOF'
 me=$(sed -n 's/.*sv.me=\([0-9]*\).*/\1/p' /proc/cmdline) peer=10.0.0.$((3 - me))
 boot=$(cat /proc/sys/kernel/random/boot_id)
-# stopped: the test has written so on the last disk.
-stopped() {
-	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
-}
+. /verified_writes.sh
 say() {
 	echo "guest $me: $*"
 }
@@ -32,13 +29,7 @@ else
 	numbers=$!
 	nc "$peer" 5000 </tmp/stream &
 	stream=$!
-	runs=0 status=0
-	until stopped || [ $status -ne 0 ]; do
-		fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
-			--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
-			--time_based --runtime=8 --eta=never --output=/tmp/fio 2>&1
-		status=$? runs=$((runs + 1))
-	done
+	verified_writes
 	say "$runs times fio, the last ended with status $status"
 	grep -E 'write:|read *:|err=' /tmp/fio
 	kill $numbers
@@ -49,9 +40,11 @@ fi
 dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOF
 cat >"$test_dir/inside.sh" <<EOF
-kills=$kills
+times=$kills
 EOF
 cat >>"$test_dir/inside.sh" <<'EOF'
+. ./await.sh
+. ./kill_children.sh
 dd if=/dev/zero of=control bs=4k count=1 2>/dev/null
 sidevisor serve --supervise --isolate none --cpus 1 2>serve.log &
 server=$!
@@ -70,29 +63,13 @@ guest 2 &
 second=$!
 guest 1 --disk path=/dev/vdb --disk path=control,readonly &
 first=$!
-until grep -q 'fio starts' vm1.log; do
-	kill -0 $first || break
-	usleep 100000
-done
-# One of four does not wait until the devices of both are back from the last.
+await 'fio starts' vm1.log 150
 back() {
 	for n in 1 2; do
 		grep -c 'the sidecore process is back' vm$n.err
 	done | sort -n | head -n 1
 }
-n=0
-while kill -0 $first 2>/dev/null && [ $n -lt $kills ]; do
-	was=$(back)
-	usleep $((100000 + $(od -An -N4 -tu4 /dev/urandom) % 1200000))
-	child=$(cat /proc/$server/task/$server/children)
-	[ -n "$child" ] && kill -9 $child || continue
-	n=$((n + 1))
-	[ $((n % 4)) -eq 0 ] || until [ "$(back)" -gt "$was" ] || ! kill -0 $first 2>/dev/null; do
-		usleep 20000
-	done
-done
-echo stop | dd of=control conv=notrunc 2>/dev/null
-echo "killed $n times, the guest $(kill -0 $first 2>/dev/null && echo runs || echo has ended)"
+kill_children $server $first $times 100000 1200000
 # A guest that does not end is worth a look.
 for i in $(seq 120); do
 	kill -0 $first 2>/dev/null || kill -0 $second 2>/dev/null || break
@@ -110,10 +87,11 @@ echo "serve ended with status $?"
 cat vm1.log vm2.log
 cat vm1.err vm2.err serve.log >&2
 EOF
-guest tiny 6.12 "$test_dir/in-guest:/root/inside" "$fio:+/bin/fio"
+guest tiny 6.12 "$test_dir/in-guest:/root/inside" "$here/verified_writes.sh:/verified_writes.sh" \
+	"$fio:+/bin/fio"
 truncate -s 24M "$test_dir/data.img"
 node --cpus 4 --memory 2G --timeout $((300 + kills * 6)) --file "$test_dir/vmlinuz" --file "$test_dir/initrd" \
-	--file "$test_dir/inside.sh" --disk "$test_dir/root.img" --disk "$test_dir/data.img" -- sh inside.sh
+	--file "$test_dir/inside.sh" --file "$here/kill_children.sh" --disk "$test_dir/root.img" --disk "$test_dir/data.img" -- sh inside.sh
 expect_status 0
 expect "^killed $kills times, the guest runs"
 expect '^guest 1: [0-9]+ times fio, the last ended with status 0'
@@ -125,12 +103,7 @@ for n in 1 2; do
 done
 expect '^serve ended with status 0'
 reject 'complaint: .*(I/O error|blk_update|timeout|blocked for more|EXT4|virtio_net)'
-sed -n 's/.*the sidecore process is back after \([0-9]*\) ms.*/\1/p' "$test_dir/err" | sort -n |
-	awk -v kills="$kills" '{ ms[NR] = $1 } END { if (!NR) exit 1
-	printf "{\"schema\": \"sidevisor-restart/1\", \"substrate\": \"virtual node, kvm_amd emulated\", "
-	printf "\"restart\": \"supervised\", \"guests\": 2, \"kills\": %d, \"outages\": %d, ", kills, NR
-	printf "\"outage_ms\": {\"median\": %d, \"p90\": %d, \"max\": %d}}\n",
-		ms[int((NR + 1) / 2)], ms[int((NR * 9 + 9) / 10)], ms[NR]
-	}' || fail "no outage was reported"
+sed -n 's/.*the sidecore process is back after \([0-9]*\) ms.*/\1/p' "$test_dir/err" >"$test_dir/outages"
+restart_record "virtual node, kvm_amd emulated" supervised "$kills" '"guests": 2, ' <"$test_dir/outages"
 grep -E '^guest 2: lines|^guest 1: sent' "$test_dir/out"
 done_testing

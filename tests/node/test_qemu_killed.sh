@@ -26,19 +26,10 @@ wait "$try" 2>/dev/null
 
 cat >"$test_dir/script" <<'EOF'
 boot=$(cat /proc/sys/kernel/random/boot_id)
-# stopped: the test has written so on the last disk.
-stopped() {
-	dd if=/dev/vdc bs=512 count=1 iflag=direct 2>/dev/null | grep -q stop
-}
+. /verified_writes.sh
 echo "packed: $(cut -c 35 /sys/bus/virtio/devices/virtio*/features | tr -d '\n')"
 echo "fio starts"
-runs=0 status=0
-until stopped || [ $status -ne 0 ]; do
-	fio --name=verified --filename=/dev/vdb --size=24M --rw=randwrite --bsrange=4k-32k --direct=1 \
-		--ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --fsync=40 \
-		--time_based --runtime=8 --eta=never --output=/tmp/fio 2>&1
-	status=$? runs=$((runs + 1))
-done
+verified_writes
 echo "$runs times fio, the last ended with status $status"
 grep -E 'write:|read *:|err=' /tmp/fio
 dd if=/dev/urandom of=/root/data bs=64k count=64 conv=fsync 2>/dev/null
@@ -48,7 +39,7 @@ echo 3 >/proc/sys/vm/drop_caches
 [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && echo "the same boot"
 dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOF
-guest tiny 6.12 "$test_dir/script:/script" "$fio:+/bin/fio"
+guest tiny 6.12 "$test_dir/script:/script" "$here/verified_writes.sh:/verified_writes.sh" "$fio:+/bin/fio"
 truncate -s 24M "$test_dir/data.img"
 truncate -s 4k "$test_dir/control.img"
 
@@ -58,10 +49,7 @@ serve_start "$test_dir/control.sock" --supervise --cpus 0 $(serve_disk root "$mo
 # shellcheck disable=SC2046 # the options are words
 qemu_start $((200 + kills * 3)) "" -serial mon:stdio $(qemu_disk root 1 "$packed") $(qemu_disk data 2 "$packed") \
 	$(qemu_disk control 1 "$packed")
-until grep -q 'fio starts' "$test_dir/raw"; do
-	kill -0 "$vmm" 2>/dev/null || break
-	sleep 0.1
-done
+await 'fio starts' "$test_dir/raw" 150
 now_ms() {
 	date +%s%3N
 }

@@ -26,15 +26,6 @@ head -c 16M /dev/urandom >"$test_dir/c.img"
 # shellcheck disable=SC2046 # the options are words
 serve_start "$test_dir/c.sock" $(serve_disk root) $(serve_disk b) $(serve_disk c)
 
-# await WHAT FILE SECONDS: a line appears.
-await() {
-	tries=0
-	until grep -qE "$1" "$2" 2>/dev/null; do
-		tries=$((tries + 1))
-		[ $tries -lt $(($3 * 10)) ] || return 1
-		sleep 0.1
-	done
-}
 # start NAME OPTION...: QEMU with its monitor at descriptor 7, the guest's console in NAME.out
 start() {
 	name=$1
