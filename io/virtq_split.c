@@ -123,23 +123,24 @@ static enum sv_virtq_take next_head(struct sv_virtq *vq, uint16_t *head, bool *a
 }
 
 /*
- * Bring the first lines of the buffers that are taken next, so that the misses of several chains
- * overlap. A hint: what is read here decides nothing, and the same words are read again when the chain
+ * Bring the first lines of the buffers that are taken next, and the descriptors after those, so that the
+ * misses of several chains overlap. A hint: what is read here decides nothing, and the same words are read again when the chain
  * is taken.
  */
 static void look_ahead(struct sv_virtq *vq)
 {
 	const struct vring_avail *avail = vq->avail;
-	unsigned known = (uint16_t)(vq->seen_avail - vq->next_avail);
+	unsigned known = (uint16_t)(vq->seen_avail - vq->next_avail), mask = vq->size - 1u;
 	unsigned ahead = (uint16_t)(vq->ahead - vq->next_avail);
 
 	if (ahead > known) /* it was overtaken, or chains were given back */
 		ahead = 0;
 	for (; ahead < known && ahead < VIRTQ_AHEAD; ahead++) {
-		uint16_t at = (uint16_t)(vq->next_avail + ahead);
+		unsigned at = vq->next_avail + ahead, far = at + 2 * VIRTQ_AHEAD;
+		const struct vring_desc *desc = vq->desc;
 
-		virtq_prefetch(vq, desc_load(vq->desc,
-			sv_load_relaxed(&avail->ring[at & (vq->size - 1)]) & (vq->size - 1)));
+		__builtin_prefetch(&desc[sv_load_relaxed(&avail->ring[far & mask]) & mask]);
+		virtq_prefetch(vq, desc_load(vq->desc, sv_load_relaxed(&avail->ring[at & mask]) & mask));
 	}
 	vq->ahead = (uint16_t)(vq->next_avail + ahead);
 }
