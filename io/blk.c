@@ -389,8 +389,7 @@ static int open_filters(struct blk *b, const struct sv_device_request *req, stru
 	return rc;
 }
 
-/* Both are about what O_DIRECT does with the guest's memory and one storage. */
-static int check_flags(const struct sv_control_device *d, struct sv_error *err)
+int blk_check(const struct sv_control_device *d, struct sv_error *err)
 {
 	if (!(d->flags & (SV_DEVICE_F_PINNED | SV_DEVICE_F_IOPOLL)) ||
 		(d->flags & SV_DEVICE_F_DIRECT && !d->blk.bytes && !d->blk.filters[0]))
@@ -407,7 +406,7 @@ static int open_store(struct blk *b, const struct sv_device_request *req, bool t
 
 	if (fd < 0)
 		return sv_fail(err, errno, "disk %s: %s", req->device->name, strerror(errno));
-	rc = check_flags(req->device, err);
+	rc = blk_check(req->device, err);
 	if (rc == 0)
 		rc = open_base(b, req, fd, trusted, err);
 	if (rc < 0) {

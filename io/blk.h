@@ -74,6 +74,11 @@ struct blk {
 int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out,
 	struct sv_error *err);
 void blk_close(struct blk *b);
+/*
+ * What the flags ask for must be possible with this kind of disk: pinned and iopoll are about what
+ * O_DIRECT does with the guest's memory and one storage. Return: 0, or -EINVAL with a sentence.
+ */
+int blk_check(const struct sv_control_device *d, struct sv_error *err);
 char *blk_stats(void *handle);
 int blk_set(void *handle, const char *key, const char *value, struct sv_error *err);
 

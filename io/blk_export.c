@@ -88,7 +88,7 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 		.export_flags = e->image.export.flags,
 		.deadline_ms = c->deadline_s * 1000};
 	memcpy(e->export.device.blk.filters, e->image.filters, sizeof(e->export.device.blk.filters));
-	return 0;
+	return blk_check(&e->export.device, err);
 }
 
 static void describe(struct sv_control_device *d, const struct sv_blk_export_config *c)

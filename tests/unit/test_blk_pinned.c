@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <io/blk_export.h>
 #include <io/devices.h>
 
 #include "blk.h"
@@ -265,4 +266,21 @@ Test(pinned, both_need_a_raw_image_and_o_direct)
 	fe_close(&fe);
 	close(image);
 	cr_assert_eq(open_disk(SV_DEVICE_F_IOPOLL, 0), -EINVAL);
+}
+
+/* Before anybody connects. */
+Test(pinned, an_export_that_cannot_have_them_is_refused_at_the_start)
+{
+	char path[] = "/tmp/sidevisor-pinned-XXXXXX";
+	struct sv_blk_export_config c = {
+		.image = path, .socket = "/nonexistent/socket", .flags = SV_DEVICE_F_PINNED};
+	struct sv_poller_host host = {0};
+	struct sv_blk_export *e;
+	struct sv_error err = {""};
+
+	image = mkostemp(path, O_CLOEXEC);
+	cr_assert(image >= 0 && ftruncate(image, IMAGE) == 0);
+	cr_assert_eq(sv_blk_export_open(&e, &c, &host, &err), -EINVAL);
+	cr_assert(strstr(err.text, "pinned and iopoll are for a raw image"), "%s", err.text);
+	unlink(path);
 }
