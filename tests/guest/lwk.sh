@@ -5,6 +5,7 @@ set -u
 sv=$1
 lwk=$2
 group=$3
+. "$(dirname "$0")/../await.sh"
 dir=$(mktemp -d)
 vm=
 trap '[ -n "$vm" ] && kill "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
@@ -81,10 +82,7 @@ sidecores() {
 	"$sv" run --private --kernel "$lwk" --memory 64M --name "two-$$" --cmdline "app=stress n=100 stay" \
 		--vcpus 2 --cpus "$a,$b" --sidecore "0:$b,1:$a" --overcommit >"$dir/out" 2>&1 </dev/null &
 	vm=$!
-	for i in $(seq 300); do
-		grep -q " errors" "$dir/out" && break
-		sleep 0.1
-	done
+	await " errors" "$dir/out" 30
 	timeout 20 "$sv" stats "two-$$" --json >"$dir/stats" 2>&1 || failed=1
 	[ "$(sed -n 's/^ *"sidecore_cpu": \([0-9]*\),*$/\1/p' "$dir/stats" | tr '\n' ' ')" = "$b $a " ] ||
 		failed=1
@@ -149,10 +147,7 @@ guest_core() {
 	"$sv" run --private --kernel "$lwk" --memory 64M --name "core-$$" --cmdline "app=hello stay" \
 		>"$dir/out" 2>&1 </dev/null &
 	vm=$!
-	for i in $(seq 300); do
-		grep -q Hello "$dir/out" && break
-		sleep 0.1
-	done
+	await Hello "$dir/out" 30
 	timeout 20 "$sv" stats "core-$$" --json >"$dir/stats" 2>&1 || failed=1
 	core=$(sed -n 's/^ *"cpu": \([0-9]*\),$/\1/p' "$dir/stats" | head -n 1)
 	[ -n "$core" ] || failed=1
@@ -241,10 +236,7 @@ dirty() {
 			--memory 64M --vcpus 2 --overcommit --name "dirty-$$" --track-dirty \
 			--cmdline "app=dirty mib=32" >"$dir/out" 2>&1 </dev/null &
 		vm=$!
-		for i in $(seq 300); do
-			grep -q "^writing" "$dir/out" && break
-			sleep 0.1
-		done
+		await "^writing" "$dir/out" 30
 		timeout 20 "$sv" dirty "dirty-$$" verify >"$dir/verify" 2>&1 && failed=1
 		grep -q "not being tracked; start that first" "$dir/verify" || failed=1
 		timeout 20 "$sv" dirty "dirty-$$" start >"$dir/start" 2>&1 || failed=1

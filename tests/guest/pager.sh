@@ -6,6 +6,7 @@ sv=$1
 lwk=$2
 source=$3
 group=$4
+. "$(dirname "$0")/../await.sh"
 dir=$(mktemp -d)
 server=
 vm=
@@ -41,10 +42,7 @@ start_source() {
 	: >"$dir/source"
 	"$source" serve "$dir/s" $(($1 << 20)) "$2" ${3:+"$3" "$4"} >"$dir/source" 2>&1 &
 	server=$!
-	for i in $(seq 100); do
-		grep -q ready "$dir/source" && return
-		sleep 0.05
-	done
+	await ready "$dir/source" 10 && return
 	echo "the source does not come up"
 	exit 1
 }
@@ -151,6 +149,7 @@ lost() {
 	[ "$got" -eq 1 ] && grep -q "it changed while\|it ends at offset" "$dir/out" || fail "a file that gets shorter"
 }
 
+# Sooner after it than await sees it.
 first_page() {
 	for i in $(seq 3000); do
 		grep -q "first page" "$dir/out" && return

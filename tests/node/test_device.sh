@@ -23,6 +23,7 @@ echo "guest: carrier $(carrier)"
 sleep 1000
 EOF
 cat >"$test_dir/inside.sh" <<'EOF'
+. ./await.sh
 sidevisor serve --isolate none 2>/dev/null &
 serve=$!
 until [ -S /run/sidevisor/node.sock ]; do usleep 100000; done
@@ -53,16 +54,13 @@ try() {
 	sidevisor device "$name/disk0" | sed "s/^/$name one: /"
 	sidevisor device "$name/disk0" wieght=7 2>&1 | sed "s/^/$name wrong: /"
 	sidevisor device "$name/disk7" 2>&1 | sed "s/^/$name missing: /"
-	until grep -q "guest: vdb 8192" out.$name; do sleep 0.2; done
+	await "guest: vdb 8192" out.$name 150
 	sidevisor device "$name/disk1" size=8M
 	echo "$name: size $?"
 	sidevisor device "$name/disk1" size=1M 2>&1 | sed "s/^/$name shrink: /"
 	sidevisor device "$name/net0" link=down
 	echo "$name: link $?"
-	for _ in $(seq 100); do
-		! grep -q "guest: carrier 0" out.$name || break
-		sleep 0.2
-	done
+	await "guest: carrier 0" out.$name 20
 	tr -d '\r' <out.$name | sed -n "s/^guest: /$name guest: /p"
 	sidevisor stop "$name"
 	wait $vm

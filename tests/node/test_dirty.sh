@@ -6,13 +6,15 @@ set -u
 . "$(dirname "$0")/lib.sh"
 
 cat >"$test_dir/inside.sh" <<'EOF'
+. ./await.sh
 huge() { sidevisor stats d --json | tr -d ' ,' | awk -F: '$1 == "\"pages_2m\"" { n = $2 } END { print n + 0 }'; }
 try() {
 	: >out
 	sidevisor run --kernel lwk.elf --name d --vcpus 3 --memory 128M --track-dirty \
 		--cmdline "app=dirty mib=32" >out 2>&1 &
+	await '^writing' out 30
 	for i in $(seq 300); do
-		grep -q '^writing' out && sidevisor stats d --json | grep -q '"done": true' && break
+		sidevisor stats d --json | grep -q '"done": true' && break
 		sleep 0.1
 	done
 	before=$(huge)
@@ -55,10 +57,7 @@ linux() {
 	sidevisor run --name d --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory 192M --track-dirty --balloon \
 		--cmdline "console=ttyS0 console=hvc0 quiet panic=-1 sv.run=sh%/root/inside" >out 2>&1 &
 	vm=$!
-	for i in $(seq 600); do
-		grep -q 'guest begins' out && break
-		sleep 0.1
-	done
+	await 'guest begins' out 60
 	given_back
 	sidevisor dirty d start | grep unlogged
 	missed=0 changed=0

@@ -9,11 +9,12 @@ set -u
 mib=160
 
 cat >"$test_dir/inside.sh" <<EOF
+. ./await.sh
 mkfifo in
 : >out
 exec 8<>in
 memory_source serve /s $((mib << 20)) 2 >/source 2>&1 &
-until grep -q ready /source 2>/dev/null; do usleep 100000; done
+await ready /source 30
 (
 	until sidevisor stats --json linux >/dev/null 2>&1; do usleep 200000; done
 	for p in /proc/[0-9]*; do
@@ -25,7 +26,7 @@ until grep -q ready /source 2>/dev/null; do usleep 100000; done
 	sidevisor stats --json linux | grep node_rejoins >&2
 	sidevisor stats linux | grep -E '^(memory source|sidecore processes)' >&2
 	# What comes before a guest has opened its console is lost on it.
-	until grep -q "guest waits" out; do usleep 200000; done
+	await "guest waits" out 500
 	echo go >&8
 ) &
 sidevisor run --name linux --kernel vmlinuz --initrd initrd --disk path=/dev/vda --memory ${mib}M \

@@ -6,6 +6,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 
 cat >"$test_dir/inside.sh" <<'EOF'
+. ./await.sh
 lwk() {
 	app=$1
 	shift
@@ -18,10 +19,7 @@ lwk "paging n=20000"
 other_exits() {
 	sidevisor run --direct-paging --kernel lwk.elf --name "n$1" --cmdline "app=paging n=$1 stay" \
 		>"n$1" 2>&1 &
-	for i in $(seq 600); do
-		grep -q " errors" "n$1" && break
-		sleep 0.1
-	done
+	await " errors" "n$1" 60
 	cat "n$1"
 	sidevisor stats "n$1" --json | tr -d ' ",' | awk -F: '
 		$1 == "exits" && $2 ~ /^[0-9]+$/ && !e { e = $2 }
