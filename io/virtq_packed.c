@@ -264,6 +264,31 @@ static enum sv_virtq_take take_again(struct sv_virtq *vq, struct sv_virtq_chain 
 	return taken(vq, chain->head, n);
 }
 
+/* Flags and place of the descriptor @n positions after the next one. Return: it is available. */
+static bool ahead_at(const struct sv_virtq *vq, unsigned n, unsigned *at)
+{
+	bool wrap = vq->avail_wrap;
+
+	*at = vq->next_avail + n;
+	if (*at >= vq->size) {
+		*at -= vq->size;
+		wrap = !wrap;
+	}
+	return is_available(sv_load_relaxed(flags_at(vq, (uint16_t)*at)), wrap);
+}
+
+/* As for split rings: a hint. Only when there is more than one, else its line is the driver's to write. */
+static void look_ahead(const struct sv_virtq *vq)
+{
+	unsigned at;
+
+	if (vq->size <= 2 * VIRTQ_AHEAD || !ahead_at(vq, 1, &at) || !ahead_at(vq, VIRTQ_AHEAD, &at))
+		return;
+	virtq_prefetch(vq, desc_of(sv_load_relaxed(&ring(vq)[at].addr), sv_load_relaxed(&ring(vq)[at].rest)));
+	at += VIRTQ_AHEAD;
+	__builtin_prefetch(&ring(vq)[at < vq->size ? at : at - vq->size]);
+}
+
 enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain *chain)
 {
 	enum sv_virtq_defect defect;
@@ -275,6 +300,7 @@ enum sv_virtq_take virtq_packed_take(struct sv_virtq *vq, struct sv_virtq_chain 
 	rest = sv_load_acquire(&ring(vq)[vq->next_avail].rest);
 	if (!is_available((uint16_t)(rest >> 48), vq->avail_wrap))
 		return SV_VIRTQ_EMPTY;
+	look_ahead(vq);
 	virtq_chain_begin(chain);
 	defect = ring_walk(vq, chain, rest, &n);
 	if (!defect && !id_free(vq, chain->head))
