@@ -18,7 +18,7 @@ static void say_it(struct blk_notice *n)
 	dropped = sv_load_relaxed(&n->dropped) - n->told;
 	n->told += dropped;
 	if (dropped)
-		sv_warn("%s: %s (%llu lines before this one were not said)", n->who, n->text,
+		sv_warn("%s: %s (%llu other lines were not said)", n->who, n->text,
 			(unsigned long long)dropped);
 	else
 		sv_warn("%s: %s", n->who, n->text);

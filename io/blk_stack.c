@@ -189,6 +189,9 @@ static void close_stack(struct blk_store *store)
 	bool idle = end_tasks(s);
 	bool covered = idle && s->tagged && !s->store.geometry.readonly && flush_base(s);
 
+	if (!idle)
+		blk_notice_say(s->notice, "its storage does not answer; memory that it may still write to "
+			       "stays");
 	for (unsigned i = 0; i < s->layers; i++)
 		if (s->layer[i].tagged)
 			blk_tags_close(&s->layer[i].tags, covered);

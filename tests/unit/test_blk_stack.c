@@ -643,6 +643,55 @@ Test(stack, closing_waits_for_a_piece_and_not_for_its_suspect_region)
 	cr_assert_eq(ask(BLK_READ, 0, data[0], 512), 0);
 }
 
+/* --- what is said ---------------------------------------------------------------------------- */
+
+static void (*notice_ready)(void *ctx);
+
+static int add_fd(struct sv_poller_host *h, int fd, void (*ready)(void *ctx), void *ctx)
+{
+	(void)h;
+	(void)fd;
+	(void)ctx;
+	notice_ready = ready;
+	return 0;
+}
+
+static void del_fd(struct sv_poller_host *h, int fd)
+{
+	(void)h;
+	(void)fd;
+}
+
+Test(stack, lines_that_were_not_said_are_counted_once)
+{
+	struct sv_poller_host host = {.add_fd = add_fd, .del_fd = del_fd};
+	struct blk_notice n;
+	char text[1024] = "";
+	int out[2], old = dup(2);
+
+	cr_assert_eq(pipe(out), 0);
+	cr_assert_eq(blk_notice_open(&n, &host, "d", "v"), 0);
+	dup2(out[1], 2);
+	blk_notice_say(&n, "one");
+	blk_notice_say(&n, "two");
+	blk_notice_say(&n, "three");
+	notice_ready(&n);
+	for (int i = 0; i < 2; i++) {
+		blk_notice_say(&n, "after");
+		notice_ready(&n);
+	}
+	blk_notice_say(&n, "four");
+	blk_notice_say(&n, "five");
+	blk_notice_close(&n);
+	dup2(old, 2);
+	cr_assert_gt(read(out[0], text, sizeof(text) - 1), 0);
+	cr_assert_str_eq(text,
+		"sidevisor: disk d of v: one (2 other lines were not said)\n"
+		"sidevisor: disk d of v: after\n"
+		"sidevisor: disk d of v: after\n"
+		"sidevisor: disk d of v: four (1 other lines were not said)\n");
+}
+
 /* --- refusals -------------------------------------------------------------------------------- */
 
 static void expect(const char *filters, int rc, const char *words)
