@@ -7,7 +7,9 @@
 # usage: test_testpmd.sh SIDEVISOR [ROUNDS [SECONDS [BYTES]]]
 # With ROUNDS: testpmd's own vhost back end, which joins two interfaces without looking at an address,
 # takes turns with ours, on the same CPUs; a JSON record of packets per second (median of the seconds)
-# and their ratio. CPUS=A,B are the CPUs of the driver and of the back end (default: the first two).
+# and their ratio. CPUS=A,B are the CPUs of the driver and of the back end (default: the first two);
+# RINGS are the driver's options (default: mrg_rxbuf=1); HUGE=DIR is a hugetlbfs with 512 MiB free, for the
+# memory of both, which DPDK is made for (default: small pages).
 set -eu
 
 sidevisor=$1 rounds=${2:-0} seconds=${3:-1} bytes=${4:-64}
@@ -31,7 +33,8 @@ fail() {
 		tail -n 40 "$dir"/back "$dir"/driver 2>/dev/null || :
 	exit 1
 }
-common="--no-pci --no-huge -m 256 --no-telemetry"
+common="--no-pci --no-telemetry -m 256 --no-huge"
+[ -z "${HUGE:-}" ] || common="--no-pci --no-telemetry -m 256 --huge-dir $HUGE --single-file-segments"
 forward="--nb-cores=1 --no-mlockall --total-num-mbufs=16384"
 
 start_ours() {
@@ -142,13 +145,14 @@ if [ "$rounds" = 0 ]; then
 fi
 for _ in $(seq "$rounds"); do
 	for who in ours theirs; do
-		turn $who mrg_rxbuf=1
+		turn $who ${RINGS:-mrg_rxbuf=1}
 		[ $who = theirs ] || check
 		cat "$dir/rates" >>"$dir/$who"
 	done
 done
 ours=$(median "$dir/ours") theirs=$(median "$dir/theirs")
-echo "{\"bench\": \"net-testpmd\", \"version\": \"$(dpdk-testpmd --version 2>&1 | grep -o 'DPDK [0-9.]*' |
-	head -n 1)\", \"cpus\": \"$cpus\", \"frame_bytes\": $bytes, \"rounds\": $rounds, \"ours_pps\": $ours," \
+echo "{\"bench\": \"net-testpmd\", \"peer\": \"DPDK $(dpkg-query -W -f '${Version}' dpdk 2>/dev/null || echo unknown)\"," \
+	"\"rings\": \"${RINGS:-mrg_rxbuf=1}\", \"huge_pages\": $([ -n "${HUGE:-}" ] && echo true || echo false)," \
+	"\"cpus\": \"$cpus\", \"frame_bytes\": $bytes, \"rounds\": $rounds, \"ours_pps\": $ours," \
 	"\"testpmd_pps\": $theirs, \"ratio\": $(echo "$ours $theirs" | awk '{ printf "%.3f", $2 ? $1 / $2 : 0 }')," \
 	"\"load\": \"$(cut -d ' ' -f 1 /proc/loadavg)\"}"
