@@ -177,6 +177,29 @@ Test(devices, lwk_with_a_disk_is_refused)
 	unmake(r);
 }
 
+Test(devices, a_disk_pins_no_memory_that_goes_or_comes)
+{
+	struct rig *r = machine(-1);
+
+	r->config.disk[1].direct = r->config.disk[1].pinned = r->config.disk[1].iopoll = true;
+	r->config.balloon = true;
+	cr_assert_eq(sv_devices_create(&r->vm, &link_by_hand, &err), -ENOTSUP);
+	cr_assert(strstr(err.text, path[1]) && strstr(err.text, "pinned and --balloon"), "%s", err.text);
+	stop_back_ends();
+	r->config.balloon = false;
+	r->config.source.path = "/x";
+	cr_assert_eq(sv_devices_create(&r->vm, &link_by_hand, &err), -ENOTSUP);
+	cr_assert(strstr(err.text, "pinned and --memory-source"), "%s", err.text);
+	stop_back_ends();
+	r->config.source.path = NULL;
+	cr_assert_eq(sv_devices_create(&r->vm, &link_by_hand, &err), 0, "%s", err.text);
+	cr_assert_eq(asked[1].flags, SV_DEVICE_F_READONLY | SV_DEVICE_F_DIRECT | SV_DEVICE_F_PINNED |
+					     SV_DEVICE_F_IOPOLL);
+	sv_devices_destroy(&r->vm);
+	stop_back_ends();
+	unmake(r);
+}
+
 Test(devices, channel_window_is_not_memory_of_devices)
 {
 	struct rig *r = machine(-1);
