@@ -7,12 +7,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 lstopo=$(command -v lstopo-no-graphics) || skip "lstopo-no-graphics is missing (Debian: hwloc-nox)"
 
-# lstopo and its libraries, for the guest's root file system.
 set -- "$1" "$2" "${3:-}"
-files="$lstopo:/bin/lstopo"
-for lib in $(ldd "$lstopo" | grep -o '/[^ ]*'); do
-	files="$files $lib:$lib"
-done
 cat >"$test_dir/in-guest" <<'EOS'
 lstopo --of xml /tmp/seen.xml
 echo "=== xml"
@@ -20,8 +15,7 @@ cat /tmp/seen.xml
 echo "=== end"
 dmesg -r | sed -n 's/^<[0-4]>/complaint: /p'
 EOS
-# shellcheck disable=SC2086
-guest tiny "$2" "$test_dir/in-guest:/root/inside" $files
+guest tiny "$2" "$test_dir/in-guest:/root/inside" "$lstopo:+/bin/lstopo"
 
 cat >"$test_dir/inside.sh" <<'EOS'
 # place NAME CPUS SIDECORES
@@ -41,10 +35,8 @@ EOS
 cat >>"$test_dir/inside.sh" <<'EOS'
 sidevisor run --name bound --kernel lwk.elf --memory 64M --vcpus 4 --cpus 9,0,1,2 --sidecore 3 \
 	--cmdline "app=hello stay" >out 2>&1 &
-for n in $(seq 300); do
-	grep -q Hello out && break
-	usleep 100000
-done
+. ./await.sh
+await Hello out 30
 sed -n 's/.*\(bind:[01]\).*sidevisor-ram.* \(N.*\)/bound: \1 \2/p' "/proc/$!/numa_maps"
 sidevisor stop bound >/dev/null
 wait
