@@ -49,7 +49,7 @@ static const char help[] =
 	"  --touch-rounds N  VMs for each row of first touches (default 1)\n"
 	"  --backing WHAT    of guest memory for these, as for `sidevisor run`\n"
 	"  --advise      which paging suits a guest: `sidevisor bench paging --advise --help`\n"
-	"  --report DIR  leaves paging.json and paging.svg there\n"
+	"  --report DIR  leaves paging.json and paging.svg there, bars of all that was measured\n"
 	"\n"
 	"JSON: per method n, updates (per request), ns per update (p50, p90, p99, max),\n"
 	"updates_per_s (from the mean), exits (to the VM process, per update); map_over_ring: one\n"
@@ -227,21 +227,36 @@ static json_t *make_json(const struct sv_bench_vm *vm, const struct bench_paging
 	return o;
 }
 
-static int write_report(const char *dir, const char *json)
+_Static_assert(LWK_PB_ITEMS <= BENCH_BARS, "every method has a bar");
+
+static void update_bars(struct bench_bars *part)
 {
-	struct bench_bar bar[LWK_PB_ITEMS];
+	snprintf(part->title, sizeof(part->title),
+		"page-table updates on %s%s: p50 (bar) to p99, ns per update", sv_vmm_substrate(),
+		sv_vmm_emulated() ? " (emulated)" : "");
+	for (unsigned i = 0; i < LWK_PB_ITEMS; i++) {
+		struct bench_bar *b = &part->bar[part->n++];
+
+		snprintf(b->what, sizeof(b->what), "%s", items[i].what);
+		b->ns = run.of[i].p50;
+		b->p99 = run.of[i].p99;
+		b->exit = i >= LWK_PB_PORT_MAP;
+	}
+}
+
+static int write_report(const char *dir, const char *json, const json_t *all)
+{
+	const json_t *touches = json_object_get(all, "stage2");
+	struct bench_bars part[2] = {{.n = 0}};
 	struct sv_error err = {""};
-	char title[128];
+	unsigned parts = 0;
 	int rc;
 
-	for (unsigned i = 0; i < LWK_PB_ITEMS; i++)
-		bar[i] = (struct bench_bar){.what = items[i].what,
-			.p50 = run.of[i].p50,
-			.p99 = run.of[i].p99,
-			.exit = i >= LWK_PB_PORT_MAP};
-	snprintf(title, sizeof(title), "page-table updates on %s%s: p50 (bar) to p99, ns per update",
-		sv_vmm_substrate(), sv_vmm_emulated() ? " (emulated)" : "");
-	rc = bench_paging_report(dir, json, title, bar, LWK_PB_ITEMS, &err);
+	if (json_object_get(all, "methods"))
+		update_bars(&part[parts++]);
+	if (touches)
+		bench_stage2_bars(touches, &part[parts++]);
+	rc = bench_paging_report(dir, json, part, parts, &err);
 	if (rc < 0)
 		fprintf(stderr, "sidevisor bench paging: %s\n", err.text);
 	return rc < 0;
@@ -424,7 +439,7 @@ static int print_all(const struct options *o, const struct sv_bench_vm *vm,
 			bench_stage2_print(touches);
 	}
 	if (o->report)
-		rc = write_report(o->report, text);
+		rc = write_report(o->report, text, all);
 	free(text);
 	return rc;
 }

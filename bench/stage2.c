@@ -33,6 +33,8 @@ static const struct {
 	[RUNNING] = {"running", "off the guest core, while the guest runs"},
 };
 
+_Static_assert(2 * WHENS <= BENCH_BARS, "every row has a bar");
+
 /* What one VM leaves behind, in memory shared with the process that ran it. */
 struct outcome {
 	uint64_t pages, faults, exits, wrong, done;
@@ -254,4 +256,30 @@ void bench_stage2_print(const json_t *j)
 	json_object_foreach((json_t *)(uintptr_t)ratios, key, v)
 		printf("faults with %s vCPU(s), mapped while the guest runs over on demand: %.4f\n", key,
 			json_real_value(v));
+}
+
+/* With large pages only one touch in hundreds faults: the mean tells, percentiles would not. */
+void bench_stage2_bars(const json_t *j, struct bench_bars *out)
+{
+	const json_t *rows = json_object_get(j, "rows"), *row;
+	size_t i;
+
+	snprintf(out->title, sizeof(out->title), "first touches of %d MiB of guest memory on %s%s: mean "
+						 "(bar) and p99, ns per touch of 4 KiB",
+		(int)json_integer_value(json_object_get(j, "mib")), sv_vmm_substrate(),
+		sv_vmm_emulated() ? " (emulated)" : "");
+	json_array_foreach(rows, i, row) {
+		double pages = number(row, "pages"), faults = number(row, "faults") / pages;
+		struct bench_bar *b = &out->bar[out->n];
+
+		snprintf(b->what, sizeof(b->what), "%s, %.0f vCPU%s",
+			json_string_value(json_object_get(row, "what")), number(row, "vcpus"),
+			number(row, "vcpus") > 1 ? "s" : "");
+		snprintf(b->note, sizeof(b->note), "%.3f faults, %.3f exits", faults,
+			number(row, "exits_per_page"));
+		b->ns = number(row, "mean_ns");
+		b->p99 = number(row, "p99_ns");
+		b->exit = !strcmp(json_string_value(json_object_get(row, "when")), whens[DEMAND].key);
+		out->n++;
+	}
 }

@@ -8,6 +8,8 @@
 
 #include <bench/bench.h>
 
+#include "paging_report.h"
+
 struct bench_stage2_options {
 	unsigned mib, vcpus, rounds; /* vcpus: of the rows with several, below 2: no such rows */
 	bool quiet; /* nothing on stderr of what the VMs say */
@@ -21,5 +23,7 @@ struct bench_stage2_options {
 int bench_stage2(const struct bench_stage2_options *o, const struct sv_bench_vm *vm, json_t **out);
 /* As text on stdout. */
 void bench_stage2_print(const json_t *j);
+/* A bar for each row. @out: empty. */
+void bench_stage2_bars(const json_t *j, struct bench_bars *out);
 
 #endif

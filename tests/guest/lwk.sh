@@ -190,6 +190,7 @@ paging_bench() {
 	done
 	cmp -s "$dir/out" "$dir/report/paging.json" || failed=1
 	grep -q '</svg>' "$dir/report/paging.svg" || failed=1
+	[ "$(grep -c '<rect' "$dir/report/paging.svg")" -eq "$(grep -c '"updates":' "$dir/out")" ] || failed=1
 	grep -A 8 '"ring_map": {' "$dir/out" | grep -q '"exits": 0.0' || failed=1
 	grep -A 8 '"ring_settle": {' "$dir/out" | grep -q '"exits": 0.0' || failed=1
 	grep -A 8 '"port_map": {' "$dir/out" | grep -q '"exits": 1.0' || failed=1
@@ -200,7 +201,13 @@ paging_bench() {
 # Memory that is mapped for the guest costs it next to no faults; by itself it has one for each page.
 stage2() {
 	SIDEVISOR_LWK=$lwk timeout -k 5 240 "$sv" bench paging --only stage2 --memory 32 --vcpus 2 --json \
-		--backing 4k >"$dir/out" 2>"$dir/err" || failed=1
+		--backing 4k --report "$dir/report" >"$dir/out" 2>"$dir/err" || failed=1
+	cmp -s "$dir/out" "$dir/report/paging.json" || failed=1
+	for bar in "on demand" "before the start" "while the guest runs"; do
+		[ "$(grep -cE "$bar.*, (1 vCPU|2 vCPUs)<.*<rect.* faults, .* exits<" "$dir/report/paging.svg")" -eq 2 ] ||
+			failed=1
+	done
+	grep -q 'page-table updates' "$dir/report/paging.svg" && failed=1
 	for key in substrate stage2 rows faults exits mean_ns p50_ns p99_ns faults_running_over_demand; do
 		grep -q "\"$key\":" "$dir/out" || failed=1
 	done
