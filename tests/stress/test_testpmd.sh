@@ -94,9 +94,9 @@ turn() {
 			sleep 1
 			echo "show port stats all"
 		done
-		for _ in $(seq 8); do
+		for _ in $(seq 30); do
 			[ "$1" = ours ] || break
-			[ "$(tail -n 1 "$dir/samples" | cut -d ' ' -f 1)" -lt 60000 ] || break
+			awk '$1 > 0 { n++ } END { exit !(n > 3 && $1 > 60000) }' "$dir/samples" && break
 			sleep 1
 		done
 		echo stop
