@@ -17,13 +17,11 @@ struct instance {
 	struct sv_paging *paging;
 	const struct sv_gmem *gmem;
 	int uffd;
+	uint64_t page; /* what memory can be protected by */
 };
 
-/*
- * Take write access to [start, start + bytes) of the VM process away and give it back: KVM drops
- * what it has built for these frames and every vCPU's translations to them. Who writes meanwhile
- * waits.
- */
+#define LARGEST_PAGE (1ull << 30)
+
 static int protect_twice(int uffd, uint64_t start, uint64_t bytes)
 {
 	struct uffdio_writeprotect wp = {
@@ -34,6 +32,24 @@ static int protect_twice(int uffd, uint64_t start, uint64_t bytes)
 	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) < 0 && rc == 0)
 		rc = -errno;
 	return rc;
+}
+
+/*
+ * Take write access to [start, start + bytes) of the VM process away and give it back: KVM drops
+ * what it has built for these frames and every vCPU's translations to them. Who writes meanwhile
+ * waits. Memory of reserved huge pages takes whole ones only, which it says.
+ */
+static int forget_range(struct instance *in, uint64_t start, uint64_t bytes)
+{
+	for (uint64_t page = in->page;; page *= 512) {
+		uint64_t from = start & -page, end = (start + bytes + page - 1) & -page;
+		int rc = protect_twice(in->uffd, from, end - from);
+
+		if (rc == 0)
+			in->page = page;
+		if (rc != -EINVAL || page >= LARGEST_PAGE)
+			return rc;
+	}
 }
 
 static int forget(void *ctx, uint64_t gpa, uint64_t bytes)
@@ -52,7 +68,7 @@ static int forget(void *ctx, uint64_t gpa, uint64_t bytes)
 			return 0; /* a device: nothing of KVM's depends on our mapping */
 		if (n > r[i].size - (gpa - r[i].gpa))
 			n = r[i].size - (gpa - r[i].gpa);
-		rc = protect_twice(in->uffd, r[i].user_addr + (gpa - r[i].gpa), n);
+		rc = forget_range(in, r[i].user_addr + (gpa - r[i].gpa), n);
 		gpa += n;
 		bytes -= n;
 	}
@@ -79,7 +95,7 @@ static int open_instance(const uint64_t *arg, int uffd, const struct sv_gmem *gm
 
 	if (!in)
 		return sv_fail(err, ENOMEM, "paging: out of memory");
-	*in = (struct instance){.gmem = gmem, .uffd = uffd};
+	*in = (struct instance){.gmem = gmem, .uffd = uffd, .page = 4096};
 	for (unsigned i = SV_PAGING_ARG_DEVICE;
 		i + 1 < SV_PAGING_ARGS && arg[i + 1] && c.devices < SV_PAGING_DEVICES; i += 2) {
 		c.device[c.devices].gpa = arg[i];
