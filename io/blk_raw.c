@@ -365,7 +365,7 @@ unsigned blk_raw_reap(struct blk_store *s)
 	n = reap_interrupting(r);
 	if (r->polled)
 		n += reap_polled(r);
-	else if (sv_unlikely(r->crowded) && r->punted && !n)
+	if (sv_unlikely(r->crowded) && r->punted && !n)
 		let_work(r);
 	return n;
 }
