@@ -272,7 +272,7 @@ static void transferred(struct raw *r, struct blk_io *io, uint64_t n)
 
 static void failed(struct raw *r, struct blk_io *io, int error)
 {
-	if ((error == EAGAIN || error == EINTR) && io->retries++ < RETRIES) {
+	if ((error == EAGAIN || error == EINTR || error == EFAULT) && io->retries++ < RETRIES) {
 		step(r, io);
 		return;
 	}
