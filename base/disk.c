@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "disk_filters.h"
@@ -166,6 +168,48 @@ int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct
 	if (rc < 0)
 		sv_disk_detach(disk);
 	return rc;
+}
+
+void sv_disk_say_unpolled(const char *name, const char *why)
+{
+	sv_warn("disk %s: completions of its storage cannot be polled for (%s), they interrupt; that takes a "
+		"block device with poll queues (such as nvme.poll_queues=N gives), or a file system right "
+		"on one", name, why);
+}
+
+/* A partition's queue is its disk's. */
+static int open_io_poll(dev_t dev)
+{
+	static const char *const queue[] = {"queue", "../queue"};
+	int fd = -1;
+
+	for (unsigned i = 0; i < 2 && fd < 0; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/io_poll", major(dev), minor(dev),
+			queue[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return fd;
+}
+
+bool sv_disk_unpolled(const struct sv_disk *disk, const char *name)
+{
+	struct stat st;
+	char said = '1';
+	int fd;
+
+	if (disk->remote || disk->filters[0] || fstat(disk->fd, &st) < 0)
+		return false;
+	fd = open_io_poll(S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev);
+	if (fd < 0)
+		return false;
+	if (read(fd, &said, 1) < 0)
+		said = '1';
+	close(fd);
+	if (said == '0')
+		sv_disk_say_unpolled(name, "queue/io_poll is 0");
+	return said == '0';
 }
 
 unsigned sv_disk_fds(const struct sv_disk *disk, int *fds)

@@ -250,6 +250,8 @@ static int open_disk(struct sv_devices *d, unsigned i, struct sv_error *err)
 	if (c->serial)
 		memcpy(ask.serial, c->serial, strnlen(c->serial, sizeof(ask.serial)));
 	snprintf(disk->name, sizeof(disk->name), "disk%u", i);
+	if (c->iopoll && c->direct && sv_disk_unpolled(&disk->image, disk->name))
+		ask.flags &= ~SV_DEVICE_F_IOPOLL;
 	ask.blk = (struct sv_control_blk){.bytes = disk->image.export.bytes,
 		.preferred = disk->image.export.preferred,
 		.export_flags = disk->image.export.flags,

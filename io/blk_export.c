@@ -88,7 +88,10 @@ static int open_image(struct sv_blk_export *e, const struct sv_blk_export_config
 		.export_flags = e->image.export.flags,
 		.deadline_ms = c->deadline_s * 1000};
 	memcpy(e->export.device.blk.filters, e->image.filters, sizeof(e->export.device.blk.filters));
-	return blk_check(&e->export.device, err);
+	rc = blk_check(&e->export.device, err);
+	if (rc == 0 && c->flags & SV_DEVICE_F_IOPOLL && sv_disk_unpolled(&e->image, e->export.device.name))
+		e->export.device.flags &= ~SV_DEVICE_F_IOPOLL;
+	return rc;
 }
 
 static void describe(struct sv_control_device *d, const struct sv_blk_export_config *c)

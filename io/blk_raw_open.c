@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <base/disk.h>
+
 static struct raw *raw_of(struct blk_store *s)
 {
 	return (struct raw *)s;
@@ -157,9 +159,7 @@ static void open_polled(struct raw *r, int fd, const char *name)
 			io_uring_queue_exit(&r->ring[--r->rings]);
 	}
 	if (rc < 0)
-		sv_warn("disk %s: completions of its storage cannot be polled for (%s), they interrupt; "
-			"that takes a block device with poll queues (such as nvme.poll_queues=N gives), or "
-			"a file system right on one", name, strerror(-rc));
+		sv_disk_say_unpolled(name, strerror(-rc));
 }
 
 int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *name,

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <base/disk.h>
@@ -132,4 +134,33 @@ Test(disk, lock_lives_in_every_copy_of_the_descriptor)
 	close(copy);
 	cr_assert_eq(sv_disk_open(path, false, false, &second, &bytes, &err), 0);
 	close(second);
+}
+
+/* Whatever has no device, or one that the kernel does not describe, is not refused here. */
+Test(disk, only_storage_that_says_so_has_no_completions_to_poll_for)
+{
+	struct sv_disk disk = {.fd = -1};
+	struct stat st;
+	char file[64], said = '1';
+	int f;
+
+	make(4096, 0600);
+	cr_assert_not(sv_disk_unpolled(&disk, "none"));
+	disk.fd = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert(disk.fd >= 0 && fstat(disk.fd, &st) == 0);
+	snprintf(file, sizeof(file), "/sys/dev/block/%u:%u/queue/io_poll", major(st.st_dev),
+		minor(st.st_dev));
+	f = open(file, O_RDONLY | O_CLOEXEC);
+	if (f >= 0) {
+		cr_assert_eq(read(f, &said, 1), 1);
+		close(f);
+		cr_assert_eq(sv_disk_unpolled(&disk, "of a file system"), said == '0');
+	}
+	disk.remote = true;
+	cr_assert_not(sv_disk_unpolled(&disk, "remote"));
+	disk.remote = false;
+	close(disk.fd);
+	disk.fd = memfd_create("no device", MFD_CLOEXEC);
+	cr_assert_not(sv_disk_unpolled(&disk, "memory"));
+	close(disk.fd);
 }

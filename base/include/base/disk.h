@@ -48,6 +48,14 @@ bool sv_disk_is_remote(const char *path, const char *format);
 int sv_disk_attach(const struct sv_disk_spec *spec, struct sv_disk *disk, struct sv_error *err);
 /* The image and what its filters work with. @fds: SV_DISK_FDS. Return: how many. */
 unsigned sv_disk_fds(const struct sv_disk *disk, int *fds);
+/*
+ * Does the kernel say that completions of a raw image's storage cannot be polled for? Before Linux 6.13
+ * it says so nowhere else: transfers that ask for it interrupt. Said on standard error as of disk @name.
+ * Context: set-up, where /sys can be read. Return: false as well if nothing says either.
+ */
+bool sv_disk_unpolled(const struct sv_disk *disk, const char *name);
+/* The sentence. */
+void sv_disk_say_unpolled(const char *name, const char *why);
 /* A server that was started for it has let go of its image on return. */
 void sv_disk_detach(struct sv_disk *disk);
 
