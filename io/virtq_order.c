@@ -2,13 +2,14 @@
 /* VIRTIO_F_IN_ORDER (virtio 1.2, 2.7.9, 2.8.9): buffers are used in the order they were available. */
 #include "virtq_private.h"
 
+#include <string.h>
+
 enum { NOT_OUT = 0, OUT, DONE };
 
 void virtq_order_start(struct sv_virtq *vq)
 {
 	vq->order_first = vq->order_n = 0;
-	for (unsigned i = 0; i < SV_VIRTQ_MAX_SIZE; i++)
-		vq->order_state[i] = NOT_OUT;
+	memset(vq->order_state, NOT_OUT, sizeof(vq->order_state));
 }
 
 static uint16_t *order_at(struct sv_virtq *vq, unsigned i)

@@ -19,6 +19,7 @@
 #include "virtq_private.h"
 
 #include <linux/virtio_ring.h>
+#include <string.h>
 
 #include "inflight_packed.h"
 
@@ -135,8 +136,7 @@ void virtq_packed_start(struct sv_virtq *vq, uint32_t base)
 		vq->avail_wrap = vq->used_wrap = true;
 	vq->positions = 0;
 	vq->batch = 0;
-	for (unsigned i = 0; i < SV_VIRTQ_MAX_SIZE; i++)
-		vq->length_of[i] = 0;
+	memset(vq->length_of, 0, sizeof(vq->length_of));
 	if (vq->packed_record)
 		record_start(vq, base);
 }
