@@ -96,11 +96,25 @@ static bool has_gib_pages(void)
 	return __get_cpuid(0x80000001, &a, &b, &c, &d) && d & GIB_PAGES;
 }
 
+/* A page lies on one node: what is bound to a node is whole pages. */
+static int check_shares(const struct sv_vm *vm, uint64_t page, struct sv_error *err)
+{
+	for (unsigned i = 0; i < sv_nodes(vm); i++)
+		if (vm->config->memory_node[i] >= 0 && sv_node_bytes(vm, i) % page)
+			return sv_fail(err, EINVAL,
+				"--backing %s: %llu MiB of --memory are to come from NUMA node %d, not a "
+				"whole number of pages of %llu MiB; ask for more or less, or use 2m",
+				sv_backing_name(vm->config->backing),
+				(unsigned long long)(sv_node_bytes(vm, i) / MIB),
+				vm->config->memory_node[i], (unsigned long long)(page / MIB));
+	return 0;
+}
+
 static int check_reserved(struct sv_vm *vm, struct sv_error *err)
 {
 	uint64_t page = page_bytes(vm->config->backing), bytes = vm->config->memory_bytes;
 	const char *name = sv_backing_name(vm->config->backing);
-	int node;
+	int node, rc;
 
 	if (page == PAGE_1G && !has_gib_pages())
 		return sv_fail(err, ENOTSUP,
@@ -109,7 +123,10 @@ static int check_reserved(struct sv_vm *vm, struct sv_error *err)
 		return sv_fail(err, EINVAL,
 			"--backing %s: --memory %lluM is not a whole number of pages of %llu MiB", name,
 			(unsigned long long)(bytes / MIB), (unsigned long long)(page / MIB));
-	return each_node(vm, page, &node) < 0 ? refuse_pages(vm, page, node, err) : 0;
+	rc = check_shares(vm, page, err);
+	if (rc == 0 && each_node(vm, page, &node) < 0)
+		rc = refuse_pages(vm, page, node, err);
+	return rc;
 }
 
 static int check_size(const struct sv_vm *vm, struct sv_error *err)
