@@ -19,6 +19,7 @@ struct settling {
 	bool dry;
 	enum fate *fate;
 	int first_error;
+	bool busy; /* a cgroup of ours could not go yet */
 };
 
 static void say(const struct settling *s, const struct change *c, const char *what)
@@ -124,6 +125,8 @@ static int undo(struct settling *s, struct change *c)
 		return sv_file_rmdir(s->j->root, c->path);
 	if (!controller_is_used(s->j, c->path))
 		return sv_file_write(s->j->root, c->path, "-cpuset");
+	if (s->busy)
+		return -EBUSY; /* perhaps by that one alone: asked again when it has gone */
 	say(s, c, "kept: other cgroups use it");
 	return 1;
 }
@@ -141,6 +144,7 @@ static void undo_all(struct settling *s)
 		if (rc == -ENOENT)
 			rc = 0;
 		if (rc < 0) {
+			s->busy |= c->kind == CHANGE_CGROUP;
 			say_failed(s, c, rc);
 			s->fate[i] = FAILED;
 			continue;

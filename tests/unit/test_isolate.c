@@ -266,6 +266,28 @@ Test(isolate, a_crash_while_undoing)
 	}
 }
 
+/* Cgroups of processes that end are busy for a moment: at the next attempt nothing has been forgotten. */
+Test(isolate, what_is_busy_while_undoing)
+{
+	for (int k = 0; k < 12; k++) {
+		struct sv_isolation_request req;
+		struct sv_isolation iso;
+		char *before;
+
+		host_make(2, "/");
+		before = host_snapshot();
+		req = host_request(OWNER_A, "2-3", "4");
+		cr_assert_eq(sv_isolation_make(&req, &iso, &err), 0);
+		host_end_process(OWNER_A);
+		host_reset_operations();
+		host_fail_at(k, EBUSY);
+		restore(false);
+		cr_expect_eq(restore(false), 0, "step %d: %s", k, err.text);
+		host_expect_unchanged(before, "undone twice");
+		host_remove();
+	}
+}
+
 static void two_owners(int first_out, int second_out)
 {
 	struct sv_isolation_request a, b;
