@@ -294,6 +294,7 @@ static const struct sv_vhost_device blk_type = {.name = "virtio-blk",
 
 static void blk_free(struct blk *b)
 {
+	blk_pin_unwatch(b);
 	qos_device_close(&b->qos);
 	if (b->store)
 		b->store->ops->close(b->store);
@@ -323,24 +324,6 @@ static struct blk *blk_new(const struct sv_device_request *req)
 	return b;
 }
 
-/* Not polled, and about to be. */
-static void prepare(struct sv_session *session)
-{
-	struct blk *b = (struct blk *)session;
-	struct sv_vhost *v = &session->vhost;
-	int rc;
-
-	if (!b->pinned || b->memory_seen == v->memory_changes)
-		return;
-	b->memory_seen = v->memory_changes;
-	rc = b->store->ops->memory(b->store, &v->gmem);
-	if (rc < 0)
-		sv_warn("%s of %s: the guest's memory cannot be pinned (%s)%s; transfers go without",
-			session->name, session->poller.vm,
-			rc == -EBUSY ? "it arrives while the guest runs" : strerror(-rc),
-			rc == -ENOMEM ? ": ulimit -l, or LimitMEMLOCK=, has to allow it" : "");
-}
-
 /* Where its bytes are. @fd: the store's own on success. */
 static int open_base(struct blk *b, const struct sv_device_request *req, int fd, bool trusted,
 	struct sv_error *err)
@@ -348,7 +331,8 @@ static int open_base(struct blk *b, const struct sv_device_request *req, int fd,
 	const struct sv_control_blk *c = &req->device->blk;
 	uint32_t flags = (req->device->flags & SV_DEVICE_F_READONLY ? BLK_RAW_READONLY : 0) |
 			 (req->device->flags & SV_DEVICE_F_DISCARD ? BLK_RAW_DISCARD : 0) |
-			 (req->device->flags & SV_DEVICE_F_IOPOLL ? BLK_RAW_IOPOLL : 0);
+			 (req->device->flags & SV_DEVICE_F_IOPOLL ? BLK_RAW_IOPOLL : 0) |
+			 (b->pinned ? BLK_RAW_PINNED : 0);
 	struct blk_nbd_config remote = {
 		.export = {.bytes = c->bytes, .preferred = c->preferred, .flags = c->export_flags},
 		.flags = flags,
@@ -448,13 +432,15 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 	if (rc == 0)
 		rc = open_qos(b, req, err);
 	if (rc == 0)
+		rc = blk_pin_watch(b, req, err);
+	if (rc == 0)
 		rc = sv_session_open(&b->session, req, &blk_type, b, &blk_ops, b->queues, err);
 	if (rc < 0) {
 		blk_free(b);
 		return rc;
 	}
 	b->session.vhost.sealed_only = !foreign;
-	b->session.prepare = prepare;
+	b->session.prepare = blk_pin_prepare;
 	for (unsigned i = 0; i < b->queues; i++)
 		b->session.vhost.queue[i].vq.calls_held = true;
 	/* Not polled before the front end starts a queue. */
@@ -469,6 +455,7 @@ int blk_open(const struct sv_device_request *req, bool foreign, struct blk **out
 
 void blk_close(struct blk *b)
 {
+	blk_pin_unwatch(b);
 	if (sv_session_close(&b->session) < 0)
 		qos_device_close(&b->qos);
 	else

@@ -51,7 +51,8 @@ struct blk {
 	bool wce, wce_wish; /* write cache on; what the driver wishes if it can flush */
 	bool in_order;	    /* VIRTIO_F_IN_ORDER is offered */
 	bool pinned;	    /* the guest's memory is to be */
-	uint64_t memory_seen; /* sv_vhost.memory_changes when it was */
+	uint64_t memory_seen; /* sv_vhost.memory_changes when the store was told */
+	struct sv_poller_host *pin_host; /* that watches the store's pin_fd; NULL: none does */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	unsigned queues;
 
@@ -81,6 +82,14 @@ void blk_close(struct blk *b);
 int blk_check(const struct sv_control_device *d, struct sv_error *err);
 char *blk_stats(void *handle);
 int blk_set(void *handle, const char *key, const char *value, struct sv_error *err);
+
+/* blk_pin.c. Context: control thread. */
+/* As the session's prepare(): what there is to pin is noted, and done later. */
+void blk_pin_prepare(struct sv_session *session);
+/* From now on, piece by piece, for a disk that is to. Return: 0, or -errno with a sentence. */
+int blk_pin_watch(struct blk *b, const struct sv_device_request *req, struct sv_error *err);
+/* What is pinned stays so until its store is closed. */
+void blk_pin_unwatch(struct blk *b);
 
 /* blk_slot.c. Context: polling thread, but for init. */
 void blk_slots_init(struct blk *b);

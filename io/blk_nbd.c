@@ -242,7 +242,7 @@ int blk_nbd_open(struct blk_store **out, int dialer, const struct blk_nbd_config
 		return rc;
 	}
 	n->store.wake_fd[0] = n->link.epoll_fd;
-	n->store.wake_fd[1] = -1;
+	n->store.wake_fd[1] = n->store.pin_fd = -1;
 	*out = &n->store;
 	return 0;
 }

@@ -343,7 +343,10 @@ static unsigned reap_polled(struct raw *r)
 		r->polled--;
 		n++;
 		if (cqe->res == -EOPNOTSUPP) {
-			r->unpolled = true;
+			if (!r->unpolled) {
+				sv_store_relaxed(&r->unpolled, true);
+				blk_raw_ask_pin(r);
+			}
 			step(r, io);
 		} else {
 			blk_count(&r->store.counts.polled, 1);

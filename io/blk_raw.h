@@ -29,7 +29,8 @@ struct raw {
 	 * (IORING_SETUP_IOPOLL), and nothing else; [0] has all else.
 	 */
 	struct io_uring ring[2];
-	struct blk_pinned pinned[2];
+	struct blk_pinned pinned[2]; /* memory is registered with the ring that transfers go through */
+	bool pin_refused;	     /* the control thread's: until memory changes */
 	unsigned rings;
 
 	/* The polling thread's. */
@@ -37,11 +38,15 @@ struct raw {
 	unsigned busy;	    /* operations begun and not done */
 	unsigned punted;    /* of these, what a worker may have to do */
 	unsigned polled;    /* in ring[1] */
-	bool unpolled;	    /* the storage refused that: all goes through ring[0] */
+	/* The storage refused that: all goes through ring[0]. The control thread reads it (relaxed). */
+	bool unpolled;
 	uint8_t *bounce;    /* BLK_RAW_BOUNCES buffers, with O_DIRECT only */
 	uint32_t bounce_free;
 	struct blk_io *wait_head, *wait_tail; /* for a bounce buffer */
 };
+
+/* The control thread has something to pin. Context: any thread. */
+void blk_raw_ask_pin(const struct raw *r);
 
 /* blk_raw.c: as the store's. */
 void blk_raw_begin(struct blk_store *s, struct blk_io *io);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <base/disk.h>
+#include <channels/atomics.h>
 
 static struct raw *raw_of(struct blk_store *s)
 {
@@ -34,18 +35,57 @@ static int raw_hold(struct blk_store *s, int sock)
 	return rc;
 }
 
+void blk_raw_ask_pin(const struct raw *r)
+{
+	const uint64_t one = 1;
+
+	if (r->store.pin_fd >= 0 && write(r->store.pin_fd, &one, sizeof(one)) < 0)
+		return; /* it is readable */
+}
+
 static int raw_memory(struct blk_store *s, const struct sv_gmem *gmem)
 {
 	static const struct sv_gmem none;
 	struct raw *r = raw_of(s);
 	int rc = gmem->residency ? -EBUSY : 0;
 
-	for (unsigned i = 0; r->direct && i < r->rings && rc == 0; i++)
-		rc = blk_pinned_set(&r->pinned[i], &r->ring[i], gmem);
-	for (unsigned i = 0; rc < 0 && i < r->rings; i++)
-		if (r->pinned[i].table)
-			(void)blk_pinned_set(&r->pinned[i], &r->ring[i], &none);
+	for (unsigned i = 0; i < 2 && rc == 0; i++)
+		rc = blk_pinned_set(&r->pinned[i], gmem);
+	for (unsigned i = 0; rc < 0 && i < 2; i++)
+		(void)blk_pinned_set(&r->pinned[i], &none);
+	r->pin_refused = rc < 0;
+	if (r->direct)
+		blk_raw_ask_pin(r);
 	return rc;
+}
+
+/* What the ring has that transfers no longer use. Return: 1: there is more; 0. */
+static int unpin(struct raw *r, unsigned ring)
+{
+	if (ring >= r->rings)
+		return 0;
+	blk_pinned_drop(&r->pinned[ring]);
+	return blk_pinned_sweep(&r->pinned[ring], &r->ring[ring]);
+}
+
+static int raw_pin(struct blk_store *s)
+{
+	struct raw *r = raw_of(s);
+	uint64_t drain;
+	unsigned used;
+	int rc;
+
+	/* Drained first: a change of the ring from here on makes it readable again. */
+	if (read(s->pin_fd, &drain, sizeof(drain)) < 0)
+		return 0;
+	used = sv_load_relaxed(&r->unpolled) ? 0 : r->rings - 1;
+	rc = unpin(r, !used);
+	if (rc == 0)
+		rc = r->pin_refused ? unpin(r, used) : blk_pinned_more(&r->pinned[used], &r->ring[used]);
+	r->pin_refused |= rc < 0;
+	if (rc)
+		blk_raw_ask_pin(r);
+	return rc < 0 ? rc : 0;
 }
 
 static void close_ring(struct raw *r, struct io_uring *ring)
@@ -64,6 +104,8 @@ static void raw_close(struct blk_store *s)
 		close_ring(r, &r->ring[i]);
 	if (s->wake_fd[0] >= 0)
 		close(s->wake_fd[0]);
+	if (s->pin_fd >= 0)
+		close(s->pin_fd);
 	if (r->bounce && !r->busy) /* else the kernel may still write there */
 		munmap(r->bounce, BLK_RAW_BOUNCES * BLK_RAW_BOUNCE_BYTES);
 	if (r->fd >= 0)
@@ -82,6 +124,7 @@ static const struct blk_store_ops raw_ops = {.name = "raw",
 	.reap = blk_raw_reap,
 	.pending = blk_raw_pending,
 	.memory = raw_memory,
+	.pin = raw_pin,
 	.hold = raw_hold,
 	.resize = raw_resize,
 	.close = raw_close};
@@ -114,6 +157,12 @@ static int open_ring(struct raw *r, struct sv_error *err)
 		return sv_fail(err, errno, "eventfd: %s", strerror(errno));
 	rc = io_uring_register_eventfd(&r->ring[0], r->store.wake_fd[0]);
 	return rc < 0 ? sv_fail(err, -rc, "io_uring: %s", strerror(-rc)) : 0;
+}
+
+static int open_pin_fd(struct raw *r, struct sv_error *err)
+{
+	r->store.pin_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return r->store.pin_fd < 0 ? sv_fail(err, errno, "eventfd: %s", strerror(errno)) : 0;
 }
 
 static int open_bounces(struct raw *r, struct sv_error *err)
@@ -171,7 +220,7 @@ int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *nam
 	if (!r)
 		return sv_fail(err, ENOMEM, "the node is out of memory");
 	r->store.ops = &raw_ops;
-	r->store.wake_fd[0] = r->store.wake_fd[1] = -1;
+	r->store.wake_fd[0] = r->store.wake_fd[1] = r->store.pin_fd = -1;
 	r->fd = -1;
 	r->store.geometry.readonly = flags & BLK_RAW_READONLY;
 	r->store.geometry.discard = r->store.geometry.zeroes =
@@ -184,6 +233,8 @@ int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *nam
 	}
 	if (rc == 0 && r->direct)
 		rc = open_bounces(r, err);
+	if (rc == 0 && flags & BLK_RAW_PINNED)
+		rc = open_pin_fd(r, err);
 	if (rc == 0 && r->direct && flags & BLK_RAW_IOPOLL)
 		open_polled(r, fd, name);
 	if (rc < 0) {

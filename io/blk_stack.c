@@ -306,7 +306,7 @@ static int make_wake(struct stack *s)
 		if (s->layer[i].tagged)
 			rc = watch(s, s->layer[i].tags.side);
 	s->store.wake_fd[0] = s->epoll_fd;
-	s->store.wake_fd[1] = -1;
+	s->store.wake_fd[1] = s->store.pin_fd = -1;
 	return rc;
 }
 

@@ -90,10 +90,18 @@ struct blk_store_ops {
 	bool (*pending)(struct blk_store *s);
 	/* Context of these: control thread, not polled. NULL: nothing to do. */
 	/*
-	 * The guest's memory is this from now on, and is to be pinned; operations may be in flight in what
-	 * stays. Return: 0, or -errno and none is: -EBUSY where it arrives while the guest runs.
+	 * The guest's memory is this from now on, and is to be pinned by pin(); operations may be in flight
+	 * in what stays. Brief. Return: 0, or -errno and none is: -EBUSY where it arrives while the guest
+	 * runs.
 	 */
 	int (*memory)(struct blk_store *s, const struct sv_gmem *gmem);
+	/*
+	 * pin_fd is readable: pin or unpin a piece of what memory() was given last and is still mapped.
+	 * Beside the polling thread. Takes as long as making a piece resident (64 MiB, or one page of the
+	 * guest's where that is larger); there is more to do while pin_fd is readable. Return: 0, or -errno
+	 * once, and none is.
+	 */
+	int (*pin)(struct blk_store *s);
 	/*
 	 * Keep @sock open until the kernel is done with the last operation, even if this process ends.
 	 * Return: 0 or -errno.
@@ -109,6 +117,7 @@ struct blk_store {
 	const struct blk_store_ops *ops;
 	struct blk_geometry geometry;
 	int wake_fd[2]; /* readable when pending() may have changed; -1: unused. Constant. */
+	int pin_fd;	/* an eventfd, the store's own, not of those that are slept on; -1: pins nothing */
 	struct blk_store_counters counts;
 };
 
@@ -119,6 +128,7 @@ struct blk_store {
 #define BLK_RAW_READONLY 1u
 #define BLK_RAW_DISCARD 2u
 #define BLK_RAW_IOPOLL 4u /* poll for completions where the storage can (O_DIRECT only) */
+#define BLK_RAW_PINNED 8u /* memory() and pin() will be used */
 int blk_raw_open(struct blk_store **out, int fd, uint32_t flags, const char *name,
 	struct sv_error *err);
 

@@ -92,9 +92,9 @@ int sv_vhost_mem_add(struct sv_vhost *v, const struct vu_region *r, int fd, stru
 		.host = (uint8_t *)base + (r->fd_offset - start),
 		.fd = -1,
 		.fd_offset = r->fd_offset,
-		.user_addr = r->user_addr};
+		.user_addr = r->user_addr,
+		.id = ++v->memory_changes};
 	v->gmem.n = n + 1;
-	v->memory_changes++;
 	return 0;
 }
 

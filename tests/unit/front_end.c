@@ -176,6 +176,22 @@ void fe_pump(struct fe *fe)
 		host->watch[i].ready(host->watch[i].ctx);
 }
 
+unsigned fe_events(struct fe *fe)
+{
+	struct fe *host = fe->shared ? fe->shared : fe;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FE_WATCHES; i++) {
+		struct pollfd p = {.fd = host->watch[i].fd, .events = POLLIN};
+
+		if (p.fd < 0 || p.fd == fe->served || poll(&p, 1, 0) <= 0)
+			continue;
+		host->watch[i].ready(host->watch[i].ctx);
+		n++;
+	}
+	return n;
+}
+
 bool fe_dropped(struct fe *fe)
 {
 	fe_pump(fe);

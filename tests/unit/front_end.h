@@ -59,6 +59,8 @@ int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload
 	const int *fds, unsigned nfds, union vu_payload *reply);
 /* Let the device handle what is in its socket. */
 void fe_pump(struct fe *fe);
+/* One turn for each other descriptor of the node that is readable. Return: how many were. */
+unsigned fe_events(struct fe *fe);
 /* Has the device dropped the connection? */
 bool fe_dropped(struct fe *fe);
 

@@ -32,6 +32,7 @@ struct sv_gmem_region {
 	uint64_t fd_offset;
 	/* Address of the region in the front end's process (vhost-user); unused elsewhere. */
 	uint64_t user_addr;
+	uint64_t id; /* of a session's regions no two have the same, ever (vhost-user); unused elsewhere */
 };
 
 /*
