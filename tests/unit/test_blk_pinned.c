@@ -24,6 +24,7 @@
 
 static struct fe fe;
 static int image = -1, written;
+static bool threaded; /* the sidecore is one */
 
 static int open_disk(uint32_t flags, int open_flags)
 {
@@ -42,7 +43,7 @@ static int open_disk(uint32_t flags, int open_flags)
 	unlink(path);
 	if (fd < 0)
 		cr_skip_test("SKIPPED BECAUSE /tmp has no O_DIRECT");
-	rc = fe_open(&fe, &sv_blk_class, &d, &fd, 1, false, 0);
+	rc = fe_open(&fe, &sv_blk_class, &d, &fd, 1, threaded, 0);
 	if (rc < 0)
 		close(fd);
 	return rc;
@@ -64,20 +65,26 @@ static void down(void)
 
 TestSuite(pinned, .fini = down, .timeout = 60);
 
-static uint8_t ask(uint32_t type, uint64_t sector, uint64_t gpa, uint32_t bytes)
+static uint8_t ask_now(uint32_t type, uint64_t sector, uint64_t gpa, uint32_t bytes)
 {
 	struct virtio_blk_outhdr head = {.type = type, .sector = sector};
 	struct vqd_buf b[3] = {{FE_DATA, 16, false}, {gpa, bytes, type == VIRTIO_BLK_T_IN},
 		{FE_DATA + 16, 1, true}};
 
-	for (unsigned i = 0; i < 100 && fe_events(&fe); i++)
-		;
 	memcpy(fe.mem + FE_DATA, &head, sizeof(head));
 	fe.mem[FE_DATA + 16] = 0xff;
 	cr_assert_geq(vqd_add(&fe.q[0], b, 3, 0), 0);
 	vqd_kick(&fe.q[0]);
 	fe_wait(&fe, 0, NULL);
 	return fe.mem[FE_DATA + 16];
+}
+
+/* With all pinned that is to be. */
+static uint8_t ask(uint32_t type, uint64_t sector, uint64_t gpa, uint32_t bytes)
+{
+	for (unsigned i = 0; i < 100 && fe_events(&fe); i++)
+		;
+	return ask_now(type, sector, gpa, bytes);
 }
 
 static unsigned long long stat_of(const char *key)
@@ -357,6 +364,42 @@ Test(pinned, a_transfer_whose_buffer_went_is_repeated_without)
 	p->region[0].done = 0;
 	transfers_are_right_but(1);
 	cr_assert_eq(stat_of("pinned"), 1 + 1 + 8);
+}
+
+/* The sidecore transfers in what is being registered, and sees other memory in its place. */
+Test(pinned, pieces_come_and_go_beside_a_sidecore)
+{
+	struct vu_slot slot = {
+		.region = {.gpa = FE_MEM, .size = 2 * PIECE, .user_addr = FE_USER + FE_MEM}};
+	union vu_payload reply;
+
+	threaded = true;
+	start(SV_DEVICE_F_PINNED);
+	for (int i = 0; i < 3; i++) {
+		int fd = memfd_create("more", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		uint8_t got[512];
+
+		cr_assert_eq(ftruncate(fd, 2 * PIECE), 0);
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
+		fe_call(&fe, VU_ADD_MEM_REG, VU_FLAG_NEED_REPLY, &slot, sizeof(slot), &fd, 1, &reply);
+		cr_assert_eq(reply.u64, 0);
+		memset(fe.mem + 0x200000, 20 + i, 4096);
+		cr_assert_eq(ask_now(VIRTIO_BLK_T_OUT, 8, 0x200000, 4096), VIRTIO_BLK_S_OK);
+		for (unsigned turn = 0; turn < 6; turn++) {
+			uint64_t off = turn % 2 * PIECE + turn * 4096;
+
+			fe_events(&fe);
+			cr_assert_eq(ask_now(VIRTIO_BLK_T_IN, 8, FE_MEM + off, 4096), VIRTIO_BLK_S_OK);
+			cr_assert_eq(pread(fd, got, 512, (off_t)off), 512);
+			cr_assert_eq(got[0], 20 + i);
+			cr_assert_eq(got[511], 20 + i);
+		}
+		fe_call(&fe, VU_REM_MEM_REG, VU_FLAG_NEED_REPLY, &slot, sizeof(slot), NULL, 0, &reply);
+		cr_assert_eq(reply.u64, 0);
+		close(fd);
+	}
+	cr_assert(stat_of("pinned") > 6 || !is_direct());
+	cr_assert_eq(stat_of("errors"), 0);
 }
 
 /* The node's thread answers others between two pieces. */
