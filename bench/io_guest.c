@@ -164,7 +164,8 @@ static int gave_up(const struct io_guest *g, int rc, const char *doing, struct s
 	char log[200];
 
 	io_beginning(g->log, log, sizeof(log));
-	return sv_fail(err, -rc, "the guest %s while %s; it said last: %s%s",
+	return sv_fail(err, -rc, "the guest of %s %s while %s; it said last: %s%s",
+		strrchr(g->log, '/') ? strrchr(g->log, '/') + 1 : g->log,
 		rc == -ETIMEDOUT ? "did not answer" : "ended", doing, g->text + tail, log);
 }
 
