@@ -300,6 +300,35 @@ Test(qos, what_is_charged_counts)
 	sv_qos_destroy(q);
 }
 
+/* What counts little is taken in batches: 32 frames of each of two interfaces in a turn, in groups of eight. */
+Test(qos, small_frames_share_a_turn)
+{
+	struct sv_qos *q = sv_qos_create();
+	struct sv_qos_flow *f[2];
+	struct sv_qos_ticket t;
+	struct sv_error err;
+
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(sv_qos_open(&f[i], q, 1, SV_QOS_COST_FRAME, NULL, &err), 0);
+	for (uint64_t turn = 0; turn < 1000; turn++) {
+		unsigned n = 0;
+
+		sv_qos_visit(f[turn % 2], SECOND + turn * 1000);
+		for (; n < 1000 && sv_qos_admit(f[turn % 2]); n += 8) { /* there is always more */
+			sv_qos_taken(f[turn % 2], &t, SV_QOS_WRITE, 8, 8 * 64);
+			sv_qos_done(f[turn % 2], &t);
+		}
+		sv_qos_leave(f[turn % 2]);
+		if (turn > 10)
+			cr_assert_eq(n, 32, "turn %llu: %u", (unsigned long long)turn, n);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		cr_expect_gt(sv_qos_counters(f[i])->ops[SV_QOS_WRITE], 15000);
+		sv_qos_close(f[i]);
+	}
+	sv_qos_destroy(q);
+}
+
 /* --- edges ----------------------------------------------------------------------------------- */
 
 /* A device that waits and is polled no more holds nobody up. */
