@@ -73,19 +73,19 @@ serve_nbd() {
 		sleep 0.05
 	done
 }
-# The first when the guest has read from it.
+# The first as soon as the guest has read from it, for it may be quick.
 deaths() {
 	nbd=
 	trap '[ -z "$nbd" ] || kill $nbd; exit' TERM
 	serve_nbd
-	for _ in $(seq 600); do
+	for _ in $(seq 3000); do
 		grep -q "^cache " "$dir/log" && break
-		sleep 0.1
+		sleep 0.02
 	done
 	for _ in 1 2 3 4 5 6; do
-		sleep 0.5
 		kill -9 $nbd
 		serve_nbd
+		sleep 0.5
 	done
 	wait $nbd
 }
