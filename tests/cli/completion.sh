@@ -51,11 +51,11 @@ expect guest.yaml run gue
 expect hpc-base.yaml profile check hpc
 [ -z "$(complete run --console x)" ] || failed=$((failed + 1))
 # Names of VMs, from a program that has some.
-stub=$(mktemp)
-trap 'rm -f "$stub"' EXIT
-printf '#!/bin/sh\n[ "$1" != ps ] || printf "NAME PID\\nweb-7 1\\n"\n' >"$stub"
-chmod +x "$stub"
-sv=$stub
+program=$(mktemp)
+trap 'rm -f "$program"' EXIT
+printf '#!/bin/sh\n[ "$1" != ps ] || printf "NAME PID\\nweb-7 1\\n"\n' >"$program"
+chmod +x "$program"
+sv=$program
 for verb in device dirty memory pause resume stats stop; do
 	expect web-7 "$verb" we
 done

@@ -8,6 +8,8 @@
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -303,4 +305,16 @@ int fe_wait(struct fe *fe, unsigned queue, uint32_t *len)
 	} while (head < 0 && now.tv_sec - begin.tv_sec < 10);
 	cr_assert_geq(head, 0, "an answer within ten seconds");
 	return head;
+}
+
+unsigned long long fe_stat(const struct fe *fe, const char *key)
+{
+	char *text = fe->class->stats(fe->handle), name[40];
+	unsigned long long n;
+
+	snprintf(name, sizeof(name), "\"%s\": ", key);
+	cr_assert(text && strstr(text, name), "%s in %s", key, text);
+	n = strtoull(strstr(text, name) + strlen(name), NULL, 10);
+	free(text);
+	return n;
 }

@@ -61,6 +61,8 @@ int fe_call(struct fe *fe, uint32_t request, uint32_t flags, const void *payload
 void fe_pump(struct fe *fe);
 /* One turn for each other descriptor of the node that is readable. Return: how many were. */
 unsigned fe_events(struct fe *fe);
+/* One of the device's statistics, a number; the test fails if it is not among them. */
+unsigned long long fe_stat(const struct fe *fe, const char *key);
 /* Has the device dropped the connection? */
 bool fe_dropped(struct fe *fe);
 

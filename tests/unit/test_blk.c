@@ -101,18 +101,6 @@ static uint8_t ask(uint32_t type, uint64_t sector, uint32_t bytes)
 	return fe.mem[STATUS(0)];
 }
 
-static unsigned long long stat_of(const char *key)
-{
-	char *text = fe.class->stats(fe.handle), name[40];
-	unsigned long long n;
-
-	snprintf(name, sizeof(name), "\"%s\": ", key);
-	cr_assert(text && strstr(text, name), "%s in %s", key, text);
-	n = strtoull(strstr(text, name) + strlen(name), NULL, 10);
-	free(text);
-	return n;
-}
-
 /* --- size ------------------------------------------------------------------------------------- */
 
 static uint64_t capacity(void)
@@ -227,7 +215,7 @@ static void random_transfers(unsigned rounds)
 Test(blk, random_transfers_in_odd_pieces_match_a_shadow)
 {
 	random_transfers(600);
-	cr_assert_eq(stat_of("errors"), 0);
+	cr_assert_eq(fe_stat(&fe, "errors"), 0);
 }
 
 Test(blk, direct_image_serves_unaligned_buffers)
@@ -242,8 +230,8 @@ Test(blk, direct_image_serves_unaligned_buffers)
 	open_disk(fd, SV_DEVICE_F_DIRECT, 4, false, 0);
 	fe_start(&fe, FE_ALL, 4, 128);
 	random_transfers(300);
-	cr_assert(stat_of("bounced") > 0 || !(fcntl(image, F_GETFL) & O_DIRECT));
-	cr_assert_eq(stat_of("errors"), 0);
+	cr_assert(fe_stat(&fe, "bounced") > 0 || !(fcntl(image, F_GETFL) & O_DIRECT));
+	cr_assert_eq(fe_stat(&fe, "errors"), 0);
 }
 
 Test(blk, more_unaligned_requests_than_bounce_buffers_all_end)
@@ -287,10 +275,10 @@ Test(blk, serial_is_given)
 Test(blk, flush_ends_well_and_unknown_types_are_unsupported)
 {
 	cr_assert_eq(ask(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
-	cr_assert_eq(stat_of("flushes"), 1);
+	cr_assert_eq(fe_stat(&fe, "flushes"), 1);
 	cr_assert_eq(ask(VIRTIO_BLK_T_SCSI_CMD, 0, 512), VIRTIO_BLK_S_UNSUPP);
 	cr_assert_eq(ask(0xdeadbeef, 0, 512), VIRTIO_BLK_S_UNSUPP);
-	cr_assert_eq(stat_of("unsupported"), 2);
+	cr_assert_eq(fe_stat(&fe, "unsupported"), 2);
 }
 
 Test(blk, ranges_beyond_the_disk_are_errors)
@@ -314,7 +302,7 @@ Test(blk, request_without_room_for_a_status_breaks_only_its_queue)
 	vqd_add(&fe.q[1], &b, 1, 0);
 	vqd_kick(&fe.q[1]);
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
-	cr_assert_eq(stat_of("defects"), 1);
+	cr_assert_eq(fe_stat(&fe, "defects"), 1);
 }
 
 static uint8_t range(uint32_t type, uint64_t sector, uint32_t n, uint32_t flags)
@@ -420,7 +408,7 @@ Test(blk, image_that_shrank_gives_errors_and_is_counted)
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_IOERR);
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 1024), VIRTIO_BLK_S_IOERR, "the second half is gone");
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
-	cr_assert_eq(stat_of("errors"), 2);
+	cr_assert_eq(fe_stat(&fe, "errors"), 2);
 }
 
 Test(blk, full_host_file_system_is_an_error_to_the_guest_and_loses_nothing)
@@ -448,7 +436,7 @@ Test(blk, full_host_file_system_is_an_error_to_the_guest_and_loses_nothing)
 	}
 	cr_assert_geq(good, 12, "about 1 MiB fits");
 	cr_assert_geq(bad, 8);
-	cr_assert_eq(stat_of("errors"), bad);
+	cr_assert_eq(fe_stat(&fe, "errors"), bad);
 	for (unsigned i = 0; i < good; i++) {
 		cr_assert_eq(ask(VIRTIO_BLK_T_IN, i * 128, 65536), VIRTIO_BLK_S_OK);
 		cr_assert_eq(fe.mem[BUF(0)], i + 1);

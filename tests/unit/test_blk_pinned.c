@@ -87,18 +87,6 @@ static uint8_t ask(uint32_t type, uint64_t sector, uint64_t gpa, uint32_t bytes)
 	return ask_now(type, sector, gpa, bytes);
 }
 
-static unsigned long long stat_of(const char *key)
-{
-	char *text = fe.class->stats(fe.handle), name[40];
-	unsigned long long n;
-
-	snprintf(name, sizeof(name), "\"%s\": ", key);
-	cr_assert(text && strstr(text, name), "%s in %s", key, text);
-	n = strtoull(strstr(text, name) + strlen(name), NULL, 10);
-	free(text);
-	return n;
-}
-
 /* Was O_DIRECT taken away, as on storage with large sectors? */
 static bool is_direct(void)
 {
@@ -126,7 +114,7 @@ static void transfers_are_right_but(unsigned errors)
 		cr_assert_eq(ask(VIRTIO_BLK_T_OUT, at / 512, gpa, bytes), VIRTIO_BLK_S_OK);
 	}
 	cr_assert_eq(ask(VIRTIO_BLK_T_FLUSH, 0, 0x200000, 1), VIRTIO_BLK_S_OK);
-	cr_assert_eq(stat_of("errors"), errors);
+	cr_assert_eq(fe_stat(&fe, "errors"), errors);
 }
 
 static void transfers_are_right(void)
@@ -138,7 +126,7 @@ Test(pinned, transfers_in_pinned_memory_are_right)
 {
 	start(SV_DEVICE_F_PINNED);
 	transfers_are_right();
-	cr_assert(stat_of("pinned") > 150 || !is_direct());
+	cr_assert(fe_stat(&fe, "pinned") > 150 || !is_direct());
 }
 
 /* Another file at the same place is other memory, whatever the ring knew of it. */
@@ -150,7 +138,7 @@ Test(pinned, memory_that_comes_and_goes_is_registered_anew)
 	start(SV_DEVICE_F_PINNED);
 	for (int i = 0; i < 4; i++) {
 		int fd = memfd_create("more", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		unsigned long long before = stat_of("pinned");
+		unsigned long long before = fe_stat(&fe, "pinned");
 		uint8_t *more;
 
 		cr_assert_eq(ftruncate(fd, MORE), 0);
@@ -163,7 +151,7 @@ Test(pinned, memory_that_comes_and_goes_is_registered_anew)
 		cr_assert_eq(ask(VIRTIO_BLK_T_IN, 8, FE_MEM + MORE - 4096, 4096), VIRTIO_BLK_S_OK);
 		cr_assert_eq(more[MORE - 4096], 10 + i);
 		cr_assert_eq(more[MORE - 1], 10 + i);
-		cr_assert(stat_of("pinned") == before + 2 || !is_direct());
+		cr_assert(fe_stat(&fe, "pinned") == before + 2 || !is_direct());
 		fe_call(&fe, VU_REM_MEM_REG, VU_FLAG_NEED_REPLY, &slot, sizeof(slot), NULL, 0, &reply);
 		cr_assert_eq(reply.u64, 0);
 		munmap(more, MORE);
@@ -181,7 +169,7 @@ Test(pinned, without_leave_to_lock_memory_transfers_go_without)
 	cr_assert_eq(setresuid(65534, 65534, 65534), 0);
 	start(SV_DEVICE_F_PINNED);
 	transfers_are_right();
-	cr_assert_eq(stat_of("pinned"), 0);
+	cr_assert_eq(fe_stat(&fe, "pinned"), 0);
 }
 
 static bool nothing_there(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
@@ -200,7 +188,7 @@ Test(pinned, memory_that_arrives_while_the_guest_runs_is_left_alone)
 	((struct blk *)fe.handle)->session.vhost.gmem.residency = &arriving;
 	fe_start(&fe, FE_ALL, 1, 64);
 	transfers_are_right();
-	cr_assert_eq(stat_of("pinned"), 0);
+	cr_assert_eq(fe_stat(&fe, "pinned"), 0);
 }
 
 /* --- pieces ---------------------------------------------------------------------------------- */
@@ -360,10 +348,10 @@ Test(pinned, a_transfer_whose_buffer_went_is_repeated_without)
 	cr_assert_eq(blk_pinned_sweep(p, &r->ring[0]), 0);
 	p->region[0].done = p->region[0].bytes; /* the polling thread looked before */
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 0x200000, 4096), VIRTIO_BLK_S_IOERR, "tried again and again");
-	cr_assert_eq(stat_of("pinned"), 1 + 1 + 8);
+	cr_assert_eq(fe_stat(&fe, "pinned"), 1 + 1 + 8);
 	p->region[0].done = 0;
 	transfers_are_right_but(1);
-	cr_assert_eq(stat_of("pinned"), 1 + 1 + 8);
+	cr_assert_eq(fe_stat(&fe, "pinned"), 1 + 1 + 8);
 }
 
 /* The sidecore transfers in what is being registered, and sees other memory in its place. */
@@ -398,8 +386,8 @@ Test(pinned, pieces_come_and_go_beside_a_sidecore)
 		cr_assert_eq(reply.u64, 0);
 		close(fd);
 	}
-	cr_assert(stat_of("pinned") > 6 || !is_direct());
-	cr_assert_eq(stat_of("errors"), 0);
+	cr_assert(fe_stat(&fe, "pinned") > 6 || !is_direct());
+	cr_assert_eq(fe_stat(&fe, "errors"), 0);
 }
 
 /* The node's thread answers others between two pieces. */
@@ -430,7 +418,7 @@ Test(pinned, transfers_go_before_all_is_pinned)
 	fe_call(&fe, VU_REM_MEM_REG, VU_FLAG_NEED_REPLY, &slot, sizeof(slot), NULL, 0, &reply);
 	cr_assert_eq(reply.u64, 0);
 	transfers_are_right();
-	cr_assert(stat_of("pinned") > 150 || !is_direct());
+	cr_assert(fe_stat(&fe, "pinned") > 150 || !is_direct());
 }
 
 /* --- completions that are polled for --------------------------------------------------------- */
@@ -444,8 +432,8 @@ Test(pinned, where_completions_cannot_be_polled_for_they_interrupt)
 		start(SV_DEVICE_F_IOPOLL | SV_DEVICE_F_PINNED);
 		r = (struct raw *)((struct blk *)fe.handle)->store;
 		transfers_are_right();
-		cr_assert(r->rings == 2 ? r->unpolled || stat_of("polled") > 150 : stat_of("polled") == 0);
-		cr_assert(stat_of("pinned") > 150 || !is_direct());
+		cr_assert(r->rings == 2 ? r->unpolled || fe_stat(&fe, "polled") > 150 : fe_stat(&fe, "polled") == 0);
+		cr_assert(fe_stat(&fe, "pinned") > 150 || !is_direct());
 		fe_close(&fe);
 		close(image);
 	}
@@ -472,8 +460,8 @@ Test(pinned, transfers_whose_completions_are_polled_for_are_right)
 	fe_start(&fe, FE_ALL, 1, 64);
 	transfers_are_right();
 	cr_assert_not(r->unpolled);
-	cr_assert_gt(stat_of("polled"), 150);
-	cr_assert_gt(stat_of("pinned"), 150);
+	cr_assert_gt(fe_stat(&fe, "polled"), 150);
+	cr_assert_gt(fe_stat(&fe, "pinned"), 150);
 	cr_assert_eq(r->polled, 0);
 	cr_assert_not(s->ops->pending(s));
 	r->polled = 1;

@@ -62,18 +62,6 @@ static void set(const char *key, const char *value)
 	cr_assert_eq(fe.class->set(fe.handle, key, value, &err), 0, "%s", err.text);
 }
 
-static unsigned long long stat_of(const char *key)
-{
-	char *text = fe.class->stats(fe.handle), name[40];
-	unsigned long long n;
-
-	snprintf(name, sizeof(name), "\"%s\": ", key);
-	cr_assert(text && strstr(text, name), "%s in %s", key, text);
-	n = strtoull(strstr(text, name) + strlen(name), NULL, 10);
-	free(text);
-	return n;
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec t;
@@ -109,11 +97,11 @@ Test(blk_qos, a_maximum_holds_and_the_sidecore_sleeps_meanwhile)
 	ns = burst(60);
 	after = sv_reactor_stats(fe.reactor);
 	cr_expect_geq(ns, 57ull * 5000000, "%llu ns", (unsigned long long)ns);
-	cr_expect_geq(stat_of("throttled_ns"), 250000000);
+	cr_expect_geq(fe_stat(&fe, "throttled_ns"), 250000000);
 	cr_expect_gt(after.sleeps - before.sleeps, 20, "it slept %llu times",
 		(unsigned long long)(after.sleeps - before.sleeps));
 	cr_expect_gt(after.sleep_ticks - before.sleep_ticks, after.busy_ticks - before.busy_ticks);
-	cr_expect_eq(stat_of("outstanding"), 0);
+	cr_expect_eq(fe_stat(&fe, "outstanding"), 0);
 }
 
 Test(blk_qos, bytes_have_a_maximum_too)
@@ -124,7 +112,7 @@ Test(blk_qos, bytes_have_a_maximum_too)
 	cr_expect_geq(burst(64), 230000000);
 	set("max-bandwidth", "0");
 	burst(64);
-	cr_expect_eq(stat_of("max-bandwidth"), 0);
+	cr_expect_eq(fe_stat(&fe, "max-bandwidth"), 0);
 }
 
 /* What cannot be taken stays in the ring: a stop does not wait for it, a start finds it again. */
@@ -154,8 +142,8 @@ Test(blk_qos, a_depth_of_its_own)
 
 	up(&qos, false);
 	burst(100);
-	cr_expect_leq(stat_of("outstanding_max"), 3);
-	cr_expect_geq(stat_of("outstanding_max"), 1);
+	cr_expect_leq(fe_stat(&fe, "outstanding_max"), 3);
+	cr_expect_geq(fe_stat(&fe, "outstanding_max"), 1);
 }
 
 Test(blk_qos, settings_are_checked)
@@ -164,15 +152,15 @@ Test(blk_qos, settings_are_checked)
 	struct sv_error err = {""};
 
 	up(&qos, false);
-	cr_expect_eq(stat_of("weight"), 300);
+	cr_expect_eq(fe_stat(&fe, "weight"), 300);
 	cr_expect_eq(fe.class->set(fe.handle, "wieght", "3", &err), -ENOENT);
 	cr_expect_eq(fe.class->set(fe.handle, "weight", "0", &err), -EINVAL);
 	cr_expect(strstr(err.text, "1 to 10000"), "%s", err.text);
-	cr_expect_eq(stat_of("weight"), 300);
+	cr_expect_eq(fe_stat(&fe, "weight"), 300);
 	set("priority", "7");
-	cr_expect_eq(stat_of("priority"), 7);
+	cr_expect_eq(fe_stat(&fe, "priority"), 7);
 	burst(10);
-	cr_expect_eq(stat_of("count"), 5, "reads");
+	cr_expect_eq(fe_stat(&fe, "count"), 5, "reads");
 }
 
 Test(blk_qos, a_device_cannot_ask_for_what_is_not_there)
@@ -213,11 +201,11 @@ Test(blk_qos, settings_change_and_neighbours_come_under_load)
 			cr_assert_eq(fe_open_with(&other, &fe, &sv_blk_class, &d, &fd, 1), 0);
 			fe_start(&other, FE_ALL, 1, 128);
 		}
-		cr_assert_eq(stat_of("weight"), round + 1);
+		cr_assert_eq(fe_stat(&fe, "weight"), round + 1);
 		for (unsigned i = 0; i < 32; i++)
 			fe_wait(&fe, 0, NULL);
 		if (round % 4 == 2)
 			fe_close(&other);
 	}
-	cr_expect_eq(stat_of("outstanding"), 0);
+	cr_expect_eq(fe_stat(&fe, "outstanding"), 0);
 }
