@@ -56,7 +56,7 @@ bool sv_rejoin_lost(struct sv_rejoin *r)
 			c->name, c->rejoin_s);
 	}
 	r->lost = true;
-	r->refused_ms = 0;
+	r->refused_ms = r->alone_ms = 0; /* it was the first of its process's connections to close */
 	r->why.text[0] = 0;
 	*r->node_sock = -1; /* the one that gave it closes it */
 	return true;

@@ -279,6 +279,30 @@ Test(rejoin, one_that_dies_in_turn_is_waited_for_in_turn)
 	close(sock);
 }
 
+static void see_away(void)
+{
+	int fds[8];
+	unsigned n = sv_devices_poll_fds(&r->vm, fds, 8);
+
+	while (!sv_devices_away(&r->vm))
+		cr_assert_eq(sv_devices_poll(&r->vm, fds[n - 1], &err), 0, "%s", err.text);
+}
+
+/* Of a process that ends, a device's connection may be seen to close before the node's. */
+Test(rejoin, a_device_that_went_with_its_process_is_not_held_against_the_next)
+{
+	for (unsigned life = 0; life < 3; life++) {
+		killed();
+		see_away();
+		cr_assert_eq(sv_rejoin_watch(&rj, &err), 0, "%s", err.text);
+		cr_assert(sv_rejoin_lost(&rj));
+		rj.alone_ms -= rj.alone_ms ? 60000 : 0; /* long ago */
+		node_start(&node, -1);
+		cr_assert_eq(try_for(20000), 0, "%s", rj.why.text);
+	}
+	close(sock);
+}
+
 Test(rejoin, a_device_that_is_dropped_alone_ends_the_vm_with_a_sentence)
 {
 	int fds[8], rc = 0;
