@@ -11,7 +11,7 @@
 #include "made_up_kernel.h"
 #include "vhost_msg.h"
 
-#define QUEUES 2u
+#define QUEUES SV_VHOST_QUEUES
 #define ENTRIES 8u
 #define GUEST MK_FILE_BYTES
 #define USER 0x7f0000000000ull
