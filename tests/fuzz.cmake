@@ -1,5 +1,5 @@
 # The fuzz targets of io/: virtqueues, vhost-user messages, packets. The default set runs the kept inputs
-# and changes of them; tests/fuzz/long.sh builds them for libFuzzer and runs them for hours.
+# and changes of them; tests/fuzz/long.sh builds them for libFuzzer or AFL++ and runs them for hours.
 set(fuzz_io ${PROJECT_SOURCE_DIR}/io)
 set(fuzz_virtq_parts virtq.c virtq_packed.c virtq_split.c virtq_order.c virtq_log.c virtq_resident.c
 	inflight.c inflight_packed.c)

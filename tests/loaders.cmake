@@ -21,7 +21,7 @@ sv_test(loader_mutants fuzz/test_loader_mutants.c fuzz/loader_once.c unit/elf_fi
 	LIBS test_machine_by_hand LABELS fuzz)
 
 # libFuzzer (clang): cmake -DSV_FUZZ=ON -DCMAKE_C_COMPILER=clang …, then tests/fuzz_loader CORPUS
-option(SV_FUZZ "Build the fuzzers (needs clang)" OFF)
+option(SV_FUZZ "Build the fuzzers (needs clang, or afl-clang-fast)" OFF)
 if(SV_FUZZ)
 	include(${PROJECT_SOURCE_DIR}/core-vmm/loaders.cmake)
 	list(TRANSFORM SV_VMM_LOADERS PREPEND ${PROJECT_SOURCE_DIR}/core-vmm/)

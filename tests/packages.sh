@@ -13,8 +13,9 @@ packages_test="libcriterion-dev iproute2 wget acpica-tools spin zstd lz4 bzip2 g
 	ethtool git iputils-ping $packages_node"
 packages_test="$packages_test nbdkit"
 packages_strict="clang clang-tidy cppcheck libclang-rt-14-dev $packages_test"
+packages_fuzz="clang libclang-rt-14-dev afl++" # tests/fuzz/long.sh
 
-# install_packages PURPOSE...: of build, node, test, strict.
+# install_packages PURPOSE...: of build, node, test, strict, fuzz.
 install_packages() {
 	missing=
 	for purpose in "$@"; do
