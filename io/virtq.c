@@ -48,6 +48,8 @@ void sv_virtq_start(struct sv_virtq *vq, uint32_t base)
 	sv_store_relaxed(&vq->broken, SV_VIRTQ_OK);
 	sv_store_relaxed(&vq->inflight, 0);
 	virtq_order_start(vq);
+	/* While it is late it has nothing to publish, whatever format it had before. */
+	vq->next_used = vq->published_used = vq->batch = 0;
 	vq->late_base = base;
 	vq->late = !virtq_rings_resident(vq);
 	if (!vq->late)

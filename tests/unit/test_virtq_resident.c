@@ -192,6 +192,26 @@ Test(virtq_resident, a_record_found_wrong_at_a_late_start_is_never_used)
 	cr_assert_eq(packed_record.nfree, 0);
 }
 
+Test(virtq_resident, a_late_queue_publishes_nothing_of_the_format_it_had_before)
+{
+	set_up_packed();
+	vq.packed_record = NULL;
+	all(true);
+	sv_virtq_start(&vq, sv_virtq_first_base(true));
+	add_packed(DATA);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_ONE);
+	sv_virtq_put(&vq, chain.head, 1);
+	sv_virtq_publish(&vq);
+	vq.packed = false;
+	vq.desc = device_view + drv.desc_gpa;
+	vq.avail = device_view + drv.avail_gpa;
+	vq.used = device_view + drv.used_gpa;
+	begin(false);
+	sv_virtq_publish(&vq);
+	cr_assert_eq(vq.inflight, 0);
+	cr_assert_eq(sv_virtq_take(&vq, &chain), SV_VIRTQ_EMPTY);
+}
+
 /* One chain is taken before the process ends, and is absent when a successor comes. */
 static void waits_and_comes_again(int (*add_one)(void), uint32_t base, uint32_t base_later)
 {
