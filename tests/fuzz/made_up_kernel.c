@@ -30,6 +30,7 @@ static struct {
 	unsigned say_fds;
 	uint64_t now_ns;
 	bool deaf;
+	unsigned fail_in;
 } k;
 
 void (*mk_meanwhile)(void);
@@ -53,6 +54,24 @@ void mk_check_empty(unsigned fds)
 		CHECK(!k.map[i].base);
 	wall_check(file + MK_FILE_BYTES);
 	wall_check(record + MK_RECORD_BYTES);
+}
+
+void mk_fail(unsigned n)
+{
+	k.fail_in = n;
+}
+
+bool mk_fails(int error)
+{
+	if (!k.fail_in || --k.fail_in)
+		return false;
+	errno = error;
+	return true;
+}
+
+void *mk_calloc(size_t n, size_t bytes)
+{
+	return mk_fails(ENOMEM) ? NULL : calloc(n, bytes);
 }
 
 uint8_t *mk_file(void)
@@ -95,7 +114,7 @@ int mk_close(int fd)
 
 int mk_memfd_create(void)
 {
-	int fd = mk_open(MK_UNSEALED);
+	int fd = mk_fails(EMFILE) ? -1 : mk_open(MK_UNSEALED);
 
 	if (fd < 0)
 		return fd;
@@ -104,11 +123,30 @@ int mk_memfd_create(void)
 	return fd;
 }
 
+int mk_epoll_create(void)
+{
+	return mk_fails(EMFILE) ? -1 : mk_open(MK_EPOLL);
+}
+
+int mk_open_record(uint64_t bytes)
+{
+	int fd = mk_open(MK_SEALED);
+
+	if (fd < 0)
+		return fd;
+	CHECK(bytes <= MK_RECORD_BYTES);
+	k.fd[fd - FIRST].is_record = true;
+	k.fd[fd - FIRST].bytes = bytes;
+	return fd;
+}
+
 int mk_ftruncate(int fd, off_t bytes)
 {
 	unsigned i = slot(fd);
 
 	CHECK(k.fd[i].is_record && bytes >= 0);
+	if (mk_fails(ENOSPC))
+		return -1;
 	if (bytes > (off_t)MK_RECORD_BYTES) {
 		errno = ENOSPC;
 		return -1;
@@ -128,6 +166,8 @@ int mk_fstat(int fd, struct stat *st)
 		[MK_SESSION] = S_IFSOCK};
 	unsigned i = slot(fd);
 
+	if (mk_fails(EIO))
+		return -1;
 	memset(st, 0, sizeof(*st));
 	st->st_mode = mode[k.fd[i].kind];
 	st->st_size = (off_t)k.fd[i].bytes;
@@ -168,6 +208,8 @@ void *mk_mmap(size_t bytes, int fd, off_t at)
 	CHECK((k.fd[i].kind == MK_SEALED || k.fd[i].kind == MK_UNSEALED) && bytes && at >= 0 &&
 		at % 4096 == 0);
 	CHECK((uint64_t)at + bytes <= ((k.fd[i].bytes + 4095) & ~4095ull));
+	if (mk_fails(ENOMEM))
+		return MAP_FAILED;
 	while (m < MAPS && k.map[m].base)
 		m++;
 	if (m == MAPS) {
@@ -217,6 +259,8 @@ int mk_epoll_ctl(int op, int fd)
 		errno = EPERM;
 		return -1;
 	}
+	if (mk_fails(ENOSPC))
+		return -1;
 	CHECK(!k.fd[i].watched);
 	k.fd[i].watched = true;
 	return 0;
@@ -292,6 +336,8 @@ int mk_call_open(struct sv_call *c, int fd, bool is_socket)
 	if (!is_socket && k.fd[i].kind != MK_EVENT)
 		return -EINVAL;
 	CHECK(!is_socket || k.fd[i].kind == MK_SOCKET || k.fd[i].kind == MK_SESSION);
+	if (mk_fails(ENOMEM))
+		return -ENOMEM;
 	c->fd = fd;
 	return 0;
 }

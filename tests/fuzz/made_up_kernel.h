@@ -40,6 +40,8 @@ void mk_boot(void);
 /* Nothing but @fds descriptors is open, nothing is mapped. */
 void mk_check_empty(unsigned fds);
 int mk_open(enum mk_kind kind);
+/* The sealed file of that many bytes that was made last, as it is. */
+int mk_open_record(uint64_t bytes);
 /* The bytes of the file that every MK_SEALED and MK_UNSEALED descriptor stands for. */
 uint8_t *mk_file(void);
 uint8_t *mk_record(void);
@@ -47,6 +49,10 @@ uint8_t *mk_record(void);
 void mk_say(const void *bytes, size_t n, const int *fds, unsigned nfds);
 /* Of a reply: the next send fails. Descriptors of replies are closed by whoever sent them. */
 void mk_deaf(bool deaf);
+/* The @n-th call from now on that a kernel or a library may refuse is refused; 0: none. */
+void mk_fail(unsigned n);
+/* For such a call: is it this one? errno = @error. */
+bool mk_fails(int error);
 /* Called by nanosleep(): what goes on meanwhile. */
 extern void (*mk_meanwhile)(void);
 /* Does this lie in something mapped now? */
@@ -62,7 +68,9 @@ static inline int mk_madvise(const void *p)
 {
 	return p ? 0 : -1;
 }
+int mk_epoll_create(void);
 int mk_epoll_ctl(int op, int fd);
+void *mk_calloc(size_t n, size_t bytes);
 ssize_t mk_readlink(const char *path, char *to, size_t n);
 int mk_memfd_create(void);
 int mk_nanosleep(const struct timespec *t);
@@ -83,7 +91,9 @@ void mk_call_close(struct sv_call *c);
 #define mmap(addr, n, prot, flags, fd, at) mk_mmap(n, fd, at)
 #define munmap(p, n) mk_munmap(p, n)
 #define madvise(p, n, what) mk_madvise(p)
-#define epoll_create1(flags) mk_open(MK_EPOLL)
+#define epoll_create1(flags) mk_epoll_create()
+#define malloc(bytes) mk_calloc(1, bytes)
+#define calloc(n, bytes) mk_calloc(n, bytes)
 #define epoll_ctl(ep, op, fd, ev) ((void)(ep), (void)((const void *)(ev)), mk_epoll_ctl(op, fd))
 #define epoll_wait(ep, ev, n, ms) ((void)(ev), 0)
 #define readlink(path, to, n) mk_readlink(path, to, n)

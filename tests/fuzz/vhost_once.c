@@ -9,25 +9,31 @@
 
 #include "fuzz_input.h"
 #include "made_up_kernel.h"
+#include "vhost_any.h"
 #include "vhost_msg.h"
 
 #define QUEUES SV_VHOST_QUEUES
 #define ENTRIES 8u
 #define GUEST MK_FILE_BYTES
-#define USER 0x7f0000000000ull
+#define USER VHOST_USER
 #define QUEUE_AT(q) ((q)*0x3000ull)
 #define AVAIL_AT 0x1000u
 #define USED_AT 0x2000u
 #define DATA_AT 0x6000u
 #define CONFIG 24u
 #define STEPS 120u
+#define PAGE 4096u
 #define HELD 16u
+#define REJECTED 77u /* a chain of so many bytes, modulo 256, is not a request */
 
 static struct vhost_fuzz {
 	struct fuzz_input in;
 	struct sv_vhost v;
 	struct sv_poller poller;
-	bool polled, open;
+	struct sv_residency residency;
+	unsigned absent; /* pages of guest memory, one bit each, until they are asked for */
+	bool polled, open, in_order;
+	struct vu_inflight inflight; /* as the front end gave it last */
 	struct {
 		unsigned n;
 		uint16_t head[HELD];
@@ -43,9 +49,15 @@ static void take_some(struct vhost_fuzz *f, unsigned q, unsigned budget)
 {
 	static struct sv_virtq_chain c;
 	struct sv_virtq *vq = &f->v.queue[q].vq;
+	bool give_back = budget == 5;
+	unsigned before = f->held[q].n;
 
 	while (budget-- && f->held[q].n < HELD && sv_vhost_serving(&f->v.queue[q]) &&
 		sv_virtq_take(vq, &c) == SV_VIRTQ_ONE) {
+		if ((c.readable_bytes + c.writable_bytes) % 256 == REJECTED) {
+			sv_virtq_reject(vq);
+			break;
+		}
 		for (unsigned i = 0; i < c.readable + c.writable; i++)
 			CHECK(mk_mapped(c.iov[i].iov_base, c.iov[i].iov_len));
 		for (unsigned i = c.readable; i < c.readable + c.writable; i++)
@@ -53,6 +65,8 @@ static void take_some(struct vhost_fuzz *f, unsigned q, unsigned budget)
 		f->held[q].head[f->held[q].n] = c.head;
 		f->held[q].bytes[f->held[q].n++] = c.writable_bytes;
 	}
+	if (give_back && f->held[q].n > before && !vq->broken)
+		sv_virtq_untake(vq, f->held[q].head[--f->held[q].n]);
 }
 
 static void answer(struct vhost_fuzz *f, unsigned q, unsigned keep)
@@ -66,6 +80,8 @@ static void answer(struct vhost_fuzz *f, unsigned q, unsigned keep)
 		sv_virtq_put(vq, f->held[q].head[f->held[q].n], f->held[q].bytes[f->held[q].n]);
 	}
 	sv_virtq_publish(vq);
+	if (keep)
+		sv_virtq_call_owed(vq);
 }
 
 static enum sv_poll poll_all(struct sv_poller *p, unsigned budget)
@@ -86,11 +102,37 @@ static void finish(void)
 
 static const struct sv_poller_ops poller_ops = {.service = "fuzz", .poll = poll_all};
 
+static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
+{
+	struct vhost_fuzz *f = &fuzz;
+	unsigned pages = 0;
+
+	CHECK(r == &f->residency);
+	for (uint64_t at = 0; at < GUEST; at += PAGE)
+		if (gpa < at + PAGE && at < gpa + bytes)
+			pages |= 1u << at / PAGE;
+	pages &= f->absent;
+	f->absent &= ~pages;
+	return !pages;
+}
+
+static bool all_back(const struct vhost_fuzz *f)
+{
+	for (unsigned q = 0; q < QUEUES; q++)
+		if (f->v.queue[q].running &&
+			(f->v.queue[q].vq.inflight || sv_virtq_agains(&f->v.queue[q].vq)))
+			return false;
+	return true;
+}
+
 static int attach(void *ctx, struct sv_poller *p)
 {
 	struct vhost_fuzz *f = ctx;
 
 	CHECK(p == &f->poller && !f->polled);
+	/* A sidecore that refuses what it had a moment ago is not one. */
+	if (all_back(f) && mk_fails(ENOSPC))
+		return -ENOSPC;
 	f->polled = true;
 	return 0;
 }
@@ -106,7 +148,7 @@ static void detach(void *ctx, struct sv_poller *p)
 static uint64_t features(void *dev)
 {
 	(void)dev;
-	return 1;
+	return 1 | 1ull << VIRTIO_F_IN_ORDER;
 }
 
 /* What changes a device comes when nobody polls it. */
@@ -206,21 +248,26 @@ static void say_memory(struct vhost_fuzz *f)
 	say(f, VU_SET_MEM_TABLE, 0, &m, VU_MEMORY_HEADER + 2 * sizeof(m.region[0]), fds, 2);
 }
 
-static void say_queue(struct vhost_fuzz *f, uint32_t q, bool packed)
+static void say_queue_at(struct vhost_fuzz *f, uint32_t q, uint32_t base)
 {
 	struct vu_addr a = {.index = q,
 		.desc = USER + QUEUE_AT(q),
 		.avail = USER + QUEUE_AT(q) + AVAIL_AT,
 		.used = USER + QUEUE_AT(q) + USED_AT};
 
-	memset(mk_file() + QUEUE_AT(q) + AVAIL_AT, 0, 64);
-	memset(mk_file() + QUEUE_AT(q) + USED_AT, 0, 4);
 	say_state(f, VU_SET_VRING_NUM, q, ENTRIES);
-	say_state(f, VU_SET_VRING_BASE, q, packed ? 0x8000 : 0);
+	say_state(f, VU_SET_VRING_BASE, q, base);
 	say(f, VU_SET_VRING_ADDR, 0, &a, sizeof(a), NULL, 0);
 	say_u64(f, VU_SET_VRING_CALL, q, mk_open(MK_EVENT));
 	say_u64(f, VU_SET_VRING_KICK, q, mk_open(MK_EVENT));
 	say_state(f, VU_SET_VRING_ENABLE, q, 1);
+}
+
+static void say_queue(struct vhost_fuzz *f, uint32_t q, bool packed)
+{
+	memset(mk_file() + QUEUE_AT(q) + AVAIL_AT, 0, 64);
+	memset(mk_file() + QUEUE_AT(q) + USED_AT, 0, 4);
+	say_queue_at(f, q, packed ? 0x8000 : 0);
 }
 
 static void say_features(struct vhost_fuzz *f, uint64_t how)
@@ -231,6 +278,7 @@ static void say_features(struct vhost_fuzz *f, uint64_t how)
 	bits |= how & 2 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
 	bits |= how & 4 ? 1ull << VIRTIO_F_RING_PACKED : 0;
 	bits |= how & 8 ? VU_F_LOG_ALL : 0;
+	bits |= f->in_order ? 1ull << VIRTIO_F_IN_ORDER : 0;
 	say_u64(f, VU_SET_PROTOCOL_FEATURES,
 		VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG |
 			VU_PROTOCOL_F_INFLIGHT_SHMFD | VU_PROTOCOL_F_LOG_SHMFD |
@@ -245,14 +293,10 @@ static void say_inflight(struct vhost_fuzz *f, uint64_t how)
 	int fd;
 
 	say(f, VU_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
-	fd = mk_memfd_create();
-	CHECK(fd >= 0);
-	if (how & 2)
-		mk_ftruncate(fd, 0x2000);
-	else
-		mk_ftruncate(fd, 0x1000);
-	mk_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
 	i.mmap_size = how & 2 ? 0x2000 : 0x1000;
+	memset(mk_record(), 0, i.mmap_size);
+	fd = mk_open_record(i.mmap_size);
+	f->inflight = i;
 	say(f, VU_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
 }
 
@@ -267,95 +311,6 @@ static void say_log(struct vhost_fuzz *f)
 /* --- anything ----------------------------------------------------------------------------------
  */
 
-static uint64_t any_gpa(struct fuzz_input *in)
-{
-	uint64_t kind = fuzz_take(in, 1);
-
-	switch (kind & 7) {
-	case 0:
-		return GUEST - (kind >> 3);
-	case 1:
-		return GUEST / 2 - (kind >> 3);
-	case 2:
-		return fuzz_take(in, 8);
-	case 3:
-		return UINT64_MAX - (kind >> 3);
-	default:
-		return fuzz_take(in, 2) % GUEST;
-	}
-}
-
-static void any_region(struct fuzz_input *in, struct vu_region *r)
-{
-	uint64_t kind = fuzz_take(in, 1);
-
-	r->gpa = kind & 3 ? (kind >> 2) * 4096 : fuzz_take(in, 8);
-	r->size = kind & 12 ? 1 + (kind >> 4) * 1024 : fuzz_take(in, 8);
-	r->user_addr = kind & 16 ? r->gpa + USER : fuzz_take(in, 8);
-	r->fd_offset = kind & 32 ? (kind >> 6) * 4096 : fuzz_take(in, 8);
-}
-
-static uint32_t any_payload(struct fuzz_input *in, uint32_t request, union vu_payload *p)
-{
-	switch (request) {
-	case VU_SET_MEM_TABLE:
-		p->memory.n = (uint32_t)fuzz_take(in, 1) % 10;
-		for (unsigned i = 0; i < VU_TABLE_REGIONS && i < p->memory.n; i++)
-			any_region(in, &p->memory.region[i]);
-		return VU_MEMORY_HEADER + p->memory.n * (uint32_t)sizeof(p->memory.region[0]);
-	case VU_ADD_MEM_REG:
-	case VU_REM_MEM_REG:
-		any_region(in, &p->slot.region);
-		return sizeof(p->slot);
-	case VU_SET_VRING_ADDR:
-		p->addr = (struct vu_addr){.index = (uint32_t)fuzz_take(in, 1) & 3,
-			.flags = (uint32_t)fuzz_take(in, 1) & 1,
-			.desc = USER + any_gpa(in),
-			.avail = USER + any_gpa(in),
-			.used = USER + any_gpa(in),
-			.log = any_gpa(in)};
-		return sizeof(p->addr);
-	case VU_SET_LOG_BASE:
-		p->log = (struct vu_log){
-			.size = fuzz_take(in, 3), .offset = fuzz_take(in, 2) & ~0xfffull};
-		return sizeof(p->log);
-	case VU_GET_CONFIG:
-	case VU_SET_CONFIG:
-		p->config.offset = (uint32_t)fuzz_take(in, 1);
-		p->config.size = (uint32_t)fuzz_take(in, 1) * 2;
-		p->config.bytes[0] = (uint8_t)fuzz_take(in, 1);
-		return VU_CONFIG_HEADER +
-		       (p->config.size < VU_CONFIG_BYTES ? p->config.size : VU_CONFIG_BYTES);
-	case VU_GET_INFLIGHT_FD:
-	case VU_SET_INFLIGHT_FD:
-		p->inflight = (struct vu_inflight){.mmap_size = fuzz_take(in, 3),
-			.mmap_offset = fuzz_take(in, 1) << 12,
-			.queues = (uint16_t)fuzz_take(in, 1),
-			.queue_size = (uint16_t)(1u << (fuzz_take(in, 1) & 15))};
-		return fuzz_take(in, 1) & 1 ? sizeof(p->inflight) : VU_INFLIGHT_LEAST;
-	case VU_SET_VRING_KICK:
-	case VU_SET_VRING_CALL:
-	case VU_SET_VRING_ERR:
-		p->u64 = fuzz_take(in, 2) & 0x303;
-		return sizeof(p->u64);
-	case VU_SET_FEATURES:
-	case VU_SET_PROTOCOL_FEATURES:
-		p->u64 = fuzz_take(in, 8);
-		return sizeof(p->u64);
-	case VU_SET_VRING_NUM:
-	case VU_SET_VRING_BASE:
-	case VU_GET_VRING_BASE:
-	case VU_SET_VRING_ENABLE:
-		p->state.index = (uint32_t)fuzz_take(in, 1) & 3;
-		p->state.num = (uint32_t)fuzz_take(in, 2);
-		if (p->state.num & 1)
-			p->state.num = 1u << (p->state.num >> 8 & 15);
-		return sizeof(p->state);
-	default:
-		return 0;
-	}
-}
-
 static void any_message(struct vhost_fuzz *f)
 {
 	uint32_t request = (uint32_t)fuzz_take(&f->in, 1) % (VU_REQUESTS + 2), size;
@@ -365,7 +320,7 @@ static void any_message(struct vhost_fuzz *f)
 	int fds[10];
 
 	memset(&p, 0, sizeof(p));
-	size = any_payload(&f->in, request, &p);
+	size = vhost_any_payload(&f->in, request, &p);
 	if (size > sizeof(p))
 		size = sizeof(p);
 	if (request == VU_SET_MEM_TABLE && odd & 4)
@@ -395,30 +350,116 @@ static void any_bytes(struct vhost_fuzz *f)
 	}
 }
 
-static void driver(struct vhost_fuzz *f, uint64_t how)
+/* Behind what a buffer of the driver has: where two descriptors say what a third is. */
+static uint64_t table(struct vhost_fuzz *f, uint64_t q)
+{
+	uint64_t at = DATA_AT + 0x800 * (q + 1);
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct vring_desc d = {.addr = DATA_AT, .len = 32, .next = 1};
+
+		d.flags = (uint16_t)(fuzz_take(&f->in, 1) & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE));
+		memcpy(mk_file() + at + 16 * i, &d, sizeof(d));
+	}
+	return at;
+}
+
+/* @flags: of the descriptor; of a split one that goes on, the next entry above them. */
+static void driver(struct vhost_fuzz *f, uint64_t how, uint64_t flags)
 {
 	uint64_t q = how & 1;
+	uint64_t at = flags & VRING_DESC_F_INDIRECT ? table(f, q)
+		      : how & 8			    ? vhost_any_gpa(&f->in)
+						    : DATA_AT;
+	uint32_t len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : flags & VRING_DESC_F_INDIRECT ? 32 : 64;
 	uint8_t *ring = mk_file() + QUEUE_AT(q);
 	struct sv_virtq *vq = &f->v.queue[q].vq;
 	struct vring_avail *avail = (void *)(ring + AVAIL_AT);
 
 	if (vq->packed) {
-		struct vring_packed_desc d = {.addr = how & 8 ? any_gpa(&f->in) : DATA_AT,
-			.len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : 64,
+		struct vring_packed_desc d = {.addr = at,
+			.len = len,
 			.id = (uint16_t)(how & 2 ? fuzz_take(&f->in, 1) : vq->next_avail),
-			.flags = (uint16_t)(VRING_DESC_F_WRITE |
-					    (vq->avail_wrap ? 1u << 7 : 1u << 15))};
+			.flags = (uint16_t)((flags & 7) | (vq->avail_wrap ? 1u << 7 : 1u << 15))};
 
 		memcpy(ring + 16 * (vq->next_avail % ENTRIES), &d, sizeof(d));
 	} else {
-		struct vring_desc d = {.addr = how & 8 ? any_gpa(&f->in) : DATA_AT,
-			.len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : 64,
-			.flags = VRING_DESC_F_WRITE};
+		struct vring_desc d = {.addr = at,
+			.len = len,
+			.flags = flags & 7,
+			.next = (uint16_t)(flags >> 3) % ENTRIES};
 		unsigned i = (unsigned)(how & 2 ? fuzz_take(&f->in, 1) : avail->idx) % ENTRIES;
 
 		memcpy(ring + 16 * i, &d, sizeof(d));
 		avail->ring[avail->idx++ % ENTRIES] = (uint16_t)i;
 	}
+}
+
+/* --- sessions ----------------------------------------------------------------------------------
+ */
+
+static void begin(struct vhost_fuzz *f, bool sealed_only, bool calls_held)
+{
+	struct sv_vhost_host host = {.attach = attach, .detach = detach, .ctx = f};
+	struct sv_error err;
+
+	mk_fail(0);
+	CHECK(sv_vhost_open(
+		      &f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
+	f->v.sealed_only = sealed_only;
+	f->residency.resident = resident;
+	f->v.gmem.residency = &f->residency;
+	for (unsigned q = 0; q < QUEUES; q++)
+		f->v.queue[q].vq.calls_held = calls_held;
+	f->open = true;
+}
+
+/*
+ * The process ends at this moment: what its successor finds is what was in memory before the session
+ * was closed in order. @how: where the front end says the queues stand.
+ */
+static void die(struct vhost_fuzz *f, uint64_t how)
+{
+	static uint8_t file[MK_FILE_BYTES], record[0x2000];
+	uint64_t features = f->v.features;
+	bool had_record = f->v.inflight.base, sealed_only = f->v.sealed_only;
+	uint32_t base[QUEUES];
+	int fd;
+
+	if (!f->open)
+		return;
+	for (unsigned q = 0; q < QUEUES; q++)
+		base[q] = how & 1 ? sv_virtq_position(&f->v.queue[q].vq) : how & 2 ? 0x8000 : 0;
+	memcpy(file, mk_file(), sizeof(file));
+	memcpy(record, mk_record(), sizeof(record));
+	CHECK(sv_vhost_close(&f->v) == 0 && !f->polled && !f->held[0].n && !f->held[1].n);
+	mk_say("", 0, NULL, 0);
+	mk_check_empty(0);
+	memcpy(mk_file(), file, sizeof(file));
+	memcpy(mk_record(), record, sizeof(record));
+	begin(f, sealed_only, how & 4);
+	say_u64(f, VU_SET_FEATURES, features, -1);
+	say_memory(f);
+	if (had_record && !(how & 8)) {
+		fd = mk_open_record(f->inflight.mmap_size);
+		say(f, VU_SET_INFLIGHT_FD, 0, &f->inflight, sizeof(f->inflight), &fd, 1);
+	}
+	for (uint32_t q = 0; q < QUEUES; q++)
+		say_queue_at(f, q, base[q]);
+}
+
+/* What others ask of a session now and then. */
+static void look(struct vhost_fuzz *f)
+{
+	if (!f->open)
+		return;
+	sv_vhost_config_changed(&f->v);
+	(void)sv_vhost_stats(&f->v);
+	for (unsigned q = 0; f->polled && q < QUEUES; q++)
+		if (sv_vhost_serving(&f->v.queue[q]))
+			(void)sv_virtq_waiting(&f->v.queue[q].vq);
+	if (f->polled)
+		sv_vhost_drain_kicks(&f->v);
 }
 
 static void step(struct vhost_fuzz *f)
@@ -460,13 +501,24 @@ static void step(struct vhost_fuzz *f)
 			any_bytes(f);
 		else if (arg == 8)
 			mk_deaf(true);
+		else if (arg == 9)
+			die(f, fuzz_take(&f->in, 1));
+		else if (arg == 10)
+			look(f);
+		else if (arg == 11)
+			mk_fail(1 + fuzz_take(&f->in, 1) % 32);
+		else if (arg == 12)
+			f->absent = (unsigned)fuzz_take(&f->in, 1);
 		else if (f->polled && !sv_vhost_arm(&f->v))
 			sv_vhost_suppress(&f->v);
 		break;
 	case 12:
+		if (f->open)
+			driver(f, arg, VRING_DESC_F_WRITE);
+		break;
 	case 13:
 		if (f->open)
-			driver(f, arg);
+			driver(f, arg, fuzz_take(&f->in, 1));
 		break;
 	case 14:
 		if (arg == 9)
@@ -480,22 +532,19 @@ static void step(struct vhost_fuzz *f)
 
 static void set_up(struct vhost_fuzz *f, const uint8_t *bytes, size_t n)
 {
-	struct sv_vhost_host host = {.attach = attach, .detach = detach, .ctx = f};
-	struct sv_error err;
 	uint64_t kind;
 
 	mk_boot();
 	mk_meanwhile = finish;
 	f->in = (struct fuzz_input){bytes, bytes + n};
 	f->polled = false;
+	f->absent = 0;
 	memset(f->held, 0, sizeof(f->held));
 	memset(&f->poller, 0, sizeof(f->poller));
 	f->poller.ops = &poller_ops;
 	kind = fuzz_take(&f->in, 1);
-	CHECK(sv_vhost_open(
-		      &f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
-	f->v.sealed_only = !(kind & 1);
-	f->open = true;
+	f->in_order = kind & 4;
+	begin(f, !(kind & 1), kind & 8);
 	if (kind & 2) {
 		say_features(f, kind >> 4);
 		say_memory(f);
