@@ -1,29 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sidevisor bench net: two guests on our switch, with the sidecore polling and with it woken by kicks.
- * User-mode Linux: unmodified drivers at native speed.
+ * sidevisor bench net: two guests on our switch, with the sidecore polling and with it woken by kicks, and two
+ * that DPDK's testpmd joins. User-mode Linux: unmodified drivers at native speed.
  */
 #include "common.h"
 #include "io.h"
+#include "vu_mask.h"
 
 #include <bench/bench.h>
 
 #include <errno.h>
 #include <getopt.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TARGETS 2u
+#define TARGETS 3u
+#define PEER 2u /* it need not be there */
 
 static const char help[] =
 	"usage: sidevisor bench net [--rounds N] [--seconds S] [--only TEXT] [--cpus GUEST,SIDECORE[,OTHER]]\n"
 	"                           [--json]\n"
 	"\n"
 	"Two User-mode Linux guests on our switch with the sidecore polling (ours), two on one that is\n"
-	"woken by kicks (ours_exit). Both pairs take turns at each workload, round after round.\n"
+	"woken by kicks (ours_exit), and two that DPDK's testpmd joins, which polls and looks at no address\n"
+	"(testpmd; left out where dpdk is not installed). The pairs take turns at each workload, round after\n"
+	"round.\n"
 	"\n"
 	"  --rounds N     (default 5)\n"
 	"  --seconds S    per workload and back end (default 1)\n"
@@ -31,28 +37,36 @@ static const char help[] =
 	"  --cpus G,S[,O] guests on G (the second on O, if that is given), back ends on S\n"
 	"  --json         one JSON object instead of text\n"
 	"\n"
-	"As it comes it takes about a minute: rounds x 4 workloads x 2 pairs x seconds, and the boot of four\n"
+	"As it comes it takes about two minutes: rounds x 5 workloads x 3 pairs x seconds, and the boot of six\n"
 	"guests. How far it is, is on standard error.\n"
 	"\n"
 	"JSON: substrate, cpus, rounds, seconds; per workload its unit and per back end the median, least\n"
-	"and most of the rounds; ours_over_exit: of the same round.\n"
+	"and most of the rounds; ours_over_exit, ours_over_peer: of the same round.\n"
 	"Workloads: tcp, tcp-back (bits per second that arrived), udp-64 (datagrams of 64 bytes that\n"
-	"arrived, per second), pingpong (request and response, per second).\n";
+	"arrived, per second), frames-64 (frames of 64 bytes that the other guest's driver got, per second;\n"
+	"sent with trafgen, a ring of the kernel's), pingpong (request and response, per second).\n";
 
 struct pair {
 	const char *key, *what;
 	pid_t back_end;
 	char port[2][128];
+	struct vu_mask *mask[2];
 	struct io_guest guest[2];
 };
 
+/*
+ * The second guest runs @before; guest[@by] runs @command and says the rate; the second runs @after. %g, if it
+ * is there: seconds.
+ */
 static const struct {
-	const char *key, *unit, *command;
+	const char *key, *unit, *before, *command, *after;
+	unsigned by;
 } workloads[] = {
-	{"tcp", "bit/s", "iperf3 -c 10.0.0.1 -t %g -J >/tmp/o; rate"},
-	{"tcp-back", "bit/s", "iperf3 -c 10.0.0.1 -t %g -R -J >/tmp/o; rate"},
-	{"udp-64", "datagram/s", "iperf3 -c 10.0.0.1 -t %g -u -b 0 -l 64 -J >/tmp/o; datagrams"},
-	{"pingpong", "round trip/s", "ping -q -A -w %g 10.0.0.1 >/tmp/o; trips"},
+	{"tcp", "bit/s", NULL, "iperf3 -c 10.0.0.1 -t %g -J >/tmp/o; rate", NULL, 1},
+	{"tcp-back", "bit/s", NULL, "iperf3 -c 10.0.0.1 -t %g -R -J >/tmp/o; rate", NULL, 1},
+	{"udp-64", "datagram/s", NULL, "iperf3 -c 10.0.0.1 -t %g -u -b 0 -l 64 -J >/tmp/o; datagrams", NULL, 1},
+	{"frames-64", "frame/s", "flood & sleep 0.5", "frames %g", "pkill -9 trafgen; wait", 0},
+	{"pingpong", "round trip/s", NULL, "ping -q -A -w %g 10.0.0.1 >/tmp/o; trips", NULL, 1},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
@@ -67,9 +81,14 @@ static const char guest_script[] =
 	"datagrams() { awk '/\"end\"/ { on = 1 } on && /\"sum\"/ { s = 1 } s && /\"seconds\"/ { t = $2 + 0 }\n"
 	"	s && /\"lost_packets\"/ { l = $2 + 0 } s && /\"packets\"/ { p = $2 + 0 }\n"
 	"	END { if (t) print (p - l) / t }' /tmp/o; }\n"
+	"flood() { exec trafgen -q -o eth0 -P 1 --no-sock-mem \"{ eth(da=$(ip neigh show 10.0.0.1 |"
+	" awk '{ print $5 }'), type=0x88b5), fill(0, 46) }\" >/tmp/t 2>&1; }\n"
+	"frames() { a=$(count); sleep $1; echo $a $(count) | awk '$3 > $1 { print ($4 - $2) / ($3 - $1) * 1e9 }'; }\n"
+	"count() { echo $(date +%%s%%N) $(cat /sys/class/net/eth0/statistics/rx_packets); }\n"
 	"trips() { awk '/received/ { n = $4; t = $NF + 0; if (t) print n * 1000 / t }' /tmp/o; }\n"
 	"stty -echo 2>/dev/null\n"
 	"for p in ip iperf3 ping; do command -v $p >/dev/null || echo \"@\"\"lacks $p\"; done\n"
+	"command -v trafgen >/dev/null || echo \"@\"\"lacks trafgen (netsniff-ng)\"\n"
 	"[ %u = 2 ] || iperf3 -s -D >/dev/null\n"
 	"echo \"@\"\"up $(uname -r)\"\n"
 	"while read -r line; do\n"
@@ -112,6 +131,50 @@ static int start_ours(struct pair *p, unsigned i, const char *idle, struct sv_er
 	if (p->back_end < 0)
 		return sv_fail(err, -p->back_end, "sidevisor serve: %s", strerror(-p->back_end));
 	return io_await(p->port[1], p->back_end, log, err);
+}
+
+/*
+ * What testpmd's vhost ports offer and these guests cannot use: a control queue, which the ports leave to QEMU, so
+ * that a driver that talks to them directly would wait for ever for the answer to its first command; and packed
+ * rings, for which User-mode Linux starts a ring at 0 instead of at its wrap counter.
+ */
+#define NOT_FOR_UML (1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_CTRL_RX | \
+	1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA | \
+	1ull << VIRTIO_NET_F_GUEST_ANNOUNCE | 1ull << VIRTIO_NET_F_MQ | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR | \
+	1ull << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
+
+static bool has_peer(void)
+{
+	return access("/usr/bin/dpdk-testpmd", X_OK) == 0 && __builtin_cpu_supports("sse4.2");
+}
+
+/* testpmd joins two ports without looking at an address. It polls from now on, and whenever it is not stopped. */
+static int start_testpmd(struct pair *p, unsigned i, struct sv_error *err)
+{
+	char lcores[32], prefix[32], vdev[2][224], behind[160], log[128];
+	char *argv[] = {WORD("dpdk-testpmd"), WORD("--lcores"), lcores, WORD("--no-pci"), WORD("--no-telemetry"),
+		WORD("-m"), WORD("256"), WORD("--no-huge"), WORD("--file-prefix"), prefix, WORD("--vdev"), vdev[0],
+		WORD("--vdev"), vdev[1], WORD("--"), WORD("--nb-cores=1"), WORD("--no-mlockall"),
+		WORD("--total-num-mbufs=16384"), WORD("--stats-period"), WORD("3600"),
+		WORD("--forward-mode=io"), NULL};
+	int rc = 0;
+
+	snprintf(lcores, sizeof(lcores), "(0,1)@%d", run.sidecore_cpu);
+	snprintf(prefix, sizeof(prefix), "sidevisor%d", (int)getpid());
+	for (unsigned k = 0; k < 2; k++)
+		snprintf(vdev[k], sizeof(vdev[k]), "net_vhost%u,iface=%.127s-behind,queues=1,tso=1,legacy-ol-flags=1", k,
+			p->port[k]);
+	snprintf(log, sizeof(log), "%s/log%u", run.dir, i);
+	p->back_end = io_spawn(argv, run.sidecore_cpu, run.other_cpu, -1, -1, log);
+	if (p->back_end < 0)
+		return sv_fail(err, -p->back_end, "dpdk-testpmd: %s", strerror(-p->back_end));
+	for (unsigned k = 0; k < 2 && rc == 0; k++) {
+		snprintf(behind, sizeof(behind), "%s-behind", p->port[k]);
+		rc = io_await(behind, p->back_end, log, err);
+		if (rc == 0)
+			rc = vu_mask_start(&p->mask[k], p->port[k], behind, NOT_FOR_UML, err);
+	}
+	return rc;
 }
 
 /* --- guests ---------------------------------------------------------------------------------- */
@@ -162,11 +225,17 @@ static int start_guest(struct pair *p, unsigned i, unsigned k, struct sv_error *
 	return rc < 0 ? rc : io_guest_up(&p->guest[k], run.release, sizeof(run.release), err);
 }
 
+static int start_back_end(struct pair *p, unsigned i, struct sv_error *err)
+{
+	return i == PEER ? start_testpmd(p, i, err) : start_ours(p, i, i ? "0" : "2000", err);
+}
+
 static int start_pair(unsigned i, struct sv_error *err)
 {
 	static const struct pair plan[TARGETS] = {
 		{.key = "ours", .what = "sidevisor's switch, the sidecore polls"},
 		{.key = "ours_exit", .what = "sidevisor's switch, woken by kicks"},
+		{.key = "testpmd", .what = "DPDK's testpmd, polls"},
 	};
 	struct pair *p = &run.pair[i];
 	char *answer;
@@ -177,7 +246,7 @@ static int start_pair(unsigned i, struct sv_error *err)
 	run.pairs = i + 1;
 	for (unsigned k = 0; k < 2; k++)
 		snprintf(p->port[k], sizeof(p->port[k]), "%s/net%u%u", run.dir, i, k);
-	rc = start_ours(p, i, i ? "0" : "2000", err);
+	rc = start_back_end(p, i, err);
 	for (unsigned k = 0; k < 2 && rc == 0; k++)
 		rc = start_guest(p, i, k, err);
 	if (rc == 0)
@@ -186,6 +255,8 @@ static int start_pair(unsigned i, struct sv_error *err)
 			&answer, err);
 	if (rc == 0 && atoi(answer) != 0)
 		rc = sv_fail(err, EHOSTUNREACH, "%s: the guests do not reach each other", p->what);
+	if (rc == 0 && i == PEER)
+		kill(p->back_end, SIGSTOP);
 	return rc;
 }
 
@@ -194,8 +265,12 @@ static void stop_pairs(void)
 	for (unsigned i = 0; i < run.pairs; i++) {
 		struct pair *p = &run.pair[i];
 
+		if (i == PEER && p->back_end > 0)
+			kill(p->back_end, SIGCONT);
 		io_guest_stop(&p->guest[1]);
 		io_guest_stop(&p->guest[0]);
+		vu_mask_stop(p->mask[0]);
+		vu_mask_stop(p->mask[1]);
 		io_end(p->back_end);
 	}
 }
@@ -207,6 +282,11 @@ static bool chosen(unsigned w)
 	return !run.only || strstr(workloads[w].key, run.only);
 }
 
+static int ask(struct pair *p, unsigned guest, const char *line, char **answer, struct sv_error *err)
+{
+	return io_guest_ask(&p->guest[guest], line, (unsigned)(run.seconds * 1000) + 30000, answer, err);
+}
+
 static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
 {
 	struct pair *p = &run.pair[i];
@@ -216,13 +296,29 @@ static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
 	if (rc < 0)
 		return rc;
 	snprintf(command, sizeof(command), workloads[w].command, run.seconds);
-	rc = io_guest_ask(&p->guest[1], command, (unsigned)(run.seconds * 1000) + 30000, &answer, err);
+	if (workloads[w].before)
+		rc = ask(p, 1, workloads[w].before, &answer, err);
+	if (rc == 0)
+		rc = ask(p, workloads[w].by, command, &answer, err);
 	if (rc < 0)
 		return rc;
 	run.value[w][i][round] = strtod(answer, NULL);
-	return run.value[w][i][round] > 0
-		       ? 0
-		       : sv_fail(err, EIO, "%s, %s: no result: %.200s", p->what, workloads[w].key, answer);
+	if (!(run.value[w][i][round] > 0))
+		return sv_fail(err, EIO, "%s, %s: no result: %.200s", p->what, workloads[w].key, answer);
+	return workloads[w].after ? ask(p, 1, workloads[w].after, &answer, err) : 0;
+}
+
+/* One that polls for ever has the CPU to itself in its turns, and leaves it to the others in theirs. */
+static int measure_alone(unsigned w, unsigned i, unsigned round, struct sv_error *err)
+{
+	int rc;
+
+	if (i != PEER)
+		return measure(w, i, round, err);
+	kill(run.pair[i].back_end, SIGCONT);
+	rc = measure(w, i, round, err);
+	kill(run.pair[i].back_end, SIGSTOP);
+	return rc;
 }
 
 static int measure_all(struct sv_error *err)
@@ -233,8 +329,8 @@ static int measure_all(struct sv_error *err)
 			if (!chosen(w))
 				continue;
 			bench_progress_step("round %u of %u: %s", round + 1, run.rounds, workloads[w].key);
-			for (unsigned i = 0; i < TARGETS; i++) {
-				int rc = measure(w, (i + round) % TARGETS, round, err);
+			for (unsigned i = 0; i < run.pairs; i++) {
+				int rc = measure_alone(w, (i + round) % run.pairs, round, err);
 
 				if (rc < 0)
 					return rc;
@@ -252,12 +348,12 @@ static struct io_spread of(unsigned w, unsigned i)
 	return io_spread_of(v, run.rounds);
 }
 
-static struct io_spread ours_over_exit(unsigned w)
+static struct io_spread ours_over(unsigned w, unsigned i)
 {
 	double v[IO_ROUNDS_MAX];
 
 	for (unsigned r = 0; r < run.rounds; r++)
-		v[r] = run.value[w][0][r] / run.value[w][1][r];
+		v[r] = run.value[w][0][r] / run.value[w][i][r];
 	return io_spread_of(v, run.rounds);
 }
 
@@ -271,14 +367,16 @@ static void print_json(void)
 	for (unsigned w = 0; w < WORKLOADS; w++) {
 		json_t *rows = json_array();
 
-		for (unsigned i = 0; chosen(w) && i < TARGETS; i++)
+		for (unsigned i = 0; chosen(w) && i < run.pairs; i++)
 			json_array_append_new(rows, json_pack("{s:s, s:s, s:o}", "back_end", run.pair[i].key,
 							    "what", run.pair[i].what, "rate",
 							    io_spread_json(of(w, i))));
 		o = json_pack("{s:s, s:s, s:o}", "workload", workloads[w].key, "unit", workloads[w].unit, "rows",
 			rows);
 		if (chosen(w))
-			json_object_set_new(o, "ours_over_exit", io_spread_json(ours_over_exit(w)));
+			json_object_set_new(o, "ours_over_exit", io_spread_json(ours_over(w, 1)));
+		if (chosen(w) && run.pairs > PEER)
+			json_object_set_new(o, "ours_over_peer", io_spread_json(ours_over(w, PEER)));
 		if (chosen(w))
 			json_array_append(all, o);
 		json_decref(o);
@@ -304,12 +402,16 @@ static void print_table(void)
 		if (!chosen(w))
 			continue;
 		printf("\n%s, %s\n", workloads[w].key, workloads[w].unit);
-		for (unsigned i = 0; i < TARGETS; i++) {
+		for (unsigned i = 0; i < run.pairs; i++) {
 			s = of(w, i);
 			printf("  %-40s %14.0f %14.0f..%-14.0f\n", run.pair[i].what, s.median, s.least, s.most);
 		}
-		s = ours_over_exit(w);
+		s = ours_over(w, 1);
 		printf("  polling over kicks: %.2f (%.2f to %.2f)\n", s.median, s.least, s.most);
+		if (run.pairs <= PEER)
+			continue;
+		s = ours_over(w, PEER);
+		printf("  ours over testpmd: %.2f (%.2f to %.2f)\n", s.median, s.least, s.most);
 	}
 }
 
@@ -324,7 +426,9 @@ static int bench(struct sv_error *err)
 			(int)sizeof(run.dir) || !mkdtemp(run.dir))
 		return sv_fail(err, errno, "%s: %s", run.dir, strerror(errno));
 	setenv("SIDEVISOR_RUN_DIR", run.dir, 1);
-	for (unsigned i = 0; i < TARGETS && rc == 0; i++)
+	if (!has_peer())
+		fprintf(stderr, "without DPDK's testpmd: it is not installed (dpdk), or this CPU has no SSE 4.2\n");
+	for (unsigned i = 0; i < (has_peer() ? TARGETS : PEER) && rc == 0; i++)
 		rc = start_pair(i, err);
 	rc = rc < 0 ? rc : measure_all(err);
 	bench_progress_end();

@@ -10,7 +10,7 @@ packages_node="busybox-static cpio kmod xz-utils e2fsprogs ca-certificates dpkg
 	debian-archive-keyring libc-bin"
 packages_test="libcriterion-dev iproute2 wget acpica-tools spin zstd lz4 bzip2 g++ qemu-utils qemu-system-common
 	hwloc-nox libck-dev dpdk dpdk-dev libdpdk-dev user-mode-linux procps fio stress-ng debootstrap iperf3
-	ethtool git iputils-ping $packages_node"
+	ethtool git iputils-ping netsniff-ng $packages_node"
 packages_test="$packages_test nbdkit"
 packages_strict="clang clang-tidy cppcheck libclang-rt-14-dev $packages_test"
 packages_fuzz="clang libclang-rt-14-dev afl++" # tests/fuzz/long.sh

@@ -78,11 +78,11 @@ told HUP 129 2 scale
 told TERM 143 2 restart --kills 10000
 killed scale --seconds 60
 told HUP 129 0.1 io --image-size 2048
-if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null; then
+if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null && command -v trafgen >/dev/null; then
 	told TERM 143 1 net
 	killed net
 else
-	echo "SKIPPED BECAUSE user-mode-linux or iperf3 is not installed: bench net"
+	echo "SKIPPED BECAUSE user-mode-linux, iperf3 or netsniff-ng is not installed: bench net"
 fi
 # A guest without fio says so before it is up.
 "$sidevisor" bench io --print-loop >"$dir/loop"
