@@ -22,7 +22,7 @@ if [ "$long" = minimise ]; then
 	[ "$engine" = fuzz ] || { echo "minimise needs a BUILD by clang"; exit 2; }
 	kept=$(mktemp -d)
 	trap 'rm -rf "$kept"' EXIT
-	"$build/tests/fuzz_$what" -use_counters=0 -set_cover_merge=1 "$kept" "$here/corpus/$what" "$work" >"$work.log" 2>&1 || {
+	"$build/tests/fuzz_$what" -set_cover_merge=1 "$kept" "$here/corpus/$what" "$work" >"$work.log" 2>&1 || {
 		tail -n 5 "$work.log"
 		echo "the merge failed; the corpus stays as it is"
 		exit 1

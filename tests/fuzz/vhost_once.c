@@ -116,6 +116,13 @@ static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
 	return !pages;
 }
 
+static void memory_late(struct vhost_fuzz *f, unsigned pages)
+{
+	f->absent = pages;
+	f->residency.resident = resident;
+	f->v.gmem.residency = pages ? &f->residency : NULL;
+}
+
 static bool all_back(const struct vhost_fuzz *f)
 {
 	for (unsigned q = 0; q < QUEUES; q++)
@@ -407,8 +414,7 @@ static void begin(struct vhost_fuzz *f, bool sealed_only, bool calls_held)
 	CHECK(sv_vhost_open(
 		      &f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
 	f->v.sealed_only = sealed_only;
-	f->residency.resident = resident;
-	f->v.gmem.residency = &f->residency;
+	memory_late(f, f->absent);
 	for (unsigned q = 0; q < QUEUES; q++)
 		f->v.queue[q].vq.calls_held = calls_held;
 	f->open = true;
@@ -508,7 +514,7 @@ static void step(struct vhost_fuzz *f)
 		else if (arg == 11)
 			mk_fail(1 + fuzz_take(&f->in, 1) % 32);
 		else if (arg == 12)
-			f->absent = (unsigned)fuzz_take(&f->in, 1);
+			memory_late(f, (unsigned)fuzz_take(&f->in, 1));
 		else if (f->polled && !sv_vhost_arm(&f->v))
 			sv_vhost_suppress(&f->v);
 		break;
