@@ -64,6 +64,15 @@ static inline void wall_check(const uint8_t *wall)
 {
 	(void)wall;
 }
+/* What is hidden must not be touched. */
+static inline void mem_hide(const uint8_t *p, size_t n)
+{
+	__asan_poison_memory_region(p, n);
+}
+static inline void mem_show(const uint8_t *p, size_t n)
+{
+	__asan_unpoison_memory_region(p, n);
+}
 #else
 static inline void wall_up(uint8_t *wall)
 {
@@ -73,6 +82,16 @@ static inline void wall_check(const uint8_t *wall)
 {
 	for (unsigned i = 0; i < WALL; i++)
 		CHECK(wall[i] == WALL_BYTE);
+}
+static inline void mem_hide(const uint8_t *p, size_t n)
+{
+	(void)p;
+	(void)n;
+}
+static inline void mem_show(const uint8_t *p, size_t n)
+{
+	(void)p;
+	(void)n;
 }
 #endif
 

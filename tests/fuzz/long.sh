@@ -61,6 +61,6 @@ fi
 rc=0
 nice -n 19 "$build/tests/fuzz_$what" -max_len=512 -max_total_time="$long" -print_final_stats=1 -reload=0 \
 	-artifact_prefix="$work/" "$work" "$here/corpus/$what" >"$work.log" 2>&1 || rc=$?
-grep -m 1 'number_of_executed_units' "$work.log" ||
-	echo "it ended: $(grep -m 1 -E 'broken promise|ERROR|runtime error' "$work.log")"
+grep -a -m 1 'number_of_executed_units' "$work.log" ||
+	echo "it ended: $(grep -a -m 1 -E 'broken promise|ERROR|runtime error' "$work.log")"
 exit "$rc"

@@ -12,7 +12,8 @@
 
 /* An address of the guest, or one not far from where something ends. */
 uint64_t vhost_any_gpa(struct fuzz_input *in);
-/* A payload of @request, often a sensible one. @p: zeroed. Return: its size, which may be too large. */
+/* A payload of @request, often a sensible one. @p: zeroed. Return: its size, which may be too
+ * large. */
 uint32_t vhost_any_payload(struct fuzz_input *in, uint32_t request, union vu_payload *p);
 
 #endif

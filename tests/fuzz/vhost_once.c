@@ -1,209 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vhost_once.h"
 
-#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
-#include <io/vhost.h>
-
-#include "fuzz_input.h"
-#include "made_up_kernel.h"
 #include "vhost_any.h"
-#include "vhost_msg.h"
+#include "vhost_device.h"
 
-#define QUEUES SV_VHOST_QUEUES
 #define ENTRIES 8u
-#define GUEST MK_FILE_BYTES
 #define USER VHOST_USER
 #define QUEUE_AT(q) ((q)*0x3000ull)
 #define AVAIL_AT 0x1000u
 #define USED_AT 0x2000u
 #define DATA_AT 0x6000u
-#define CONFIG 24u
 #define STEPS 120u
-#define PAGE 4096u
-#define HELD 16u
-#define REJECTED 77u /* a chain of so many bytes, modulo 256, is not a request */
-
-static struct vhost_fuzz {
-	struct fuzz_input in;
-	struct sv_vhost v;
-	struct sv_poller poller;
-	struct sv_residency residency;
-	unsigned absent; /* pages of guest memory, one bit each, until they are asked for */
-	bool polled, open, in_order;
-	struct vu_inflight inflight; /* as the front end gave it last */
-	struct {
-		unsigned n;
-		uint16_t head[HELD];
-		uint32_t bytes[HELD];
-	} held[QUEUES];
-	uint8_t config[CONFIG];
-} fuzz;
-
-/* --- a device that answers late ----------------------------------------------------------------
- */
-
-static void take_some(struct vhost_fuzz *f, unsigned q, unsigned budget)
-{
-	static struct sv_virtq_chain c;
-	struct sv_virtq *vq = &f->v.queue[q].vq;
-	bool give_back = budget == 5;
-	unsigned before = f->held[q].n;
-
-	while (budget-- && f->held[q].n < HELD && sv_vhost_serving(&f->v.queue[q]) &&
-		sv_virtq_take(vq, &c) == SV_VIRTQ_ONE) {
-		if ((c.readable_bytes + c.writable_bytes) % 256 == REJECTED) {
-			sv_virtq_reject(vq);
-			break;
-		}
-		for (unsigned i = 0; i < c.readable + c.writable; i++)
-			CHECK(mk_mapped(c.iov[i].iov_base, c.iov[i].iov_len));
-		for (unsigned i = c.readable; i < c.readable + c.writable; i++)
-			((uint8_t *)c.iov[i].iov_base)[c.iov[i].iov_len - 1] = 1;
-		f->held[q].head[f->held[q].n] = c.head;
-		f->held[q].bytes[f->held[q].n++] = c.writable_bytes;
-	}
-	if (give_back && f->held[q].n > before && !vq->broken)
-		sv_virtq_untake(vq, f->held[q].head[--f->held[q].n]);
-}
-
-static void answer(struct vhost_fuzz *f, unsigned q, unsigned keep)
-{
-	struct sv_virtq *vq = &f->v.queue[q].vq;
-
-	if (!f->v.queue[q].running)
-		return;
-	while (f->held[q].n > keep) {
-		f->held[q].n--;
-		sv_virtq_put(vq, f->held[q].head[f->held[q].n], f->held[q].bytes[f->held[q].n]);
-	}
-	sv_virtq_publish(vq);
-	if (keep)
-		sv_virtq_call_owed(vq);
-}
-
-static enum sv_poll poll_all(struct sv_poller *p, unsigned budget)
-{
-	(void)p;
-	for (unsigned q = 0; q < QUEUES; q++) {
-		take_some(&fuzz, q, budget);
-		answer(&fuzz, q, budget & 1);
-	}
-	return SV_POLL_IDLE;
-}
-
-static void finish(void)
-{
-	CHECK(fuzz.polled);
-	poll_all(&fuzz.poller, 8);
-}
-
-static const struct sv_poller_ops poller_ops = {.service = "fuzz", .poll = poll_all};
-
-static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
-{
-	struct vhost_fuzz *f = &fuzz;
-	unsigned pages = 0;
-
-	CHECK(r == &f->residency);
-	for (uint64_t at = 0; at < GUEST; at += PAGE)
-		if (gpa < at + PAGE && at < gpa + bytes)
-			pages |= 1u << at / PAGE;
-	pages &= f->absent;
-	f->absent &= ~pages;
-	return !pages;
-}
-
-static void memory_late(struct vhost_fuzz *f, unsigned pages)
-{
-	f->absent = pages;
-	f->residency.resident = resident;
-	f->v.gmem.residency = pages ? &f->residency : NULL;
-}
-
-static bool all_back(const struct vhost_fuzz *f)
-{
-	for (unsigned q = 0; q < QUEUES; q++)
-		if (f->v.queue[q].running &&
-			(f->v.queue[q].vq.inflight || sv_virtq_agains(&f->v.queue[q].vq)))
-			return false;
-	return true;
-}
-
-static int attach(void *ctx, struct sv_poller *p)
-{
-	struct vhost_fuzz *f = ctx;
-
-	CHECK(p == &f->poller && !f->polled);
-	/* A sidecore that refuses what it had a moment ago is not one. */
-	if (all_back(f) && mk_fails(ENOSPC))
-		return -ENOSPC;
-	f->polled = true;
-	return 0;
-}
-
-static void detach(void *ctx, struct sv_poller *p)
-{
-	struct vhost_fuzz *f = ctx;
-
-	CHECK(p == &f->poller && f->polled);
-	f->polled = false;
-}
-
-static uint64_t features(void *dev)
-{
-	(void)dev;
-	return 1 | 1ull << VIRTIO_F_IN_ORDER;
-}
-
-/* What changes a device comes when nobody polls it. */
-static void set_features(void *dev, uint64_t bits)
-{
-	(void)dev;
-	(void)bits;
-	CHECK(!fuzz.polled);
-}
-
-static void get_config(void *dev, uint8_t *config)
-{
-	(void)dev;
-	memcpy(config, fuzz.config, CONFIG);
-}
-
-static int set_config(void *dev, uint32_t offset, const uint8_t *bytes, uint32_t n)
-{
-	(void)dev;
-	CHECK(!fuzz.polled && offset <= CONFIG);
-	if (n > CONFIG - offset)
-		return -EINVAL;
-	memcpy(fuzz.config + offset, bytes, n);
-	return 0;
-}
-
-static void get_state(void *dev, uint8_t state[SV_VHOST_STATE])
-{
-	(void)dev;
-	memcpy(state, fuzz.config, CONFIG);
-}
-
-static void set_state(void *dev, const uint8_t state[SV_VHOST_STATE])
-{
-	(void)dev;
-	CHECK(!fuzz.polled);
-	memcpy(fuzz.config, state, CONFIG);
-}
-
-static const struct sv_vhost_device type = {.name = "fuzz",
-	.features = features,
-	.set_features = set_features,
-	.config_bytes = CONFIG,
-	.get_config = get_config,
-	.set_config = set_config,
-	.get_state = get_state,
-	.set_state = set_state,
-	.takes_all = true};
 
 /* --- messages ----------------------------------------------------------------------------------
  */
@@ -220,6 +30,10 @@ static void say(struct vhost_fuzz *f, uint32_t request, uint32_t flags, const vo
 			mk_close(fds[--nfds]);
 		return;
 	}
+	/* A log and a record may lie where the made-up guest's memory does: there is but one file.
+	 */
+	if (request == VU_SET_LOG_BASE || request == VU_SET_INFLIGHT_FD || f->v.have)
+		vhost_device_late(f, 0);
 	memcpy(out, &head, sizeof(head));
 	memcpy(out + sizeof(head), payload, size);
 	mk_say(out, sizeof(head) + size, fds, nfds);
@@ -272,8 +86,10 @@ static void say_queue_at(struct vhost_fuzz *f, uint32_t q, uint32_t base)
 
 static void say_queue(struct vhost_fuzz *f, uint32_t q, bool packed)
 {
+	vhost_device_view(f, true);
 	memset(mk_file() + QUEUE_AT(q) + AVAIL_AT, 0, 64);
 	memset(mk_file() + QUEUE_AT(q) + USED_AT, 0, 4);
+	vhost_device_view(f, false);
 	say_queue_at(f, q, packed ? 0x8000 : 0);
 }
 
@@ -365,20 +181,23 @@ static uint64_t table(struct vhost_fuzz *f, uint64_t q)
 	for (unsigned i = 0; i < 2; i++) {
 		struct vring_desc d = {.addr = DATA_AT, .len = 32, .next = 1};
 
-		d.flags = (uint16_t)(fuzz_take(&f->in, 1) & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE));
+		d.flags =
+			(uint16_t)(fuzz_take(&f->in, 1) & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE));
 		memcpy(mk_file() + at + 16 * i, &d, sizeof(d));
 	}
 	return at;
 }
 
 /* @flags: of the descriptor; of a split one that goes on, the next entry above them. */
-static void driver(struct vhost_fuzz *f, uint64_t how, uint64_t flags)
+static void drive(struct vhost_fuzz *f, uint64_t how, uint64_t flags)
 {
 	uint64_t q = how & 1;
 	uint64_t at = flags & VRING_DESC_F_INDIRECT ? table(f, q)
-		      : how & 8			    ? vhost_any_gpa(&f->in)
+		      : how & 8                     ? vhost_any_gpa(&f->in)
 						    : DATA_AT;
-	uint32_t len = how & 4 ? (uint32_t)fuzz_take(&f->in, 2) : flags & VRING_DESC_F_INDIRECT ? 32 : 64;
+	uint32_t len = how & 4                         ? (uint32_t)fuzz_take(&f->in, 2)
+		       : flags & VRING_DESC_F_INDIRECT ? 32
+						       : 64;
 	uint8_t *ring = mk_file() + QUEUE_AT(q);
 	struct sv_virtq *vq = &f->v.queue[q].vq;
 	struct vring_avail *avail = (void *)(ring + AVAIL_AT);
@@ -402,27 +221,33 @@ static void driver(struct vhost_fuzz *f, uint64_t how, uint64_t flags)
 	}
 }
 
+static void driver(struct vhost_fuzz *f, uint64_t how, uint64_t flags)
+{
+	vhost_device_view(f, true);
+	drive(f, how, flags);
+	vhost_device_view(f, false);
+}
+
 /* --- sessions ----------------------------------------------------------------------------------
  */
 
 static void begin(struct vhost_fuzz *f, bool sealed_only, bool calls_held)
 {
-	struct sv_vhost_host host = {.attach = attach, .detach = detach, .ctx = f};
 	struct sv_error err;
 
 	mk_fail(0);
-	CHECK(sv_vhost_open(
-		      &f->v, mk_open(MK_SESSION), &type, f, QUEUES, &f->poller, &host, &err) == 0);
+	CHECK(sv_vhost_open(&f->v, mk_open(MK_SESSION), &vhost_device_type, f, QUEUES, &f->poller,
+		      &vhost_device_host, &err) == 0);
 	f->v.sealed_only = sealed_only;
-	memory_late(f, f->absent);
+	vhost_device_late(f, f->absent);
 	for (unsigned q = 0; q < QUEUES; q++)
 		f->v.queue[q].vq.calls_held = calls_held;
 	f->open = true;
 }
 
 /*
- * The process ends at this moment: what its successor finds is what was in memory before the session
- * was closed in order. @how: where the front end says the queues stand.
+ * The process ends at this moment: what its successor finds is what was in memory before the
+ * session was closed in order. @how: where the front end says the queues stand.
  */
 static void die(struct vhost_fuzz *f, uint64_t how)
 {
@@ -436,12 +261,16 @@ static void die(struct vhost_fuzz *f, uint64_t how)
 		return;
 	for (unsigned q = 0; q < QUEUES; q++)
 		base[q] = how & 1 ? sv_virtq_position(&f->v.queue[q].vq) : how & 2 ? 0x8000 : 0;
+	vhost_device_view(f, true);
 	memcpy(file, mk_file(), sizeof(file));
+	vhost_device_view(f, false);
 	memcpy(record, mk_record(), sizeof(record));
-	CHECK(sv_vhost_close(&f->v) == 0 && !f->polled && !f->held[0].n && !f->held[1].n);
+	CHECK(sv_vhost_close(&f->v) == 0 && vhost_device_idle(f));
 	mk_say("", 0, NULL, 0);
 	mk_check_empty(0);
+	vhost_device_view(f, true);
 	memcpy(mk_file(), file, sizeof(file));
+	vhost_device_view(f, false);
 	memcpy(mk_record(), record, sizeof(record));
 	begin(f, sealed_only, how & 4);
 	say_u64(f, VU_SET_FEATURES, features, -1);
@@ -492,7 +321,9 @@ static void step(struct vhost_fuzz *f)
 		say(f, arg & 1 ? VU_RESET_DEVICE : VU_RESET_OWNER, 0, "", 0, NULL, 0);
 		break;
 	case 6:
+		vhost_device_view(f, true);
 		mk_file()[fuzz_take(&f->in, 2) % GUEST] = (uint8_t)fuzz_take(&f->in, 1);
+		vhost_device_view(f, false);
 		break;
 	case 7:
 		mk_record()[fuzz_take(&f->in, 2) % 1024] = (uint8_t)fuzz_take(&f->in, 1);
@@ -513,8 +344,8 @@ static void step(struct vhost_fuzz *f)
 			look(f);
 		else if (arg == 11)
 			mk_fail(1 + fuzz_take(&f->in, 1) % 32);
-		else if (arg == 12)
-			memory_late(f, (unsigned)fuzz_take(&f->in, 1));
+		else if (arg == 12 && !f->hidden)
+			vhost_device_late(f, (unsigned)fuzz_take(&f->in, 1));
 		else if (f->polled && !sv_vhost_arm(&f->v))
 			sv_vhost_suppress(&f->v);
 		break;
@@ -532,7 +363,7 @@ static void step(struct vhost_fuzz *f)
 		__attribute__((fallthrough));
 	default:
 		if (f->polled)
-			poll_all(&f->poller, (unsigned)arg);
+			vhost_device_poll(f, (unsigned)arg);
 	}
 }
 
@@ -540,17 +371,15 @@ static void set_up(struct vhost_fuzz *f, const uint8_t *bytes, size_t n)
 {
 	uint64_t kind;
 
+	vhost_device_reset(f);
 	mk_boot();
-	mk_meanwhile = finish;
 	f->in = (struct fuzz_input){bytes, bytes + n};
-	f->polled = false;
-	f->absent = 0;
-	memset(f->held, 0, sizeof(f->held));
-	memset(&f->poller, 0, sizeof(f->poller));
-	f->poller.ops = &poller_ops;
 	kind = fuzz_take(&f->in, 1);
 	f->in_order = kind & 4;
 	begin(f, !(kind & 1), kind & 8);
+	f->hidden = (kind & 12) == 12;
+	if (f->hidden)
+		vhost_device_late(f, (unsigned)fuzz_take(&f->in, 1));
 	if (kind & 2) {
 		say_features(f, kind >> 4);
 		say_memory(f);
@@ -561,14 +390,14 @@ static void set_up(struct vhost_fuzz *f, const uint8_t *bytes, size_t n)
 
 void vhost_once(const uint8_t *bytes, size_t n)
 {
-	struct vhost_fuzz *f = &fuzz;
+	struct vhost_fuzz *f = &vhost_fuzz;
 
 	set_up(f, bytes, n);
 	for (unsigned i = 0; i < STEPS && f->open && fuzz_left(&f->in); i++)
 		step(f);
 	if (f->open)
 		CHECK(sv_vhost_close(&f->v) == 0);
-	CHECK(!f->polled && !f->held[0].n && !f->held[1].n);
+	CHECK(vhost_device_idle(f));
 	mk_say("", 0, NULL, 0);
 	mk_check_empty(0);
 }
