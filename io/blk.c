@@ -93,6 +93,7 @@ static enum sv_poll blk_poll(struct sv_poller *p, unsigned budget)
 	struct blk_store *s = b->store;
 	unsigned n = 0;
 
+	sv_vhost_call_again(&b->session.vhost);
 	if (!b->busy && !b->held && !b->unsubmitted && !b->nlate && !sv_qos_left(b->qos.flow) &&
 		!waiting(b))
 		return SV_POLL_IDLE;
@@ -495,14 +496,14 @@ char *blk_stats(void *handle)
 		    "\"read_bytes\": %llu, \"write_bytes\": %llu, \"errors\": %llu, "
 		    "\"unsupported\": %llu, \"continued\": %llu, \"bounced\": %llu, "
 		    "\"submits\": %llu, \"pinned\": %llu, \"polled\": %llu, "
-		    "\"interrupts\": %llu, \"interrupts_saved\": %llu, "
+		    "\"interrupts\": %llu, \"interrupts_saved\": %llu, \"interrupts_again\": %llu, "
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
 		    "\"idle_ticks\": %llu, \"reconnects\": %llu, \"retried\": %llu, "
 		    "\"filters\": %s, \"qos\": %s}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
 		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
 		    N(sc->bounced), N(sc->submits), N(sc->pinned), N(sc->polled), N(q.calls),
-		    N(q.calls_saved),
+		    N(q.calls_saved), N(q.calls_again),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
 		    N(b->session.poller.ticks.idle_ticks), N(sc->reconnects), N(sc->retried),
 		    filters ? filters : "[]", qos ? qos : "{}") < 0)

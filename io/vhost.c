@@ -263,10 +263,18 @@ struct sv_virtq_stats sv_vhost_stats(const struct sv_vhost *v)
 		sum.requests += sv_load_relaxed(&s->requests);
 		sum.calls += sv_load_relaxed(&s->calls);
 		sum.calls_saved += sv_load_relaxed(&s->calls_saved);
+		sum.calls_again += sv_load_relaxed(&s->calls_again);
 		for (unsigned k = 0; k < SV_VIRTQ_DEFECTS; k++)
 			sum.defects[k] += sv_load_relaxed(&s->defects[k]);
 	}
 	return sum;
+}
+
+void sv_vhost_call_again(struct sv_vhost *v)
+{
+	for (unsigned i = 0; i < v->queues && v->calls_missed; i++)
+		if (v->queue[i].running && v->queue[i].vq.unheeded)
+			sv_virtq_call_again(&v->queue[i].vq, sv_clock_ns());
 }
 
 void sv_vhost_suppress(struct sv_vhost *v)

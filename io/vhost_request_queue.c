@@ -260,6 +260,7 @@ static int call_open(struct sv_vhost_queue *q, int fd, bool socket, struct sv_er
 	q->call = c;
 	q->vq.call = signal_call;
 	q->vq.call_ctx = c;
+	q->vq.calls_missed = socket;
 	return 0;
 }
 
@@ -291,6 +292,7 @@ int sv_vhost_set_vring_call(struct sv_vhost *v, union vu_payload *p, uint32_t *s
 		rc = call_open(q, fd, socket, err);
 	if (rc)
 		return rc;
+	v->calls_missed |= socket;
 	/* An interrupt may have gone to the descriptor before. */
 	if (q->running)
 		sv_virtq_signal(&q->vq);

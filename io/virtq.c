@@ -231,12 +231,30 @@ void sv_virtq_call_owed(struct sv_virtq *vq)
 		sv_virtq_signal(vq);
 }
 
+void sv_virtq_call_again(struct sv_virtq *vq, uint64_t now_ns)
+{
+	if (!vq->unheeded)
+		return;
+	if (!vq->called_ns)
+		vq->called_ns = now_ns;
+	if (vq->next_avail != vq->called_at || sv_virtq_waiting(vq)) {
+		vq->unheeded = false;
+	} else if (now_ns - vq->called_ns >= SV_VIRTQ_AGAIN_NS) {
+		virtq_count(&vq->stats.calls_again);
+		sv_virtq_signal(vq);
+		vq->unheeded = false;
+	}
+}
+
 void sv_virtq_signal(struct sv_virtq *vq)
 {
 	vq->owed = false;
 	vq->unseen = 0;
 	if (!vq->call)
 		return;
+	vq->unheeded = vq->calls_missed;
+	vq->called_at = vq->next_avail;
+	vq->called_ns = 0;
 	virtq_count(&vq->stats.calls);
 	vq->call(vq->call_ctx);
 }

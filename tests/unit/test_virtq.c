@@ -205,6 +205,62 @@ Test(virtq, interrupts_are_coalesced_and_only_sent_when_wanted)
 	interrupts(false);
 }
 
+static void complete_one(void)
+{
+	add_simple(DATA, 16, 16);
+	vqd_publish(&drv);
+	cr_assert_eq(take(), SV_VIRTQ_ONE);
+	sv_virtq_put(&vq, chain.head, 0);
+	sv_virtq_publish(&vq);
+	while (vqd_get(&drv, NULL) >= 0)
+		;
+	vqd_want_call(&drv, true);
+	cr_assert_eq(vqd_calls(&drv), 1);
+}
+
+/* The times are the caller's. */
+Test(virtq, an_interrupt_after_which_nothing_came_is_repeated_once)
+{
+	const uint64_t t = 1000000;
+
+	down();
+	set_up(true, 0);
+	vqd_want_call(&drv, true);
+	vq.calls_missed = true;
+	complete_one();
+	sv_virtq_call_again(&vq, t);
+	sv_virtq_call_again(&vq, t + SV_VIRTQ_AGAIN_NS - 1);
+	cr_assert_eq(vqd_calls(&drv), 0, "not yet");
+	sv_virtq_call_again(&vq, t + SV_VIRTQ_AGAIN_NS);
+	cr_assert_eq(vqd_calls(&drv), 1);
+	sv_virtq_call_again(&vq, t + 9 * SV_VIRTQ_AGAIN_NS);
+	cr_assert_eq(vqd_calls(&drv), 0, "once");
+	cr_assert_eq(vq.stats.calls_again, 1);
+}
+
+Test(virtq, an_interrupt_is_not_repeated_to_a_driver_that_went_on)
+{
+	const uint64_t t = 1000000;
+
+	down();
+	set_up(true, 0);
+	vqd_want_call(&drv, true);
+	complete_one();
+	sv_virtq_call_again(&vq, t);
+	sv_virtq_call_again(&vq, t + SV_VIRTQ_AGAIN_NS);
+	cr_assert_eq(vqd_calls(&drv), 0, "nor to one that is not known to miss any");
+	vq.calls_missed = true;
+	complete_one();
+	sv_virtq_call_again(&vq, t);
+	add_simple(DATA, 16, 16);
+	vqd_publish(&drv);
+	sv_virtq_call_again(&vq, t + SV_VIRTQ_AGAIN_NS);
+	cr_assert_eq(take(), SV_VIRTQ_ONE);
+	sv_virtq_call_again(&vq, t + 2 * SV_VIRTQ_AGAIN_NS);
+	cr_assert_eq(vqd_calls(&drv), 0);
+	cr_assert_eq(vq.stats.calls_again, 0);
+}
+
 /* --- a hostile driver ------------------------------------------------------------------------ */
 
 static void expect_broken(enum sv_virtq_defect kind)

@@ -83,6 +83,7 @@ struct sv_virtq_stats {
 	uint64_t requests;
 	uint64_t calls;	      /* interrupts signalled */
 	uint64_t calls_saved; /* batches of used buffers that needed none */
+	uint64_t calls_again; /* of the interrupts: repeated */
 	uint64_t defects[SV_VIRTQ_DEFECTS];
 };
 
@@ -100,6 +101,7 @@ struct sv_virtq {
 	void (*call)(void *ctx); /* interrupts the driver, never blocks; NULL: the driver polls */
 	void *call_ctx;
 	bool calls_held; /* the device interrupts by itself: sv_virtq_call_owed() */
+	bool calls_missed; /* the driver may sleep through an interrupt: sv_virtq_call_again() */
 	/* What is out, for a successor (inflight.h, inflight_packed.h); NULL: not recorded. */
 	struct sv_inflight *record;		  /* split only */
 	struct sv_inflight_packed *packed_record; /* packed only */
@@ -121,6 +123,9 @@ struct sv_virtq {
 	bool armed;		 /* the driver was asked to kick */
 	bool owed;		 /* an interrupt that the driver asked for is held */
 	uint32_t unseen;	 /* published since the last interrupt */
+	bool unheeded;		 /* it was interrupted, with calls_missed, and not again */
+	uint16_t called_at;	 /* next_avail at that time */
+	uint64_t called_ns;	 /* when that was noticed; 0: not yet */
 	/* Packed only. */
 	bool avail_wrap, used_wrap; /* the turn that next_avail and next_used belong to */
 	bool batch_wrap;
@@ -197,6 +202,13 @@ void sv_virtq_publish(struct sv_virtq *vq);
  * owed, so that several batches can share it. Context: polling thread, or queue not polled.
  */
 void sv_virtq_call_owed(struct sv_virtq *vq);
+
+/*
+ * With calls_missed: repeat the last interrupt, once, when the driver made nothing available for
+ * SV_VIRTQ_AGAIN_NS after it. Context: polling thread.
+ */
+void sv_virtq_call_again(struct sv_virtq *vq, uint64_t now_ns);
+#define SV_VIRTQ_AGAIN_NS 50000u
 
 /* Interrupt the driver whatever it asked for. Context: polling thread, or queue not polled. */
 void sv_virtq_signal(struct sv_virtq *vq);
