@@ -98,11 +98,14 @@ void vhost_device_view(const struct vhost_fuzz *f, bool driver)
 static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
 {
 	struct vhost_fuzz *f = &vhost_fuzz;
+	const uint8_t *host = sv_gmem_ptr(&f->v.gmem, sv_gpa(gpa), bytes);
+	uint64_t from = (uint64_t)(host - mk_file());
 	unsigned pages = 0;
 
-	CHECK(r == &f->residency);
+	CHECK(r == &f->residency && host && from + bytes <= GUEST);
+	/* By the place in the file: several addresses may lead there. */
 	for (uint64_t at = 0; at < GUEST; at += PAGE)
-		if (gpa < at + PAGE && at < gpa + bytes)
+		if (from < at + PAGE && at < from + bytes)
 			pages |= 1u << at / PAGE;
 	pages &= f->absent;
 	vhost_device_view(f, true);
