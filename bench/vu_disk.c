@@ -16,8 +16,7 @@
 
 #include <base/fdpass.h>
 #include <channels/atomics.h>
-
-#include "vhost_msg.h"
+#include <channels/vhost_user.h>
 
 #define USER 0x10000000000ull /* front-end address of guest-physical 0 */
 #define DEADLINE_MS 5000

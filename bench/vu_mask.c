@@ -14,8 +14,7 @@
 #include <unistd.h>
 
 #include <base/fdpass.h>
-
-#include "vhost_msg.h"
+#include <channels/vhost_user.h>
 
 #define PAYLOAD_MAX 4096u
 #define FDS_MAX 16u

@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include <channels/atomics.h>
+#include <channels/vhost_user.h>
 
 #include "devices.h"
 #include "irq.h"
-#include "vhost_user_msg.h"
 
 #define STATUS_KNOWN \
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK | \
@@ -253,7 +253,7 @@ void sv_virtio_pci_clear(struct sv_virtio_pci *d)
 
 static uint64_t driven_features(const struct sv_virtio_pci *d)
 {
-	return d->features | (d->log_fd >= 0 ? VUF_F_LOG_ALL : 0);
+	return d->features | (d->log_fd >= 0 ? VU_F_LOG_ALL : 0);
 }
 
 static bool confirm_features(struct sv_virtio_pci *d)

@@ -3,9 +3,8 @@
 #ifndef IO_VHOST_MEM_H
 #define IO_VHOST_MEM_H
 
+#include <channels/vhost_user.h>
 #include <io/vhost.h>
-
-#include "vhost_msg.h"
 
 /*
  * Check one region against its descriptor and the table, map it, add it. The descriptor stays the

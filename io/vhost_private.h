@@ -3,9 +3,8 @@
 #ifndef IO_VHOST_PRIVATE_H
 #define IO_VHOST_PRIVATE_H
 
+#include <channels/vhost_user.h>
 #include <io/vhost.h>
-
-#include "vhost_msg.h"
 
 /* Nobody polls after this; in-flight requests stay in flight. */
 void sv_vhost_pause(struct sv_vhost *v);

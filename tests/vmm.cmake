@@ -5,4 +5,4 @@ endforeach()
 sv_test(advise unit/test_advise.c LIBS sv_bench LABELS unit)
 target_include_directories(test_advise PRIVATE ${CMAKE_SOURCE_DIR}/bench)
 sv_test(vu_mask unit/test_vu_mask.c LIBS sv_bench LABELS unit)
-target_include_directories(test_vu_mask PRIVATE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/io) # vhost_msg.h: the wire
+target_include_directories(test_vu_mask PRIVATE ${CMAKE_SOURCE_DIR}/bench)

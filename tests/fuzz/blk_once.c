@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include <base/fdpass.h>
+#include <channels/vhost_user.h>
 #include <io/devices.h>
 
 #include "session.h"
-#include "vhost_msg.h"
 
 #define PAGE 4096ull
 #define FILE_BYTES (96 * PAGE)

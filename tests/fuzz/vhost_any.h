@@ -3,9 +3,10 @@
 #ifndef TESTS_FUZZ_VHOST_ANY_H
 #define TESTS_FUZZ_VHOST_ANY_H
 
+#include <channels/vhost_user.h>
+
 #include "fuzz_input.h"
 #include "made_up_kernel.h"
-#include "vhost_msg.h"
 
 /* Where the made-up file lies in the front end's addresses. */
 #define VHOST_USER 0x7f0000000000ull

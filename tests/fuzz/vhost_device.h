@@ -8,9 +8,10 @@
 
 #include <io/vhost.h>
 
+#include <channels/vhost_user.h>
+
 #include "fuzz_input.h"
 #include "made_up_kernel.h"
-#include "vhost_msg.h"
 
 #define QUEUES SV_VHOST_QUEUES
 #define GUEST MK_FILE_BYTES

@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 #include <base/fdpass.h>
+#include <channels/vhost_user.h>
 
-#include "vhost_msg.h"
 #include "vq_driver.h"
 
 #define MEM (16u << 20)

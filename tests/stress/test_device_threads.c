@@ -133,7 +133,7 @@ Test(device_threads, vcpus_and_the_control_thread_share_devices)
 	sv_devices_destroy(&r->vm);
 	while (connected) {
 		back_end_stop(&back[--connected]);
-		cr_assert(back[connected].requests[VUF_SET_VRING_KICK] > 0, "rings did run");
+		cr_assert(back[connected].requests[VU_SET_VRING_KICK] > 0, "rings did run");
 	}
 	cr_assert_eq(r->nirqfd + r->nkick, 0);
 	rig_free(r);

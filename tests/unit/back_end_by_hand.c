@@ -23,8 +23,8 @@ void back_end_init(struct back_end *b)
 	memset(b, 0, sizeof(*b));
 	b->features = 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
 		      1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_BLK_F_MQ |
-		      1ull << VIRTIO_BLK_F_CONFIG_WCE | VUF_F_PROTOCOL_FEATURES | 1ull << 34 | 1ull << 26;
-	b->protocol = VUF_PROTOCOL_MQ | VUF_PROTOCOL_REPLY_ACK | VUF_PROTOCOL_CONFIG | 1ull << 5;
+		      1ull << VIRTIO_BLK_F_CONFIG_WCE | VU_F_PROTOCOL_FEATURES | 1ull << 34 | 1ull << 26;
+	b->protocol = VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG | 1ull << 5;
 	b->queues = 2;
 	b->inflight = -1;
 	b->config_bytes = sizeof(c);
@@ -51,9 +51,9 @@ static bool take(int sock, void *to, size_t n, int *fds, unsigned *nfds)
 	return true;
 }
 
-static void say(struct back_end *b, struct vuf_message *m, uint32_t size)
+static void say(struct back_end *b, struct vu_message *m, uint32_t size)
 {
-	m->flags = VUF_VERSION | VUF_REPLY;
+	m->flags = VU_VERSION | VU_FLAG_REPLY;
 	m->size = size;
 	if (m->request == b->at_request && b->how == BE_WRONG)
 		m->request++;
@@ -61,9 +61,9 @@ static void say(struct back_end *b, struct vuf_message *m, uint32_t size)
 		m->size = size / 2;
 	if (m->request == b->at_request && b->how == BE_LONG)
 		m->size = 0x10000;
-	send(b->sock, m, VUF_HEADER + size, MSG_NOSIGNAL);
+	send(b->sock, m, VU_HEADER + size, MSG_NOSIGNAL);
 	if (m->request == b->at_request && b->how == BE_CHATTY)
-		send(b->sock, m, VUF_HEADER + size, MSG_NOSIGNAL);
+		send(b->sock, m, VU_HEADER + size, MSG_NOSIGNAL);
 }
 
 static void take_fd(int *slot, const int *fds, unsigned nfds)
@@ -75,111 +75,111 @@ static void take_fd(int *slot, const int *fds, unsigned nfds)
 
 #define INFLIGHT_BYTES 8192
 
-static void make_inflight(struct back_end *b, struct vuf_message *m)
+static void make_inflight(struct back_end *b, struct vu_message *m)
 {
-	unsigned n = b->how == BE_TWO && b->at_request == VUF_GET_INFLIGHT_FD ? 2 : 1;
+	unsigned n = b->how == BE_TWO && b->at_request == VU_GET_INFLIGHT_FD ? 2 : 1;
 	int fds[2];
 
 	b->inflight = memfd_create("inflight", MFD_CLOEXEC);
 	cr_assert_eq(ftruncate(b->inflight, INFLIGHT_BYTES), 0);
-	m->u.inflight.bytes = INFLIGHT_BYTES;
-	m->u.inflight.offset = 0;
-	m->flags = VUF_VERSION | VUF_REPLY;
+	m->u.inflight.mmap_size = INFLIGHT_BYTES;
+	m->u.inflight.mmap_offset = 0;
+	m->flags = VU_VERSION | VU_FLAG_REPLY;
 	m->size = sizeof(m->u.inflight);
 	fds[0] = fds[1] = b->inflight;
-	sv_fd_send(b->sock, m, VUF_HEADER + m->size, fds, n, WAIT_MS);
+	sv_fd_send(b->sock, m, VU_HEADER + m->size, fds, n, WAIT_MS);
 }
 
-static void take_inflight(struct back_end *b, const struct vuf_message *m, const int *fds,
+static void take_inflight(struct back_end *b, const struct vu_message *m, const int *fds,
 	unsigned nfds)
 {
 	struct stat st;
 
 	cr_assert_eq(nfds, 1);
-	cr_assert_eq(m->u.inflight.bytes, INFLIGHT_BYTES);
+	cr_assert_eq(m->u.inflight.mmap_size, INFLIGHT_BYTES);
 	cr_assert_eq(fstat(fds[0], &st), 0);
 	b->inflight_got = st.st_ino;
 	close(fds[0]);
 }
 
 /* Return: does the request have a reply of its own? */
-static bool handle(struct back_end *b, struct vuf_message *m, const int *fds, unsigned nfds)
+static bool handle(struct back_end *b, struct vu_message *m, const int *fds, unsigned nfds)
 {
 	unsigned i = m->u.state.index & 0xff;
 
 	switch (m->request) {
-	case VUF_GET_FEATURES:
+	case VU_GET_FEATURES:
 		m->u.u64 = b->features;
 		say(b, m, 8);
 		return true;
-	case VUF_GET_PROTOCOL_FEATURES:
+	case VU_GET_PROTOCOL_FEATURES:
 		m->u.u64 = b->protocol;
 		say(b, m, 8);
 		return true;
-	case VUF_GET_QUEUE_NUM:
+	case VU_GET_QUEUE_NUM:
 		m->u.u64 = b->queues;
 		say(b, m, 8);
 		return true;
-	case VUF_GET_VRING_BASE:
+	case VU_GET_VRING_BASE:
 		m->u.state.num = b->ring[i].base + 5;
 		take_fd(&b->ring[i].kick, NULL, 0);
 		b->ring[i].has_kick = false;
 		say(b, m, 8);
 		return true;
-	case VUF_GET_CONFIG:
+	case VU_GET_CONFIG:
 		if (m->u.config.size > b->config_bytes) {
 			say(b, m, 0);
 			return true;
 		}
 		memcpy(m->u.config.bytes, b->config, m->u.config.size);
-		say(b, m, VUF_CONFIG_HEADER + m->u.config.size);
+		say(b, m, VU_CONFIG_HEADER + m->u.config.size);
 		return true;
-	case VUF_SET_FEATURES:
+	case VU_SET_FEATURES:
 		b->driver_features = m->u.u64;
 		return false;
-	case VUF_SET_MEM_TABLE:
+	case VU_SET_MEM_TABLE:
 		b->regions = m->u.memory.n;
 		b->region_bytes = m->u.memory.region[0].size;
 		cr_assert_eq(nfds, m->u.memory.n);
 		for (unsigned n = 0; n < nfds; n++)
 			close(fds[n]);
 		return false;
-	case VUF_SET_BACKEND_REQ_FD:
+	case VU_SET_BACKEND_REQ_FD:
 		cr_assert_eq(nfds, 1);
 		if (b->keep_events)
 			b->events = fds[0];
 		else
 			close(fds[0]);
 		return false;
-	case VUF_SET_VRING_NUM:
+	case VU_SET_VRING_NUM:
 		b->ring[i].size = m->u.state.num;
 		return false;
-	case VUF_SET_VRING_BASE:
+	case VU_SET_VRING_BASE:
 		b->ring[i].base = m->u.state.num;
 		return false;
-	case VUF_SET_VRING_ADDR:
+	case VU_SET_VRING_ADDR:
 		b->ring[i].desc = m->u.addr.desc;
 		b->ring[i].avail = m->u.addr.avail;
 		b->ring[i].used = m->u.addr.used;
 		return false;
-	case VUF_SET_VRING_ENABLE:
+	case VU_SET_VRING_ENABLE:
 		b->ring[i].enabled = m->u.state.num;
 		return false;
-	case VUF_SET_VRING_KICK:
+	case VU_SET_VRING_KICK:
 		take_fd(&b->ring[i].kick, fds, nfds);
 		b->ring[i].has_kick = nfds;
 		return false;
-	case VUF_SET_VRING_CALL:
+	case VU_SET_VRING_CALL:
 		take_fd(&b->ring[i].call, fds, nfds);
 		b->ring[i].has_call = nfds;
 		return false;
-	case VUF_GET_INFLIGHT_FD:
+	case VU_GET_INFLIGHT_FD:
 		make_inflight(b, m);
 		return true;
-	case VUF_SET_INFLIGHT_FD:
+	case VU_SET_INFLIGHT_FD:
 		take_inflight(b, m, fds, nfds);
 		return false;
-	case VUF_SET_CONFIG:
+	case VU_SET_CONFIG:
 		memcpy(b->config_written + m->u.config.offset, m->u.config.bytes, m->u.config.size);
 		return false;
 	default:
@@ -190,7 +190,7 @@ static bool handle(struct back_end *b, struct vuf_message *m, const int *fds, un
 static void *serve(void *arg)
 {
 	struct back_end *b = arg;
-	struct vuf_message m;
+	struct vu_message m;
 
 	for (;;) {
 		unsigned nfds = 0;
@@ -198,12 +198,12 @@ static void *serve(void *arg)
 		int fds[8];
 
 		memset(&m, 0, sizeof(m));
-		if (!take(b->sock, &m, VUF_HEADER, fds, &nfds) || m.size > sizeof(m.u) ||
+		if (!take(b->sock, &m, VU_HEADER, fds, &nfds) || m.size > sizeof(m.u) ||
 			(m.size && !take(b->sock, &m.u, m.size, fds, &nfds)))
 			break;
 		b->requests[m.request % 64]++;
 		odd = b->how && m.request == b->at_request;
-		ack = m.flags & VUF_NEED_REPLY;
+		ack = m.flags & VU_FLAG_NEED_REPLY;
 		if (odd && (b->how == BE_SILENT || b->how == BE_GONE)) {
 			for (unsigned i = 0; i < nfds; i++)
 				close(fds[i]);

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vhost_user_msg.h"
+#include <channels/vhost_user.h>
 
 enum misbehaviour {
 	BEHAVE = 0,

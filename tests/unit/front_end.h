@@ -9,9 +9,9 @@
 #include <linux/virtio_config.h>
 
 #include <channels/device_class.h>
+#include <channels/vhost_user.h>
 #include <sidecore/reactor.h>
 
-#include "vhost_msg.h"
 #include "vq_driver.h"
 
 #define FE_MEM (16u << 20)

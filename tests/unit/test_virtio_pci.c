@@ -126,7 +126,7 @@ Test(virtio_pci, only_features_that_both_ends_know_are_offered)
 
 	cr_assert(f & V1);
 	cr_assert(f & ONE << VIRTIO_BLK_F_MQ);
-	cr_assert_not(f & VUF_F_PROTOCOL_FEATURES);
+	cr_assert_not(f & VU_F_PROTOCOL_FEATURES);
 	cr_assert_not(f & ONE << 34, "packed rings");
 	cr_assert_not(f & ONE << 26, "dirty log");
 	driver_set(&drv, VIRTIO_PCI_COMMON_DFSELECT, 2, 4);
@@ -138,9 +138,9 @@ Test(virtio_pci, features_that_were_not_offered_are_not_confirmed)
 	cr_assert_not(driver_negotiate(&drv, V1 | ONE << 34));
 	cr_assert_not(driver_negotiate(&drv, V1 | ONE << 63));
 	cr_assert_not(driver_negotiate(&drv, ONE << VIRTIO_BLK_F_MQ), "without version 1");
-	cr_assert_eq(back.requests[VUF_SET_FEATURES], 0);
+	cr_assert_eq(back.requests[VU_SET_FEATURES], 0);
 	cr_assert(driver_negotiate(&drv, V1 | ONE << VIRTIO_BLK_F_MQ));
-	cr_assert_eq(back.driver_features, V1 | ONE << VIRTIO_BLK_F_MQ | VUF_F_PROTOCOL_FEATURES);
+	cr_assert_eq(back.driver_features, V1 | ONE << VIRTIO_BLK_F_MQ | VU_F_PROTOCOL_FEATURES);
 	driver_set(&drv, VIRTIO_PCI_COMMON_GFSELECT, 0, 4);
 	driver_set(&drv, VIRTIO_PCI_COMMON_GF, 0, 4);
 	cr_assert_eq(driver_get(&drv, VIRTIO_PCI_COMMON_GF, 4), ONE << VIRTIO_BLK_F_MQ, "settled");
@@ -152,7 +152,7 @@ Test(virtio_pci, driver_ok_without_features_ok_starts_nothing)
 	driver_ring(&drv, 0, RING, 16, 1);
 	driver_set(&drv, VIRTIO_PCI_COMMON_STATUS, VIRTIO_CONFIG_S_DRIVER_OK, 1);
 	cr_assert_eq(status(), 0);
-	cr_assert_eq(back.requests[VUF_SET_VRING_KICK], 0);
+	cr_assert_eq(back.requests[VU_SET_VRING_KICK], 0);
 }
 
 Test(virtio_pci, driver_ok_starts_the_enabled_rings_where_the_guest_put_them)
@@ -218,7 +218,7 @@ Test(virtio_pci, rings_that_are_not_in_ram_are_refused)
 		cr_assert(status() & VIRTIO_CONFIG_S_NEEDS_RESET);
 		driver_ok(&drv);
 	}
-	cr_assert_eq(back.requests[VUF_SET_VRING_ADDR], 0);
+	cr_assert_eq(back.requests[VU_SET_VRING_ADDR], 0);
 }
 
 Test(virtio_pci, enabled_ring_cannot_be_moved_or_resized)
@@ -249,7 +249,7 @@ Test(virtio_pci, reset_stops_the_rings_and_clears_the_registers)
 	driver_set(&drv, VIRTIO_PCI_COMMON_STATUS, 0, 1);
 	cr_assert_eq(status(), 0);
 	cr_assert_not(back.ring[0].enabled);
-	cr_assert_eq(back.requests[VUF_GET_VRING_BASE], 1);
+	cr_assert_eq(back.requests[VU_GET_VRING_BASE], 1);
 	cr_assert_eq(rig_kick(r, drv.notify), -1);
 	driver_set(&drv, VIRTIO_PCI_COMMON_Q_SELECT, 0, 2);
 	cr_assert_eq(driver_get(&drv, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
@@ -324,13 +324,13 @@ Test(virtio_pci, write_cache_is_the_only_field_a_driver_may_write)
 
 	cr_assert(driver_negotiate(&drv, V1));
 	rig_write(r, drv.config + wce, 1, 1);
-	cr_assert_eq(back.requests[VUF_SET_CONFIG], 0, "not negotiated");
+	cr_assert_eq(back.requests[VU_SET_CONFIG], 0, "not negotiated");
 	cr_assert(driver_negotiate(&drv, V1 | ONE << VIRTIO_BLK_F_CONFIG_WCE));
 	rig_write(r, drv.config + wce, 1, 1);
 	cr_assert_eq(back.config_written[wce], 1);
 	cr_assert_eq(rig_read(r, drv.config + wce, 1), 1);
 	rig_write(r, drv.config, 0xff, 1);
-	cr_assert_eq(back.requests[VUF_SET_CONFIG], 1);
+	cr_assert_eq(back.requests[VU_SET_CONFIG], 1);
 	cr_assert_eq(rig_read(r, drv.config, 8), 1 << 21);
 }
 
@@ -364,7 +364,7 @@ Test(vhost_front, back_end_without_protocol_features_is_served_too)
 {
 	int rc;
 
-	back.features &= ~VUF_F_PROTOCOL_FEATURES;
+	back.features &= ~VU_F_PROTOCOL_FEATURES;
 	cr_assert_null(make(2, &rc), "a block device must have its configuration");
 	cr_assert_eq(rc, -EPROTO);
 	cr_assert(strstr(err.text, "configuration"));
@@ -375,7 +375,7 @@ Test(vhost_front, back_end_without_acknowledgements_runs_a_ring)
 {
 	int rc;
 
-	back.protocol &= ~VUF_PROTOCOL_REPLY_ACK;
+	back.protocol &= ~VU_PROTOCOL_F_REPLY_ACK;
 	dev = make(2, &rc);
 	cr_assert(dev != NULL, "%s", err.text);
 	drv = driver_probe(r, 1);
@@ -410,8 +410,8 @@ Test(vhost_front, old_device_is_refused)
 	back_end_stop(&back);
 }
 
-static const uint32_t at_start[] = {VUF_GET_FEATURES, VUF_GET_PROTOCOL_FEATURES,
-	VUF_GET_QUEUE_NUM, VUF_SET_OWNER, VUF_SET_MEM_TABLE, VUF_GET_CONFIG};
+static const uint32_t at_start[] = {VU_GET_FEATURES, VU_GET_PROTOCOL_FEATURES,
+	VU_GET_QUEUE_NUM, VU_SET_OWNER, VU_SET_MEM_TABLE, VU_GET_CONFIG};
 static const enum misbehaviour ways[] = {BE_SILENT, BE_GONE, BE_WRONG, BE_SHORT, BE_LONG};
 
 Test(vhost_front, misbehaviour_at_any_request_of_the_greeting_is_one_sentence)
@@ -434,9 +434,9 @@ Test(vhost_front, misbehaviour_at_any_request_of_the_greeting_is_one_sentence)
 		}
 }
 
-static const uint32_t at_run[] = {VUF_SET_FEATURES, VUF_SET_VRING_NUM, VUF_SET_VRING_BASE,
-	VUF_SET_VRING_ADDR, VUF_SET_VRING_CALL, VUF_SET_VRING_KICK, VUF_SET_VRING_ENABLE,
-	VUF_GET_VRING_BASE};
+static const uint32_t at_run[] = {VU_SET_FEATURES, VU_SET_VRING_NUM, VU_SET_VRING_BASE,
+	VU_SET_VRING_ADDR, VU_SET_VRING_CALL, VU_SET_VRING_KICK, VU_SET_VRING_ENABLE,
+	VU_GET_VRING_BASE};
 static const enum misbehaviour run_ways[] = {BE_SILENT, BE_GONE, BE_WRONG, BE_SHORT, BE_LONG, BE_NO};
 
 Test(vhost_front, misbehaviour_at_run_time_ends_the_vm_with_a_sentence)
@@ -445,7 +445,7 @@ Test(vhost_front, misbehaviour_at_run_time_ends_the_vm_with_a_sentence)
 
 	for (unsigned i = 0; i < sizeof(at_run) / sizeof(at_run[0]); i++)
 		for (unsigned k = 0; k < sizeof(run_ways) / sizeof(run_ways[0]); k++) {
-			if (at_run[i] == VUF_GET_VRING_BASE && run_ways[k] == BE_NO)
+			if (at_run[i] == VU_GET_VRING_BASE && run_ways[k] == BE_NO)
 				continue; /* its reply cannot say no */
 			back_end_init(&back);
 			back.at_request = at_run[i];
@@ -478,9 +478,9 @@ static void speak(const void *what, size_t bytes)
 
 Test(vhost_front, a_back_end_says_that_the_disk_grew_and_nothing_else)
 {
-	static const uint32_t changed[3] = {VUF_BACKEND_CONFIG_CHANGE, 1, 0}, other[3] = {7, 1, 0},
-			      please[3] = {VUF_BACKEND_CONFIG_CHANGE, VUF_VERSION | VUF_NEED_REPLY, 0};
-	struct vuf_message answer;
+	static const uint32_t changed[3] = {VU_BACKEND_CONFIG_CHANGE, 1, 0}, other[3] = {7, 1, 0},
+			      please[3] = {VU_BACKEND_CONFIG_CHANGE, VU_VERSION | VU_FLAG_NEED_REPLY, 0};
+	struct vu_message answer;
 	uint64_t sectors = 1 << 22;
 	uint8_t generation;
 	int rc;
@@ -499,8 +499,8 @@ Test(vhost_front, a_back_end_says_that_the_disk_grew_and_nothing_else)
 	cr_assert_eq(dev->generation, (uint8_t)(generation + 1));
 	cr_assert_eq(dev->isr & VIRTIO_PCI_ISR_CONFIG, 0, "no driver is there");
 	speak(please, sizeof(please));
-	cr_assert_eq(recv(back.events, &answer, VUF_HEADER + 8, MSG_DONTWAIT), VUF_HEADER + 8);
-	cr_assert_eq(answer.flags, VUF_VERSION | VUF_REPLY);
+	cr_assert_eq(recv(back.events, &answer, VU_HEADER + 8, MSG_DONTWAIT), VU_HEADER + 8);
+	cr_assert_eq(answer.flags, VU_VERSION | VU_FLAG_REPLY);
 	cr_assert_eq(answer.u.u64, 0);
 	speak(other, sizeof(other));
 	cr_assert_lt(dev->front.events, 0, "what else it says is not listened to");
@@ -516,7 +516,7 @@ Test(vhost_front, unasked_message_ends_the_vm)
 	int rc;
 
 	back.how = BE_CHATTY;
-	back.at_request = VUF_SET_VRING_ENABLE;
+	back.at_request = VU_SET_VRING_ENABLE;
 	dev = make(2, &rc);
 	drv = driver_probe(r, 1);
 	cr_assert_eq(sv_virtio_pci_poll(dev, &err), 0);
@@ -590,9 +590,9 @@ Test(vhost_front, an_answer_with_two_descriptors_is_refused_and_each_is_closed_o
 	unsigned before, fds;
 	int rc;
 
-	back.protocol |= VUF_PROTOCOL_INFLIGHT;
+	back.protocol |= VU_PROTOCOL_F_INFLIGHT_SHMFD;
 	back.how = BE_TWO;
-	back.at_request = VUF_GET_INFLIGHT_FD;
+	back.at_request = VU_GET_INFLIGHT_FD;
 	dev = make(2, &rc);
 	cr_assert(dev != NULL, "%s", err.text);
 	drv = driver_probe(r, 1);

@@ -43,8 +43,8 @@ static void up(void)
 	cr_assert_eq(sv_pci_create(&pci, &r->vm, &err), 0);
 	back_end_init(&first);
 	back_end_init(&second);
-	first.protocol |= VUF_PROTOCOL_INFLIGHT;
-	second.protocol |= VUF_PROTOCOL_INFLIGHT;
+	first.protocol |= VU_PROTOCOL_F_INFLIGHT_SHMFD;
+	second.protocol |= VU_PROTOCOL_F_INFLIGHT_SHMFD;
 	o.sock = back_end_start(&first);
 	dev = sv_virtio_pci_create(&pci, &o, &rc, &err);
 	cr_assert(dev != NULL, "%s", err.text);
@@ -118,9 +118,9 @@ Test(virtio_return, ring_goes_on_where_the_used_ring_stands_with_the_same_region
 	cr_assert(second.ring[0].has_call);
 	cr_assert_eq(second.ring[0].base, 7);
 	cr_assert_eq(second.ring[0].size, SIZE);
-	cr_assert_eq(second.driver_features, V1 | VUF_F_PROTOCOL_FEATURES);
+	cr_assert_eq(second.driver_features, V1 | VU_F_PROTOCOL_FEATURES);
 	cr_assert_eq(second.regions, 1);
-	cr_assert_eq(second.requests[VUF_GET_INFLIGHT_FD], 0);
+	cr_assert_eq(second.requests[VU_GET_INFLIGHT_FD], 0);
 	cr_assert_eq(second.inflight_got, inode(first.inflight));
 	cr_assert_not(second.ring[1].enabled, "the guest never made that ring");
 	cr_assert_eq(status() & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
@@ -136,7 +136,7 @@ Test(virtio_return, what_the_guest_did_meanwhile_is_done)
 	cr_assert_eq(come_back(), 0, "%s", err.text);
 	cr_assert(second.ring[0].enabled);
 	cr_assert_eq(second.ring[0].base, 0);
-	cr_assert_eq(second.requests[VUF_GET_INFLIGHT_FD], 1, "there was no region yet");
+	cr_assert_eq(second.requests[VU_GET_INFLIGHT_FD], 1, "there was no region yet");
 }
 
 Test(virtio_return, reset_meanwhile_forgets_ring_and_region)
@@ -147,11 +147,11 @@ Test(virtio_return, reset_meanwhile_forgets_ring_and_region)
 	driver_set(&drv, VIRTIO_PCI_COMMON_STATUS, 0, 1);
 	cr_assert_eq(status(), 0);
 	cr_assert_eq(come_back(), 0, "%s", err.text);
-	cr_assert_eq(second.requests[VUF_SET_VRING_KICK], 0);
+	cr_assert_eq(second.requests[VU_SET_VRING_KICK], 0);
 	run(V1);
 	cr_assert(second.ring[0].enabled);
 	cr_assert_eq(second.ring[0].base, 0);
-	cr_assert_eq(second.requests[VUF_GET_INFLIGHT_FD], 1);
+	cr_assert_eq(second.requests[VU_GET_INFLIGHT_FD], 1);
 	cr_assert_neq(second.inflight_got, inode(first.inflight));
 }
 
@@ -193,7 +193,7 @@ Test(virtio_return, one_that_dies_while_it_is_told_is_tried_again)
 	used(3);
 	go();
 	second.how = BE_GONE;
-	second.at_request = VUF_SET_FEATURES;
+	second.at_request = VU_SET_FEATURES;
 	cr_assert(sv_vhost_front_gone(come_back()));
 	cr_assert(sv_virtio_pci_away(dev));
 	back_end_stop(&second);
@@ -207,7 +207,7 @@ Test(virtio_return, one_that_dies_while_rings_start_is_away_again)
 	run(V1);
 	go();
 	second.how = BE_GONE;
-	second.at_request = VUF_SET_VRING_ADDR;
+	second.at_request = VU_SET_VRING_ADDR;
 	cr_assert_eq(come_back(), 0, "%s", err.text);
 	cr_assert(sv_virtio_pci_away(dev));
 	cr_assert_eq(r->vm.end, 0);

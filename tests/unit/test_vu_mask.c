@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include <base/fdpass.h>
+#include <channels/vhost_user.h>
 
-#include "vhost_msg.h"
 #include "vu_mask.h"
 
 #define MASKED (1ull << 17 | 1ull << 22)

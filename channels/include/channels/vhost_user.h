@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vhost-user on the wire: host byte order, no padding. */
-#ifndef IO_VHOST_MSG_H
-#define IO_VHOST_MSG_H
+/*
+ * vhost-user on the wire (the QEMU project's interop/vhost-user): host byte order, no padding. For the front end of our VMs, the back end,
+ * and what stands between.
+ */
+#ifndef CHANNELS_VHOST_USER_H
+#define CHANNELS_VHOST_USER_H
 
 #include <stdint.h>
 
@@ -128,11 +131,19 @@ union vu_payload {
 	struct vu_inflight inflight;
 };
 
+#define VU_HEADER 12u
 #define VU_CONFIG_HEADER 12u
 #define VU_MEMORY_HEADER 8u
 #define VU_INFLIGHT_LEAST 20u
 
-_Static_assert(sizeof(struct vu_header) == 12, "wire");
+/* A message in one piece: on the wire the payload follows the header at once. */
+struct vu_message {
+	uint32_t request, flags, size;
+	union vu_payload u;
+} __attribute__((packed, aligned(4)));
+
+_Static_assert(sizeof(struct vu_header) == VU_HEADER, "wire");
+_Static_assert(__builtin_offsetof(struct vu_message, u) == VU_HEADER, "wire");
 _Static_assert(sizeof(struct vu_addr) == 40, "wire");
 _Static_assert(sizeof(struct vu_region) == 32, "wire");
 _Static_assert(sizeof(struct vu_config) == VU_CONFIG_HEADER + VU_CONFIG_BYTES, "wire");
