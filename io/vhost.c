@@ -270,13 +270,6 @@ struct sv_virtq_stats sv_vhost_stats(const struct sv_vhost *v)
 	return sum;
 }
 
-void sv_vhost_call_again(struct sv_vhost *v)
-{
-	for (unsigned i = 0; i < v->queues && v->calls_missed; i++)
-		if (v->queue[i].running && v->queue[i].vq.unheeded)
-			sv_virtq_call_again(&v->queue[i].vq, sv_clock_ns());
-}
-
 void sv_vhost_suppress(struct sv_vhost *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <base/clock.h>
+
 #include "call.h"
 #include "vhost_mem.h"
 
@@ -271,6 +273,23 @@ void sv_vhost_call_close(struct sv_vhost_queue *q)
 	free(q->call);
 	q->call = NULL;
 	q->vq.call = NULL;
+	q->vq.calls_missed = q->vq.unheeded = false;
+}
+
+void sv_vhost_call_again(struct sv_vhost *v)
+{
+	for (unsigned i = 0; i < v->queues && v->calls_missed; i++)
+		if (v->queue[i].running && v->queue[i].vq.unheeded)
+			sv_virtq_call_again(&v->queue[i].vq, sv_clock_ns());
+}
+
+static bool some_miss_calls(const struct sv_vhost *v)
+{
+	bool some = false;
+
+	for (unsigned i = 0; i < v->queues; i++)
+		some |= v->queue[i].vq.calls_missed;
+	return some;
 }
 
 int sv_vhost_set_vring_call(struct sv_vhost *v, union vu_payload *p, uint32_t *size,
@@ -290,9 +309,9 @@ int sv_vhost_set_vring_call(struct sv_vhost *v, union vu_payload *p, uint32_t *s
 	sv_vhost_call_close(q);
 	if (fd >= 0)
 		rc = call_open(q, fd, socket, err);
+	v->calls_missed = some_miss_calls(v);
 	if (rc)
 		return rc;
-	v->calls_missed |= socket;
 	/* An interrupt may have gone to the descriptor before. */
 	if (q->running)
 		sv_virtq_signal(&q->vq);

@@ -237,7 +237,8 @@ void sv_virtq_call_again(struct sv_virtq *vq, uint64_t now_ns)
 		return;
 	if (!vq->called_ns)
 		vq->called_ns = now_ns;
-	if (vq->next_avail != vq->called_at || sv_virtq_waiting(vq)) {
+	/* One that is owed will be the second. */
+	if (!vq->call || vq->owed || vq->next_avail != vq->called_at || sv_virtq_waiting(vq)) {
 		vq->unheeded = false;
 	} else if (now_ns - vq->called_ns >= SV_VIRTQ_AGAIN_NS) {
 		virtq_count(&vq->stats.calls_again);

@@ -274,8 +274,10 @@ int mk_nanosleep(const struct timespec *t)
 	return 0;
 }
 
+/* Each look at the time takes some. */
 int mk_clock_gettime(struct timespec *t)
 {
+	k.now_ns += 20000;
 	t->tv_sec = (time_t)(k.now_ns / 1000000000u);
 	t->tv_nsec = (long)(k.now_ns % 1000000000u);
 	return 0;

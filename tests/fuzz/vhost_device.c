@@ -53,6 +53,7 @@ void vhost_device_poll(struct vhost_fuzz *f, unsigned budget)
 		take_some(f, q, budget);
 		answer(f, q, budget & 1);
 	}
+	sv_vhost_call_again(&f->v);
 }
 
 static enum sv_poll poll_one(struct sv_poller *p, unsigned budget)

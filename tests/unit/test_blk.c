@@ -101,6 +101,69 @@ static uint8_t ask(uint32_t type, uint64_t sector, uint32_t bytes)
 	return fe.mem[STATUS(0)];
 }
 
+/* --- interrupts ------------------------------------------------------------------------------- */
+
+/* Turns for so long, far more than an interrupt is waited for. */
+static void turns(void)
+{
+	struct timespec begin, now;
+	int64_t ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		sv_reactor_turn(fe.reactor);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		ns = (now.tv_sec - begin.tv_sec) * 1000000000ll + now.tv_nsec - begin.tv_nsec;
+	} while (ns < 100 * SV_VIRTQ_AGAIN_NS);
+}
+
+static void call_through(int fd, uint64_t flags)
+{
+	union vu_payload reply;
+
+	cr_assert_gt(fe_call(&fe, VU_SET_VRING_CALL, VU_FLAG_NEED_REPLY, &flags, sizeof(flags), &fd, fd >= 0,
+			     &reply), 0);
+	cr_assert_eq(reply.u64, 0);
+	turns();
+}
+
+static unsigned long long complete_one(void)
+{
+	unsigned long long before = fe_stat(&fe, "interrupts");
+
+	vqd_want_call(&fe.q[0], true);
+	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	turns();
+	return fe_stat(&fe, "interrupts") - before;
+}
+
+Test(blk, an_interrupt_after_which_nothing_comes_is_repeated_through_sockets_alone)
+{
+	unsigned long long again;
+	uint64_t messages[8];
+	int pair[2];
+
+	cr_assert_eq(complete_one(), 1);
+	cr_assert_eq(fe_stat(&fe, "interrupts_again"), 0);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	call_through(pair[1], 0);
+	again = fe_stat(&fe, "interrupts_again");
+	while (recv(pair[0], messages, sizeof(messages), 0) > 0)
+		;
+	cr_assert_eq(complete_one(), 2, "once more, and no oftener");
+	cr_assert_eq(recv(pair[0], messages, sizeof(messages), 0), 2 * sizeof(messages[0]));
+	cr_assert_eq(fe_stat(&fe, "interrupts_again"), ++again);
+	call_through(-1, VU_VRING_NO_FD);
+	cr_assert_eq(complete_one(), 0, "nobody to interrupt");
+	call_through(fe.q[0].call_fd, 0);
+	vqd_calls(&fe.q[0]);
+	cr_assert_eq(complete_one(), 1);
+	cr_assert_eq(vqd_calls(&fe.q[0]), 1);
+	cr_assert_eq(fe_stat(&fe, "interrupts_again"), again);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* --- size ------------------------------------------------------------------------------------- */
 
 static uint64_t capacity(void)

@@ -261,6 +261,35 @@ Test(virtq, an_interrupt_is_not_repeated_to_a_driver_that_went_on)
 	cr_assert_eq(vq.stats.calls_again, 0);
 }
 
+/* Several batches share the one that is owed: it is not sent before its time. */
+Test(virtq, an_interrupt_is_not_repeated_while_another_is_owed)
+{
+	const uint64_t t = 1000000;
+
+	down();
+	set_up(true, 0);
+	vqd_want_call(&drv, true);
+	vq.calls_missed = vq.calls_held = true;
+	for (unsigned i = 0; i < 2; i++)
+		add_simple(DATA, 16, 16);
+	vqd_publish(&drv);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(take(), SV_VIRTQ_ONE);
+		sv_virtq_put(&vq, chain.head, 0);
+		sv_virtq_publish(&vq);
+		if (!i)
+			sv_virtq_call_owed(&vq);
+		vqd_get(&drv, NULL);
+		vqd_want_call(&drv, true);
+		sv_virtq_call_again(&vq, t);
+	}
+	cr_assert(vq.owed);
+	cr_assert_eq(vqd_calls(&drv), 1);
+	sv_virtq_call_again(&vq, t + 2 * SV_VIRTQ_AGAIN_NS);
+	cr_assert(vq.owed);
+	cr_assert_eq(vqd_calls(&drv), 0);
+}
+
 /* --- a hostile driver ------------------------------------------------------------------------ */
 
 static void expect_broken(enum sv_virtq_defect kind)

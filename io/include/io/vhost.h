@@ -163,11 +163,11 @@ void sv_vhost_config_changed(struct sv_vhost *v);
 /* For the device's poller ops: all kicks consumed. Context: polling thread; does not block. */
 void sv_vhost_drain_kicks(struct sv_vhost *v);
 /*
- * Repeat interrupts after which nothing came. A front end that is called through a socket is a process that gets a
- * signal (User-mode Linux): one that comes between its last look for work and its sleep ends no sleep, and the
- * driver goes on at its next timer tick, 10 ms later. A second one, a little later, does. For pollers whose
- * drivers wait for what was completed, in each turn; cheap where there is no such front end.
- * Context: polling thread.
+ * Repeat interrupts after which nothing came. A front end that is called through a socket is a
+ * process that gets a signal (User-mode Linux): one that comes between its last look for work and
+ * its sleep ends no sleep, and the driver goes on at its next timer tick, 10 ms later. A second
+ * one, a little later, does. For pollers whose drivers wait for what was completed, in each turn;
+ * cheap where there is no such front end. Context: polling thread.
  */
 void sv_vhost_call_again(struct sv_vhost *v);
 /* Suppress notifications of all running queues, or arm them. Return of arm: work is pending. */

@@ -203,12 +203,12 @@ void sv_virtq_publish(struct sv_virtq *vq);
  */
 void sv_virtq_call_owed(struct sv_virtq *vq);
 
+#define SV_VIRTQ_AGAIN_NS 50000u
 /*
  * With calls_missed: repeat the last interrupt, once, when the driver made nothing available for
- * SV_VIRTQ_AGAIN_NS after it. Context: polling thread.
+ * SV_VIRTQ_AGAIN_NS after the first call that found it so. Context: polling thread.
  */
 void sv_virtq_call_again(struct sv_virtq *vq, uint64_t now_ns);
-#define SV_VIRTQ_AGAIN_NS 50000u
 
 /* Interrupt the driver whatever it asked for. Context: polling thread, or queue not polled. */
 void sv_virtq_signal(struct sv_virtq *vq);
