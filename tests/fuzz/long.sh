@@ -4,8 +4,8 @@
 # long at the lowest priority. BUILD: cmake -B BUILD -DSV_FUZZ=ON -DCMAKE_C_COMPILER=COMPILER; clang is
 # libFuzzer, afl-clang-fast is AFL++. The last line says how many executions there were.
 # libFuzzer: new inputs go to DIRECTORY (default: ./fuzz-WHAT); it ends with the first failure, which
-# stays there as crash-*. AFL++: DIRECTORY/default (./afl-WHAT) has queue and crashes; it goes on after a
-# failure, and where an earlier run ended, whose executions it counts, too. $FUZZ_CPU: where AFL++ runs.
+# stays there as crash-*. AFL++: DIRECTORY/default (./afl-WHAT) has queue, crashes and hangs; it goes on after a
+# failure, and where an earlier run ended, whose executions and failures it counts, too. $FUZZ_CPU: where AFL++ runs.
 # long.sh BUILD WHAT minimise [DIRECTORY]: what of DIRECTORY is needed, into tests/corpus/WHAT (libFuzzer).
 set -eu
 [ $# -ge 3 ] || { sed -n '3,/^set/s/^# //p' "$0"; exit 2; }
@@ -14,7 +14,7 @@ build=$(cd "$1" && pwd)
 what=$2
 long=$3
 engine=fuzz
-grep -q '^CMAKE_C_COMPILER:.*/afl-' "$build/CMakeCache.txt" && engine=afl
+grep -q '^CMAKE_C_COMPILER:.*[=/]afl-' "$build/CMakeCache.txt" && engine=afl
 work=${4:-$engine-$what}
 cmake --build "$build" --target "fuzz_$what" >/dev/null
 mkdir -p "$work" "$here/corpus/$what"
@@ -52,15 +52,17 @@ if [ "$engine" = afl ]; then
 		tail -n 5 "$work.log"
 		exit 1
 	}
-	crashes=$(find "$work"/default/crashes* -name 'id:*')
-	[ -z "$crashes" ] || echo "$crashes"
+	failures=$(find "$work/default/" -path '*/crashes*/id:*' -o -path '*/hangs*/id:*')
+	[ -z "$failures" ] || echo "$failures"
 	grep '^execs_done ' "$work/default/fuzzer_stats"
-	[ -z "$crashes" ]
+	[ -z "$failures" ]
 	exit
 fi
 rc=0
 nice -n 19 "$build/tests/fuzz_$what" -max_len=512 -max_total_time="$long" -print_final_stats=1 -reload=0 \
 	-artifact_prefix="$work/" "$work" "$here/corpus/$what" >"$work.log" 2>&1 || rc=$?
-grep -a -m 1 'number_of_executed_units' "$work.log" ||
+grep -a -m 1 'number_of_executed_units' "$work.log" || {
 	echo "it ended: $(grep -a -m 1 -E 'broken promise|ERROR|runtime error' "$work.log")"
+	[ "$rc" -ne 0 ] || rc=1
+}
 exit "$rc"

@@ -96,10 +96,14 @@ void vhost_device_view(const struct vhost_fuzz *f, bool driver)
 			(driver ? mem_show : mem_hide)(mk_file() + p * PAGE, PAGE);
 }
 
+/*
+ * Here, and nowhere else, two regions can be at one address: those of one part of the file. What lies in the
+ * longer of them may be asked for by the other's addresses.
+ */
 static bool resident(struct sv_residency *r, uint64_t gpa, uint64_t bytes)
 {
 	struct vhost_fuzz *f = &vhost_fuzz;
-	const uint8_t *host = sv_gmem_ptr(&f->v.gmem, sv_gpa(gpa), bytes);
+	const uint8_t *host = sv_gmem_ptr(&f->v.gmem, sv_gpa(gpa), 1);
 	uint64_t from = (uint64_t)(host - mk_file());
 	unsigned pages = 0;
 
