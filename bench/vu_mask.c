@@ -41,7 +41,8 @@ static int take_bytes(int sock, void *to, size_t n, struct message *m)
 {
 	for (size_t have = 0; have < n;) {
 		unsigned room = FDS_MAX - m->nfds;
-		ssize_t got = sv_fd_recv(sock, (char *)to + have, n - have, m->fds + m->nfds, &room, DEADLINE_MS);
+		ssize_t got = sv_fd_recv(
+			sock, (char *)to + have, n - have, m->fds + m->nfds, &room, DEADLINE_MS);
 
 		if (got <= 0)
 			return got < 0 ? (int)got : -ECONNRESET;
@@ -57,7 +58,8 @@ static int take(int sock, struct message *m)
 
 	if (rc < 0)
 		return rc;
-	return m->head.size > PAYLOAD_MAX ? -EMSGSIZE : take_bytes(sock, m->payload, m->head.size, m);
+	return m->head.size > PAYLOAD_MAX ? -EMSGSIZE
+					  : take_bytes(sock, m->payload, m->head.size, m);
 }
 
 static int give(int sock, const struct message *m)
@@ -101,12 +103,13 @@ static int pass(const struct vu_mask *v, int from, int to)
 static void pass_all(const struct vu_mask *v, int front, int back)
 {
 	for (;;) {
-		struct pollfd p[] = {{.fd = front, .events = POLLIN}, {.fd = back, .events = POLLIN},
-			{.fd = v->stop, .events = POLLIN}};
+		struct pollfd p[] = {{.fd = front, .events = POLLIN},
+			{.fd = back, .events = POLLIN}, {.fd = v->stop, .events = POLLIN}};
 
 		if ((poll(p, 3, -1) < 0 && errno != EINTR) || p[2].revents)
 			return;
-		if ((p[0].revents && pass(v, front, back) < 0) || (p[1].revents && pass(v, back, front) < 0))
+		if ((p[0].revents && pass(v, front, back) < 0) ||
+			(p[1].revents && pass(v, back, front) < 0))
 			return;
 	}
 }
@@ -114,7 +117,8 @@ static void pass_all(const struct vu_mask *v, int front, int back)
 static void *run(void *arg)
 {
 	struct vu_mask *v = arg;
-	struct pollfd p[] = {{.fd = v->listener, .events = POLLIN}, {.fd = v->stop, .events = POLLIN}};
+	struct pollfd p[] = {
+		{.fd = v->listener, .events = POLLIN}, {.fd = v->stop, .events = POLLIN}};
 	int front, back;
 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
@@ -123,7 +127,8 @@ static void *run(void *arg)
 		return NULL;
 	front = accept4(v->listener, NULL, NULL, SOCK_CLOEXEC);
 	back = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (front >= 0 && back >= 0 && connect(back, (struct sockaddr *)&v->back, sizeof(v->back)) == 0)
+	if (front >= 0 && back >= 0 &&
+		connect(back, (struct sockaddr *)&v->back, sizeof(v->back)) == 0)
 		pass_all(v, front, back);
 	if (front >= 0)
 		close(front);
@@ -141,7 +146,8 @@ static void let_go(struct vu_mask *v)
 	free(v);
 }
 
-int vu_mask_start(struct vu_mask **out, const char *front, const char *back, uint64_t without, struct sv_error *err)
+int vu_mask_start(struct vu_mask **out, const char *front, const char *back, uint64_t without,
+	struct sv_error *err)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	struct vu_mask *v = calloc(1, sizeof(*v));
@@ -154,9 +160,11 @@ int vu_mask_start(struct vu_mask **out, const char *front, const char *back, uin
 		.stop = eventfd(0, EFD_CLOEXEC),
 		.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	if (snprintf(at.sun_path, sizeof(at.sun_path), "%s", front) >= (int)sizeof(at.sun_path) ||
-		snprintf(v->back.sun_path, sizeof(v->back.sun_path), "%s", back) >= (int)sizeof(v->back.sun_path))
+		snprintf(v->back.sun_path, sizeof(v->back.sun_path), "%s", back) >=
+			(int)sizeof(v->back.sun_path))
 		rc = -ENAMETOOLONG;
-	else if (v->stop < 0 || v->listener < 0 || bind(v->listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	else if (v->stop < 0 || v->listener < 0 ||
+		 bind(v->listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 		 listen(v->listener, 1) < 0)
 		rc = -errno;
 	else

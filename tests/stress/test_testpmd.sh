@@ -33,6 +33,7 @@ fail() {
 		tail -n 40 "$dir"/back "$dir"/driver 2>/dev/null || :
 	exit 1
 }
+export RUNTIME_DIRECTORY="$dir" # where DPDK leaves files
 common="--no-pci --no-telemetry -m 256 --no-huge"
 [ -z "${HUGE:-}" ] || common="--no-pci --no-telemetry -m 256 --huge-dir $HUGE --single-file-segments"
 forward="--nb-cores=1 --no-mlockall --total-num-mbufs=16384"

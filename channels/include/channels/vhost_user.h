@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vhost-user on the wire (the QEMU project's interop/vhost-user): host byte order, no padding. For the front end of our VMs, the back end,
- * and what stands between.
+ * vhost-user on the wire (the QEMU project's interop/vhost-user): host byte order, no padding. For
+ * the front end of our VMs, the back end, and what stands between.
  */
 #ifndef CHANNELS_VHOST_USER_H
 #define CHANNELS_VHOST_USER_H
