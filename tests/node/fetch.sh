@@ -4,7 +4,8 @@
 # outside the tree. Nothing is installed.
 #
 # usage: fetch.sh kernel 6.1|6.12|6.1-full|6.1-rt    prints VMLINUZ and MODULES directory
-#        fetch.sh qemu                               prints the QEMU program to use
+#        fetch.sh qemu                               prints the QEMU program of tests and guests
+#        fetch.sh emulator                           prints the QEMU program that virtual nodes run in
 # Exit status: 0, 2 wrong usage, 77 nothing can be fetched here (what needs it should be skipped).
 set -eu
 
@@ -25,34 +26,36 @@ site() {
 		awk '$2 == "bookworm" { print $1; exit }'
 }
 
-# An apt of our own: the machine's archive, bookworm and bookworm-backports, its own lists.
+# An apt of our own in $apt: the machine's archive, a release and its backports, its own lists.
+apt=$cache/apt
+release=bookworm
 private_apt() {
-	mkdir -p "$cache/apt/lists/partial" "$cache/apt/archives/partial" "$cache/apt/empty"
+	mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty"
 	apt-get -qq \
-		-o Dir::Etc::sourcelist="$cache/apt/sources.list" \
-		-o Dir::Etc::sourceparts="$cache/apt/empty" \
-		-o Dir::State::lists="$cache/apt/lists" \
+		-o Dir::Etc::sourcelist="$apt/sources.list" \
+		-o Dir::Etc::sourceparts="$apt/empty" \
+		-o Dir::State::lists="$apt/lists" \
 		-o Dir::Cache::pkgcache="" -o Dir::Cache::srcpkgcache="" \
-		-o Dir::Cache::archives="$cache/apt/archives" \
+		-o Dir::Cache::archives="$apt/archives" \
 		-o APT::Sandbox::User="" -o Acquire::Languages=none \
 		"$@"
 }
 
 update() {
-	[ -e "$cache/apt/updated" ] && [ -z "$(find "$cache/apt/updated" -mmin +720)" ] && return
+	[ -e "$apt/updated" ] && [ -z "$(find "$apt/updated" -mmin +720)" ] && return
 	at=$(site)
 	[ -n "$at" ] || die "this machine's apt knows no bookworm archive; run \`apt-get update\` first"
-	mkdir -p "$cache/apt/lists/partial"
+	mkdir -p "$apt/lists/partial"
 	key=/usr/share/keyrings/debian-archive-keyring.gpg
 	signed=
 	[ -e "$key" ] && signed="[signed-by=$key]"
 	{
-		echo "deb $signed $at bookworm main"
-		echo "deb $signed $at bookworm-backports main"
-	} >"$cache/apt/sources.list"
-	say "reading the package lists"
-	private_apt update >&2 || die "the package lists cannot be read"
-	touch "$cache/apt/updated"
+		echo "deb $signed $at $release main"
+		echo "deb $signed $at $release-backports main"
+	} >"$apt/sources.list"
+	say "reading the package lists of $release"
+	private_apt update >&2 || die "the package lists of $release cannot be read"
+	touch "$apt/updated"
 }
 
 # unpack PACKAGE DIRECTORY [RELEASE]
@@ -67,18 +70,18 @@ unpack() {
 
 # The kernel package that a meta package depends on.
 real_kernel() {
-	apt-cache -o Dir::Etc::sourcelist="$cache/apt/sources.list" \
-		-o Dir::Etc::sourceparts="$cache/apt/empty" -o Dir::State::lists="$cache/apt/lists" \
+	apt-cache -o Dir::Etc::sourcelist="$apt/sources.list" \
+		-o Dir::Etc::sourceparts="$apt/empty" -o Dir::State::lists="$apt/lists" \
 		-o Dir::Cache::pkgcache="" -o Dir::Cache::srcpkgcache="" show "$1" 2>/dev/null |
 		awk -v want="$2" '/^Version:/ { v = $2 } /^Depends:/ { if (v ~ want) { print $2; exit } }' |
 		tr -d ,
 }
 
 kernel() {
-	release=bookworm
+	from=bookworm
 	case $1 in
 	6.1) meta=linux-image-cloud-amd64 want='^6[.]1[.]' ;;
-	6.12) meta=linux-image-cloud-amd64 want='^6[.]12[.].*bpo' release=bookworm-backports ;;
+	6.12) meta=linux-image-cloud-amd64 want='^6[.]12[.].*bpo' from=bookworm-backports ;;
 	6.1-full) meta=linux-image-amd64 want='^6[.]1[.]' ;;
 	6.1-rt) meta=linux-image-rt-amd64 want='^6[.]1[.]' ;;
 	*)
@@ -93,41 +96,75 @@ kernel() {
 		[ -n "$package" ] || die "the archive has no $meta of version $1"
 		rm -rf "$dir"
 		mkdir -p "$dir"
-		unpack "$package" "$dir" $release
+		unpack "$package" "$dir" $from
 		touch "$dir/complete"
 	fi
 	echo "VMLINUZ=$(echo "$dir"/boot/vmlinuz-*)"
 	echo "MODULES=$(echo "$dir"/lib/modules/*)"
 }
 
-# QEMU 10 from backports: what its dependency closure adds to this machine, unpacked side by side.
+# fetch_qemu DIRECTORY OPTION...: QEMU and what its dependency closure adds, by the options of apt.
+fetch_qemu() {
+	to=$1
+	shift
+	update
+	rm -rf "$to"
+	mkdir -p "$to"
+	rm -f "$apt"/archives/*.deb
+	say "fetching QEMU of $release-backports and its libraries"
+	private_apt install -y --download-only --no-install-recommends -t "$release-backports" "$@" \
+		qemu-system-x86 seabios ipxe-qemu >&2 || die "QEMU of $release-backports cannot be fetched"
+	for deb in "$apt"/archives/*.deb; do
+		dpkg -x "$deb" "$to"
+	done
+	rm -f "$apt"/archives/*.deb
+	rm -rf "$to/usr/share/doc" "$to/usr/share/man" "$to/usr/share/locale"
+}
+
+# runs DIRECTORY: its program runs; it is printed.
+runs() {
+	[ -e "$1/complete" ] || {
+		chmod +x "$1/qemu"
+		"$1/qemu" --version >&2 || die "the fetched QEMU does not run here"
+		touch "$1/complete"
+	}
+	echo "$1/qemu"
+}
+
+# QEMU 10, beside this machine's libraries.
 qemu() {
 	dir=$cache/qemu
-	if [ ! -e "$dir/complete" ]; then
-		update
-		rm -rf "$dir"
-		mkdir -p "$dir"
-		rm -f "$cache"/apt/archives/*.deb
-		say "fetching QEMU 10 and its libraries"
-		private_apt install -y --download-only --no-install-recommends --reinstall \
-			-t bookworm-backports qemu-system-x86 seabios ipxe-qemu >&2 ||
-			die "QEMU cannot be fetched"
-		for deb in "$cache"/apt/archives/*.deb; do
-			dpkg -x "$deb" "$dir"
-		done
-		rm -f "$cache"/apt/archives/*.deb
-		rm -rf "$dir/usr/share/doc" "$dir/usr/share/man" "$dir/usr/share/locale"
+	[ -e "$dir/complete" ] || {
+		fetch_qemu "$dir" --reinstall
 		cat >"$dir/qemu" <<EOF
 #!/bin/sh
 export LD_LIBRARY_PATH=$dir/usr/lib/x86_64-linux-gnu:$dir/lib/x86_64-linux-gnu
 export QEMU_MODULE_DIR=$dir/usr/lib/x86_64-linux-gnu/qemu
 exec $dir/usr/bin/qemu-system-x86_64 -L $dir/usr/share/qemu -L $dir/usr/share/seabios "\$@"
 EOF
-		chmod +x "$dir/qemu"
-		"$dir/qemu" --version >&2 || die "the fetched QEMU does not run here"
-		touch "$dir/complete"
-	fi
-	echo "$dir/qemu"
+	}
+	runs "$dir"
+}
+
+# QEMU 11 of the next Debian, with that one's C library and loader. The emulator of QEMU 10 changes a vCPU's
+# pending interrupts from two threads at once: on a machine that does nothing else guests of guests die or hang.
+emulator() {
+	dir=$cache/emulator
+	apt=$cache/apt-emulator
+	release=trixie
+	[ -e "$dir/complete" ] || {
+		mkdir -p "$apt"
+		: >"$apt/status"
+		fetch_qemu "$dir" -o Dir::State::status="$apt/status" libc6
+		cat >"$dir/qemu" <<EOF
+#!/bin/sh
+at=$dir/usr/lib/x86_64-linux-gnu
+export QEMU_MODULE_DIR=\$at/qemu
+exec "\$at/ld-linux-x86-64.so.2" --library-path "\$at:$dir/lib/x86_64-linux-gnu" \\
+	$dir/usr/bin/qemu-system-x86_64 -L $dir/usr/share/qemu -L $dir/usr/share/seabios "\$@"
+EOF
+	}
+	runs "$dir"
 }
 
 mkdir -p "$cache"
@@ -136,8 +173,9 @@ flock -w 600 8 || die "another fetch.sh has held $cache/lock for ten minutes"
 case ${1:-} in
 kernel) kernel "${2:-6.1}" ;;
 qemu) qemu ;;
+emulator) emulator ;;
 *)
-	sed -n '3,9s/^# \{0,1\}//p' "$0"
+	sed -n '3,10s/^# \{0,1\}//p' "$0"
 	exit 2
 	;;
 esac

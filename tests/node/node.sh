@@ -87,7 +87,7 @@ done
 found=$(sh "$here/fetch.sh" kernel "$kernel") || exit $?
 eval "$found"
 model=EPYC-v3,+svm,+npt,+x2apic
-qemu=$(sh "$here/fetch.sh" qemu) || {
+qemu=$(sh "$here/fetch.sh" emulator || sh "$here/fetch.sh" qemu) || {
 	# The cmpxchg16b of older ones is wrong: better without.
 	qemu=$(command -v qemu-system-x86_64) || exit 77
 	model=$model,-cx16
