@@ -82,9 +82,6 @@ killed() {
 	done
 	[ -n "$(left)" ] || fail "bench $1 has no processes to leave"
 	sleep 1
-	kill_it "$1"
-}
-kill_it() {
 	kill -s KILL "$bench"
 	wait "$bench" 2>/dev/null
 	none_left || fail "bench $1, killed, left processes $(left)"
@@ -99,8 +96,6 @@ if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null && command -v
 	told TERM 143 1 net
 	# DPDK's testpmd is stopped while others have their turn.
 	told TERM 143 measuring net --rounds 100 --only pingpong
-	measuring net --rounds 100 --only pingpong
-	kill_it net
 else
 	echo "SKIPPED BECAUSE user-mode-linux, iperf3 or netsniff-ng is not installed: bench net"
 fi
