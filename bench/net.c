@@ -95,7 +95,7 @@ static int ask(struct net_pair *p, unsigned guest, const char *line, char **answ
 static int measure(unsigned w, unsigned i, unsigned round, struct sv_error *err)
 {
 	struct net_pair *p = &run.pairs.at[i];
-	char command[256], *answer;
+	char command[256], none[] = "", *answer = none;
 	int rc = bench_go_on(err);
 
 	if (rc < 0)
