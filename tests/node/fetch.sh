@@ -146,8 +146,8 @@ EOF
 	runs "$dir"
 }
 
-# QEMU 11 of the next Debian, with that one's C library and loader. The emulator of QEMU 10 changes a vCPU's
-# pending interrupts from two threads at once: on a machine that does nothing else guests of guests die or hang.
+# QEMU 11 of the next Debian, with that one's C library and loader. In the emulator of QEMU 10 guests of guests
+# died or hung in most quiet runs of bench-io.sh; why was not established.
 emulator() {
 	dir=$cache/emulator
 	apt=$cache/apt-emulator

@@ -94,6 +94,7 @@ killed scale --seconds 60
 told HUP 129 0.1 io --image-size 2048
 if command -v linux.uml >/dev/null && command -v iperf3 >/dev/null && command -v trafgen >/dev/null; then
 	told TERM 143 1 net
+	killed net
 	# DPDK's testpmd is stopped while others have their turn.
 	told TERM 143 measuring net --rounds 100 --only pingpong
 else
