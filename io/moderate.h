@@ -10,10 +10,20 @@
  *   a driver that is interrupted for each request never has a second one out;
  *   it has been silent for some of its own gaps between requests: it waits after all, and is known to
  *   go no deeper;
- *   the oldest completion has waited for sixteen of those gaps, or half a millisecond.
+ *   the oldest completion has waited for sixteen of those gaps, or for as long as is allowed.
  *
- * Whether holding serves this guest is measured, not assumed: now and then a few hundred requests
- * are answered each way in turns, and what took longer is left off until the next trial.
+ * Allowed is half a millisecond, and gaps are those of less than 200 us: what else comes later does
+ * not follow. A guest that is itself slow (one CPU for many, an emulated one) never has such gaps, and
+ * pays the most for an interrupt. Where requests are more than 200 us apart on average over an epoch,
+ * that average is the gap, and ten milliseconds are allowed; but only where this was seen to serve the
+ * guest, for a driver that is not slow but has little to ask for would only wait for its answers.
+ *
+ * Whether holding serves this guest is measured, not assumed: now and then some hundred requests are
+ * answered each way in turns. At a fast pace that is: narrow limits or none held. At a slow one: narrow
+ * limits or wide ones. The latter of the two is taken where requests took less time with it, by a
+ * sixteenth and an eighth. A driver of a given rate gains nothing from wide limits, so it has them for
+ * the turns of a trial only, and each trial that says so puts the next one twice as far off; until its
+ * pace is another, by a factor of four.
  *
  * Pure: no clock of its own. Context: polling thread.
  */
@@ -23,20 +33,34 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The limits by which interrupts are held. */
+enum sv_moderate_limits { SV_MODERATE_NARROW, SV_MODERATE_NONE, SV_MODERATE_WIDE };
+
+struct sv_moderate_trial {
+	uint64_t best[2]; /* the shortest epoch of this trial: narrow limits, the other */
+	uint16_t epoch;	  /* since the last trial */
+	bool other;	  /* what the last one said */
+};
+
 struct sv_moderate {
 	uint64_t since; /* from when an interrupt has been held; 0: none is */
 	uint64_t last;	/* when a request was taken last */
 	uint32_t gap_ns; /* between requests that follow each other, smoothed */
+	uint32_t pace_ns; /* between requests of the last epoch */
 	uint32_t deepest; /* the most requests the driver had out lately */
 	bool probing; /* seeing whether it goes deeper */
 	uint16_t to_probe, interval;
 	/* Trials. */
-	bool off, off_since; /* do not hold; and that is what the last one said */
-	uint16_t requests, epoch;
-	uint64_t began;
-	uint64_t best[2]; /* the shortest epoch of the trial: while holding, while not */
+	bool slow; /* the driver's pace */
+	uint8_t limits; /* enum sv_moderate_limits */
+	uint16_t requests; /* of this epoch */
+	uint16_t slow_wait; /* epochs from one trial of a slow pace to the next */
+	uint32_t tried_ns; /* the pace of the last one */
+	uint64_t began; /* this epoch */
+	uint32_t held_wide; /* interrupts, since the last trial */
+	struct sv_moderate_trial trial[2]; /* of a fast pace, of a slow one */
 	/* Counters, read by anyone (relaxed). */
-	uint64_t held, trials, rejected;
+	uint64_t held, trials;
 };
 
 /* @n requests were taken. */
