@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 static const char help[] =
-	"usage: sidevisor bench io [--rounds N] [--seconds S] [--only TEXT] [--image-size MIB] [--direct]\n"
-	"                          [--writethrough] [--cpus GUEST,SIDECORE[,OTHER]] [--dir DIR] [--json] [--report DIR]\n"
+	"usage: sidevisor bench io [--rounds N] [--seconds S] [--only TEXT] [--image-size MIB] [--pieces KIB]\n"
+	"                          [--direct] [--writethrough] [--cpus GUEST,SIDECORE[,OTHER]] [--dir DIR] [--json] [--report DIR]\n"
 	"                          [--kernel BZIMAGE --initrd FILE --root IMAGE]\n"
 	"\n"
 	"fio in a guest, on a disk of each back end in turn, round after round; each has a copy of the\n"
@@ -36,6 +36,9 @@ static const char help[] =
 	"  --seconds S      fio's, per workload and back end (default 1)\n"
 	"  --only TEXT      workloads whose name has TEXT\n"
 	"  --image-size MIB (default 256: in the page cache)\n"
+	"  --pieces KIB     the image is written in pieces of so many KiB, a power of two from 4 to 1024\n"
+	"                   (default 1024): the page cache has it in folios as large, which on some file\n"
+	"                   systems make each small write dearer; what guests wrote is in small ones\n"
 	"  --direct         the back ends open the image with O_DIRECT\n"
 	"  --writethrough   every write is durable when it completes\n"
 	"  --cpus G,S[,O]   the guest on G, back ends on S and O; OTHER takes what is not the sidecore's\n"
@@ -47,7 +50,7 @@ static const char help[] =
 	"As it comes it takes three to four minutes: rounds x 8 workloads x 4 back ends x seconds, and a\n"
 	"few for each image and guest. How far it is, is on standard error.\n"
 	"\n"
-	"JSON: substrate, cpus, rounds, seconds, image_mib, direct, writethrough; per workload and back end the median,\n"
+	"JSON: substrate, cpus, rounds, seconds, image_mib, piece_kib, direct, writethrough; per workload and back end the median,\n"
 	"least and most of the rounds: iops, p50_us, p99_us, mean_us, and per operation: interrupts, kicks,\n"
 	"busy_ns (of the sidecore for this disk), cpu_ns (of the back end's process; a sidecore that polls\n"
 	"uses all of its CPU), exits and their kinds (KVM); ours_over_peer: of the same round, the better\n"
@@ -229,10 +232,10 @@ static json_t *record(void)
 		json_object_set_new(o, "ours_over_peer", io_spread_json(s));
 		json_array_append_new(all, o);
 	}
-	return json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i}, s:i, s:f, s:i, s:b, s:b, s:o}", "bench", "io", "rig",
+	return json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i}, s:i, s:f, s:i, s:i, s:b, s:b, s:o}", "bench", "io", "rig",
 		run.o.kernel ? "vm" : "uml", "substrate", run.substrate, "cpus", "guest", run.o.guest_cpu,
 		"sidecore", run.o.sidecore_cpu, "other", run.o.other_cpu, "rounds", (int)run.o.rounds,
-		"seconds", run.o.seconds, "image_mib", (int)run.o.image_mib, "direct", run.o.direct,
+		"seconds", run.o.seconds, "image_mib", (int)run.o.image_mib, "piece_kib", (int)run.o.piece_kib, "direct", run.o.direct,
 		"writethrough", run.o.writethrough, "workloads", all);
 }
 
@@ -262,10 +265,10 @@ static void print_kinds(unsigned w, unsigned t)
 
 static void print_table(void)
 {
-	printf("%s; guest on CPU %d, back ends on CPU %d%s; %u rounds of %g s; image of %u MiB%s\n",
+	printf("%s; guest on CPU %d, back ends on CPU %d%s; %u rounds of %g s; image of %u MiB, written in pieces of %u KiB%s\n",
 		run.substrate, run.o.guest_cpu, run.o.sidecore_cpu,
 		run.o.other_cpu == run.o.sidecore_cpu ? "" : " and another", run.o.rounds, run.o.seconds,
-		run.o.image_mib, run.o.direct ? ", O_DIRECT" : " in the page cache");
+		run.o.image_mib, run.o.piece_kib, run.o.direct ? ", O_DIRECT" : ", in the page cache");
 	for (unsigned t = 0; t < run.targets; t++)
 		printf("the guest takes the disk of %s for %s\n", run.target[t].what, run.target[t].cache);
 	for (unsigned w = 0; w < WORKLOADS; w++) {
@@ -332,10 +335,10 @@ static int report(struct sv_error *err)
 	return rc;
 }
 
-enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, ROOT, LOOP };
+enum { ROUNDS = 1, SECONDS, ONLY, IMAGE, PIECES, DIRECT, THROUGH, CPUS, DIR_, JSON, REPORT, KERNEL, INITRD, ROOT, LOOP };
 static const struct option long_options[] = {{"rounds", required_argument, NULL, ROUNDS},
 	{"seconds", required_argument, NULL, SECONDS}, {"only", required_argument, NULL, ONLY},
-	{"image-size", required_argument, NULL, IMAGE}, {"direct", no_argument, NULL, DIRECT},
+	{"image-size", required_argument, NULL, IMAGE}, {"pieces", required_argument, NULL, PIECES}, {"direct", no_argument, NULL, DIRECT},
 	{"writethrough", no_argument, NULL, THROUGH},
 	{"cpus", required_argument, NULL, CPUS}, {"dir", required_argument, NULL, DIR_},
 	{"json", no_argument, NULL, JSON}, {"report", required_argument, NULL, REPORT},
@@ -361,6 +364,7 @@ static int parse(int argc, char **argv, const char **cpus)
 		case SECONDS: o->seconds = bench_seconds(optarg); break;
 		case ONLY: o->only = optarg; break;
 		case IMAGE: o->image_mib = bench_number(optarg); break;
+		case PIECES: o->piece_kib = bench_number(optarg); break;
 		case DIRECT: o->direct = true; break;
 		case THROUGH: o->writethrough = true; break;
 		case CPUS: *cpus = optarg; break;
@@ -380,6 +384,8 @@ static int parse(int argc, char **argv, const char **cpus)
 	if (o->rounds < 1 || o->rounds > IO_ROUNDS_MAX || !(o->seconds >= 0.1 && o->seconds <= 600) ||
 		o->image_mib < 16 || o->image_mib > 65536)
 		return bad("--rounds is 1 to 101, --seconds 0.1 to 600, --image-size 16 to 65536");
+	if (o->piece_kib < 4 || o->piece_kib > 1024 || (o->piece_kib & (o->piece_kib - 1)))
+		return bad("--pieces is a power of two from 4 to 1024");
 	if (!o->kernel != !o->initrd || !o->kernel != !o->root)
 		return bad("--kernel, --initrd and --root go together");
 	return -1;
@@ -392,7 +398,8 @@ int sv_bench_io(int argc, char **argv)
 	int rc;
 
 	run.o = (struct io_options){
-		.rounds = 5, .seconds = 1, .image_mib = 256, .dir = tmp && *tmp ? tmp : "/tmp"};
+		.rounds = 5, .seconds = 1, .image_mib = 256, .piece_kib = 1024,
+		.dir = tmp && *tmp ? tmp : "/tmp"};
 	rc = parse(argc, argv, &cpus);
 	if (rc >= 0)
 		return rc;

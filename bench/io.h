@@ -66,7 +66,7 @@ struct io_workload {
 };
 
 struct io_options {
-	unsigned rounds, image_mib;
+	unsigned rounds, image_mib, piece_kib;
 	double seconds;
 	bool json, direct, writethrough;
 	const char *only, *report, *dir;

@@ -96,6 +96,7 @@ void io_rig_stop(struct io_run *r)
 int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_error *err)
 {
 	static uint64_t block[1 << 17];
+	size_t piece = (size_t)r->o.piece_kib << 10;
 	uint64_t x = 88172645463325252ull;
 	int fd, rc = 0;
 
@@ -111,8 +112,9 @@ int io_image(struct io_run *r, unsigned i, char *path, size_t room, struct sv_er
 			x ^= x << 17;
 			block[k] = x;
 		}
-		if (write(fd, block, sizeof(block)) != sizeof(block))
-			rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));
+		for (size_t at = 0; at < sizeof(block) && rc == 0; at += piece)
+			if (write(fd, (const char *)block + at, piece) != (ssize_t)piece)
+				rc = sv_fail(err, errno, "%s: %s", path, strerror(errno));
 		if (rc == 0)
 			rc = bench_go_on(err);
 	}
