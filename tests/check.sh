@@ -35,6 +35,11 @@ log=build/release/ctest.log
 } | tee "$log" | grep --line-buffered -vE '^ *Start +[0-9]+:'
 status=$(cat "$log.status")
 
+# Emulated machines that died and were started over (tests/node/node.sh): a pass, but not unsaid.
+over=$(awk '/^[0-9]+\/[0-9]+ Testing:/ { t = $3 } /node.sh: STARTED OVER/ { print t }' \
+	build/release/Testing/Temporary/LastTest.log | sort | uniq -c)
+[ -z "$over" ] || printf 'Virtual nodes that their emulator reset, and that were started over:\n%s\n' "$over"
+
 # Why each skipped test was skipped.
 skipped=$(grep -oE '[^ ]+ \.+\*\*\*Skipped' "$log" | awk '{ print $1 }')
 if [ -n "$skipped" ]; then

@@ -22,6 +22,9 @@ node() {
 	sh "$here/node.sh" --build "$build" --file "$here/../await.sh" "$@" >"$test_dir/out" 2>"$test_dir/err" || status=$?
 	tr -d '\r' <"$test_dir/out" >"$test_dir/out.clean"
 	mv "$test_dir/out.clean" "$test_dir/out"
+	if grep -q 'node.sh: STARTED OVER' "$test_dir/err"; then
+		sed -n '1,/node.sh: STARTED OVER/p' "$test_dir/err"
+	fi
 	[ "$status" -ne 77 ] || skip "what a virtual node needs cannot be fetched here:" \
 		"$(grep fetch.sh "$test_dir/err" | tail -n 1)"
 }

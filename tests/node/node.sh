@@ -25,6 +25,9 @@
 # The command runs in /root, with a standard input that never becomes readable.
 # Exit status: the command's; 125 the node failed; 124 it did not end in time; 77 what it needs
 # cannot be fetched here.
+# A machine that is reset without a word of its kernel is started over, once, with its disks as they
+# were: that is the emulator's failure, which in some ten runs with busy guests of guests comes once.
+# What had been printed until then has been printed; standard error says so.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,7 +44,7 @@ die() {
 while [ $# -gt 0 ]; do
 	case $1 in
 	--) shift && break ;;
-	-h | --help) sed -n '3,28s/^# \{0,1\}//p' "$0" && exit 0 ;;
+	-h | --help) sed -n '3,31s/^# \{0,1\}//p' "$0" && exit 0 ;;
 	--verbose) verbose=1 && shift && continue ;;
 	--l3s) l3s=1 && shift && continue ;;
 	esac
@@ -255,7 +258,7 @@ set -- "$@" -kernel "$VMLINUZ" -initrd "$work/initrd" \
 	-chardev "file,id=err,path=$work/err" -device virtserialport,chardev=err,name=err \
 	-chardev "file,id=st,path=$work/status" -device virtserialport,chardev=st,name=status \
 	-chardev "file,id=fi,path=$work/files" -device virtserialport,chardev=fi,name=files \
-	-serial "file:$work/console"
+	-serial "file:$work/console" -d cpu_reset -D "$work/resets"
 i=0
 IFS=$nl
 for disk in $disks; do
@@ -268,22 +271,68 @@ for q in $qemu_more; do
 done
 unset IFS
 
-: >"$work/out"
-: >"$work/err"
-: >"$work/console"
-code=0
-echo "node.sh: booting a node of $n CPUs, $numa NUMA node(s), $memory, $(basename "$VMLINUZ")" >&2
-timeout "$timeout" "$qemu" "$@" </dev/null >/dev/null 2>"$work/qemu" &
-pid=$!
-trap 'kill $pid 2>/dev/null; exit 130' INT TERM HUP
-tail -n +1 -s 0.1 --pid=$pid -f "$work/err" >&2 2>/dev/null &
-tail -n +1 -s 0.1 --pid=$pid -f "$work/out" 2>/dev/null &
-wait "$pid" || code=$?
-wait
-[ -z "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" >&2
-if [ ! -s "$work/status" ]; then
+# keep_disks, restore_disks: as they were before the node.
+keep_disks() {
+	i=0
+	IFS=$nl
+	for disk in $disks; do
+		cp --sparse=always --reflink=auto "$disk" "$work/disk$i"
+		i=$((i + 1))
+	done
+	unset IFS
+}
+
+restore_disks() {
+	i=0
+	IFS=$nl
+	for disk in $disks; do
+		cp --sparse=always --reflink=auto "$work/disk$i" "$disk"
+		i=$((i + 1))
+	done
+	unset IFS
+}
+
+# run_machine ARGUMENT...: until it ends; QEMU's status is $code.
+run_machine() {
+	rm -f "$work/status" "$work/files" "$work/resets"
+	: >"$work/out"
+	: >"$work/err"
+	: >"$work/console"
+	code=0
+	timeout "$timeout" "$qemu" "$@" </dev/null >/dev/null 2>"$work/qemu" &
+	pid=$!
+	trap 'kill $pid 2>/dev/null; exit 130' INT TERM HUP
+	tail -n +1 -s 0.1 --pid=$pid -f "$work/err" >&2 2>/dev/null &
+	tail -n +1 -s 0.1 --pid=$pid -f "$work/out" 2>/dev/null &
+	wait "$pid" || code=$?
+	wait
+	[ -z "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" >&2
+}
+
+# It ended by a reset that its kernel did not ask for: -no-reboot, no status, no panic.
+was_reset() {
+	[ "$code" -eq 0 ] && [ ! -s "$work/status" ] &&
+		! grep -qE 'Kernel panic|BUG:|Oops|Rebooting|reboot: ' "$work/console"
+}
+
+# What is known of its end.
+show_end() {
 	grep -v "TCG doesn't support" "$work/qemu" >&2 || true
 	[ -n "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" | tail -n 20 >&2
+	sed -n '/Triple fault/,$p' "$work/resets" 2>/dev/null | head -n 24 | sed 's/^/node: /' >&2
+}
+
+keep_disks
+echo "node.sh: booting a node of $n CPUs, $numa NUMA node(s), $memory, $(basename "$VMLINUZ")" >&2
+run_machine "$@"
+if was_reset; then
+	show_end
+	echo "node.sh: STARTED OVER: the emulated machine was reset without a word of its kernel" >&2
+	restore_disks
+	run_machine "$@"
+fi
+if [ ! -s "$work/status" ]; then
+	show_end
 	[ "$code" -ne 124 ] || {
 		echo "node.sh: the node did not end within $timeout s; raise --timeout" >&2
 		exit 124
