@@ -486,10 +486,12 @@ char *blk_stats(void *handle)
 	struct sv_virtq_stats q = sv_vhost_stats(&b->session.vhost);
 	char *text = NULL, *qos = qos_device_json(&b->qos, true),
 	     *filters = blk_stack_json(b->store);
-	uint64_t defects = 0;
+	uint64_t defects = 0, held = 0;
 
 	for (unsigned i = 0; i < SV_VIRTQ_DEFECTS; i++)
 		defects += q.defects[i];
+	for (unsigned i = 0; i < b->queues; i++)
+		held += sv_load_relaxed(&b->moderate[i].held);
 #define N(x) ((unsigned long long)sv_load_relaxed(&(x)))
 	if (asprintf(&text,
 		    "{\"reads\": %llu, \"writes\": %llu, \"flushes\": %llu, \"discards\": %llu, "
@@ -497,13 +499,14 @@ char *blk_stats(void *handle)
 		    "\"unsupported\": %llu, \"continued\": %llu, \"bounced\": %llu, "
 		    "\"submits\": %llu, \"pinned\": %llu, \"polled\": %llu, "
 		    "\"interrupts\": %llu, \"interrupts_saved\": %llu, \"interrupts_again\": %llu, "
+		    "\"interrupts_held\": %llu, "
 		    "\"kicks\": %llu, \"defects\": %llu, \"busy_ticks\": %llu, "
 		    "\"idle_ticks\": %llu, \"reconnects\": %llu, \"retried\": %llu, "
 		    "\"filters\": %s, \"qos\": %s}",
 		    N(c->reads), N(c->writes), N(c->flushes), N(c->discards), N(c->read_bytes),
 		    N(c->write_bytes), N(c->errors), N(c->unsupported), N(sc->continued),
 		    N(sc->bounced), N(sc->submits), N(sc->pinned), N(sc->polled), N(q.calls),
-		    N(q.calls_saved), N(q.calls_again),
+		    N(q.calls_saved), N(q.calls_again), N(held),
 		    N(b->session.vhost.kicks), N(defects), N(b->session.poller.ticks.busy_ticks),
 		    N(b->session.poller.ticks.idle_ticks), N(sc->reconnects), N(sc->retried),
 		    filters ? filters : "[]", qos ? qos : "{}") < 0)

@@ -12,18 +12,19 @@
 #define PROBE_LEAST 64u  /* interrupts from one probe to the next */
 #define PROBE_MOST 8192u
 #define EPOCH_REQUESTS 256u
-#define TRIAL_EPOCHS 8u /* in turns: narrow limits, the other */
-#define RUN_EPOCHS 128u /* from one trial to the next, when it spoke for holding; even */
-#define OFF_EPOCHS 32u	/* when it spoke against; even */
-/* A slow pace begins at BURST_NS and ends below or above these. */
+#define RUN_EPOCHS 128u /* from one trial to the next, when it spoke for holding */
+#define OFF_EPOCHS 32u	/* when it spoke against */
+#define PAUSE_NS 4000000u /* what is longer is no part of an epoch */
+/* A slow pace begins at BURST_NS and ends at these. */
 #define SLOW_LEAST_NS 50000u
-#define SLOW_MOST_NS 4000000u
+#define SLOW_MOST_NS 3000000u
 #define SLOW_PATIENCE_MOST_NS 3000000u
 #define SLOW_HELD_MOST_NS 10000000u
 #define SLOW_EPOCH_REQUESTS 128u
-#define SLOW_WAIT_LEAST 8u /* epochs; even, as all of the next */
-#define SLOW_WAIT_MOST 1024u
-#define SLOW_WAIT_EMPTY 4u /* when nothing was held in the trial */
+#define WIDE_WAIT_LEAST 8u
+#define WIDE_WAIT_MOST 1024u
+#define WIDE_WAIT_EMPTY 64u /* the most, when there was next to nothing to hold */
+#define WIDE_EMPTY 16u /* interrupts held in a trial */
 
 static void count(uint64_t *counter)
 {
@@ -35,22 +36,16 @@ static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
 	return n < least ? least : n > most ? most : n;
 }
 
-static unsigned epoch_requests(const struct sv_moderate *m)
-{
-	return m->slow ? SLOW_EPOCH_REQUESTS : EPOCH_REQUESTS;
-}
+/* --- trials ----------------------------------------------------------------------------------- */
 
-/* Epochs from one trial to the next. */
-static unsigned trial_wait(const struct sv_moderate *m)
+/* By what this epoch's interrupts are held. */
+static void choose(struct sv_moderate *m)
 {
-	return m->slow ? m->slow_wait : m->trial[0].other ? OFF_EPOCHS : RUN_EPOCHS;
-}
+	uint8_t narrow = m->none && m->tried != SV_MODERATE_NONE ? SV_MODERATE_NONE : SV_MODERATE_NARROW;
+	uint8_t limits = m->tried ? (m->turn & 1 ? m->tried : narrow) :
+			 m->slow && m->wide ? SV_MODERATE_WIDE : narrow;
 
-static void set_limits(struct sv_moderate *m, bool other)
-{
-	uint8_t limits = !other ? SV_MODERATE_NARROW : m->slow ? SV_MODERATE_WIDE : SV_MODERATE_NONE;
-
-	/* What the depth is, is not known of a driver that was interrupted for each request. */
+	/* How deep it goes is not known of a driver that was interrupted for each request. */
 	if (limits == SV_MODERATE_WIDE && m->limits != SV_MODERATE_WIDE) {
 		m->interval = PROBE_LEAST;
 		m->to_probe = 0;
@@ -58,95 +53,133 @@ static void set_limits(struct sv_moderate *m, bool other)
 	m->limits = limits;
 }
 
-/* How long until wide limits are tried again: where they held nothing that was no trial of them. */
-static void settle_wait(struct sv_moderate *m, bool before, bool now)
+/* The @nth shortest, from 0, of the turns that are @odd. */
+static uint32_t nth_turn(const struct sv_moderate *m, unsigned odd, unsigned nth)
 {
-	unsigned twice = before ? SLOW_WAIT_LEAST : m->slow_wait * 2u;
+	for (unsigned i = odd; i < SV_MODERATE_TURNS; i += 2) {
+		unsigned shorter = 0;
 
-	if (m->held_wide < SLOW_EPOCH_REQUESTS * TRIAL_EPOCHS / 2 / 32)
-		m->slow_wait = SLOW_WAIT_EMPTY;
-	else if (now)
-		m->slow_wait = RUN_EPOCHS;
-	else
-		m->slow_wait = (uint16_t)clamp(twice, SLOW_WAIT_LEAST, SLOW_WAIT_MOST);
-	m->tried_ns = m->pace_ns;
+		for (unsigned k = odd; k < SV_MODERATE_TURNS; k += 2)
+			shorter += m->turn_ns[k] < m->turn_ns[i] || (m->turn_ns[k] == m->turn_ns[i] && k < i);
+		if (shorter == nth)
+			return m->turn_ns[i];
+	}
+	return UINT32_MAX;
 }
 
-/* Another work than that of the last trial: what that said is soon looked at again. */
+static void judge_none(struct sv_moderate *m)
+{
+	uint32_t with = nth_turn(m, 0, 0), without = nth_turn(m, 1, 0);
+
+	m->none = with > without + without / 16;
+	m->since_none = 0;
+}
+
+/* A trial of wide limits is over; @wide: they are taken. */
+static void end_wide(struct sv_moderate *m, bool wide)
+{
+	bool empty = !wide && m->held_wide < WIDE_EMPTY;
+
+	m->wide = wide;
+	m->wide_wait = (uint16_t)clamp(wide ? m->wide_wait / 2 : m->wide_wait * 2, WIDE_WAIT_LEAST,
+		empty ? WIDE_WAIT_EMPTY : WIDE_WAIT_MOST);
+	m->wide_pace_ns = m->pace_ns;
+	m->since_wide = 0;
+}
+
+static void judge_wide(struct sv_moderate *m)
+{
+	uint32_t narrow = nth_turn(m, 0, 0), wide = nth_turn(m, 1, SV_MODERATE_TURNS / 2 - 2);
+
+	end_wide(m, narrow > wide + wide / 8);
+}
+
+static void take_turn(struct sv_moderate *m)
+{
+	m->turn_ns[m->turn++] = m->pace_ns;
+	if (m->turn < SV_MODERATE_TURNS)
+		return;
+	if (m->tried == SV_MODERATE_WIDE)
+		judge_wide(m);
+	else
+		judge_none(m);
+	m->tried = SV_MODERATE_NARROW;
+	count(&m->trials);
+}
+
+static void begin_trial(struct sv_moderate *m, uint8_t of)
+{
+	m->tried = of;
+	m->turn = 0;
+	m->held_wide = 0;
+}
+
+/* Other work than that of the last trial: what it said is looked at again before its time. */
 static void look_again(struct sv_moderate *m)
 {
-	if (m->pace_ns / 4 <= m->tried_ns && m->tried_ns / 4 <= m->pace_ns)
+	if (m->pace_ns / 4 <= m->wide_pace_ns && m->wide_pace_ns / 4 <= m->pace_ns)
 		return;
-	m->slow_wait = SLOW_WAIT_LEAST;
-	m->trial[1] = (struct sv_moderate_trial){.other = m->trial[1].other};
-	m->tried_ns = m->pace_ns;
+	m->wide_wait = (uint16_t)clamp(m->wide_wait / 4, WIDE_WAIT_LEAST, WIDE_WAIT_MOST);
+	if (m->wide && m->since_wide < RUN_EPOCHS - WIDE_WAIT_LEAST)
+		m->since_wide = RUN_EPOCHS - WIDE_WAIT_LEAST;
+	m->wide_pace_ns = m->pace_ns;
 }
 
-/* The end of a trial: the other limits are taken where requests took less time with them, noise aside. */
-static void judge(struct sv_moderate *m, struct sv_moderate_trial *t)
+/* One is due. Those of holding at all are of no use while wide limits are. */
+static void next_trial(struct sv_moderate *m)
 {
-	bool before = t->other;
-
-	t->other = t->best[0] > t->best[1] + t->best[1] / (m->slow ? 8 : 16);
-	count(&m->trials);
-	if (m->slow)
-		settle_wait(m, before, t->other);
-	m->held_wide = 0;
-	t->best[0] = t->best[1] = 0;
-	t->epoch = 0;
-}
-
-/* Epochs: as it was judged, then those of a trial, in turns. */
-static void epoch_of(struct sv_moderate *m, struct sv_moderate_trial *t, uint64_t ns)
-{
-	unsigned wait = trial_wait(m), way = t->epoch & 1;
-
-	if (t->epoch >= wait && (!t->best[way] || ns < t->best[way]))
-		t->best[way] = ns;
-	t->epoch++;
-	if (t->epoch == wait + TRIAL_EPOCHS)
-		judge(m, t);
-	set_limits(m, t->epoch >= trial_wait(m) ? t->epoch & 1 : t->other);
-}
-
-/* Return: it is another one than before, whose trial begins anew. */
-static bool change_pace(struct sv_moderate *m, uint64_t pace)
-{
-	bool slow = m->slow ? pace >= SLOW_LEAST_NS && pace <= SLOW_MOST_NS :
-			      pace > BURST_NS && pace <= SLOW_MOST_NS;
-
-	if (slow == m->slow)
-		return false;
-	m->slow = slow;
-	m->trial[slow] = (struct sv_moderate_trial){.other = !slow && m->trial[0].other};
-	m->held_wide = 0;
-	set_limits(m, m->trial[slow].other);
-	return true;
-}
-
-static void epoch_end(struct sv_moderate *m, uint64_t now)
-{
-	uint64_t ns = now - m->began, pace = ns / m->requests;
-
-	m->pace_ns = (uint32_t)(pace < SLOW_MOST_NS ? pace : SLOW_MOST_NS);
-	if (m->slow && m->trial[1].epoch < m->slow_wait)
+	if (m->slow) {
 		look_again(m);
-	if (!change_pace(m, pace))
-		epoch_of(m, &m->trial[m->slow], ns);
-	m->requests = 0;
-	m->began = now;
+		m->since_wide++;
+		if (m->since_wide >= (m->wide ? RUN_EPOCHS : clamp(m->wide_wait, WIDE_WAIT_LEAST / 2, WIDE_WAIT_MOST))) {
+			begin_trial(m, SV_MODERATE_WIDE);
+			return;
+		}
+		if (m->wide)
+			return;
+	}
+	m->since_none++;
+	if (m->since_none >= (m->none ? OFF_EPOCHS : RUN_EPOCHS))
+		begin_trial(m, SV_MODERATE_NONE);
 }
+
+static void change_pace(struct sv_moderate *m)
+{
+	uint64_t begin = m->slow ? SLOW_LEAST_NS : BURST_NS + 1;
+
+	m->slow = m->pace_ns >= begin && m->pace_ns < SLOW_MOST_NS;
+	if (m->slow || m->tried != SV_MODERATE_WIDE)
+		return;
+	end_wide(m, m->wide);
+	m->tried = SV_MODERATE_NARROW;
+}
+
+static void epoch_end(struct sv_moderate *m)
+{
+	m->pace_ns = (uint32_t)(m->ran_ns / m->requests); /* PAUSE_NS at most */
+	change_pace(m);
+	if (m->tried)
+		take_turn(m);
+	else
+		next_trial(m);
+	choose(m);
+	m->requests = 0;
+	m->ran_ns = 0;
+}
+
+/* --- the driver --------------------------------------------------------------------------------- */
 
 void sv_moderate_taken(struct sv_moderate *m, unsigned n, uint64_t now)
 {
-	uint64_t gap = (now - m->last) / n;
+	uint64_t passed = now - m->last, gap = passed / n;
 
 	if (gap < BURST_NS)
 		m->gap_ns = (uint32_t)(m->gap_ns ? (7 * (uint64_t)m->gap_ns + gap) / 8 : gap);
 	m->last = now;
+	m->ran_ns += passed < PAUSE_NS ? passed : PAUSE_NS;
 	m->requests = (uint16_t)(m->requests + n);
-	if (m->requests >= epoch_requests(m))
-		epoch_end(m, now);
+	if (m->requests >= (m->slow ? SLOW_EPOCH_REQUESTS : EPOCH_REQUESTS))
+		epoch_end(m);
 }
 
 /* The driver goes as deep as @out. When that is no news, the next probe is further off. */

@@ -15,15 +15,16 @@
  * Allowed is half a millisecond, and gaps are those of less than 200 us: what else comes later does
  * not follow. A guest that is itself slow (one CPU for many, an emulated one) never has such gaps, and
  * pays the most for an interrupt. Where requests are more than 200 us apart on average over an epoch,
- * that average is the gap, and ten milliseconds are allowed; but only where this was seen to serve the
- * guest, for a driver that is not slow but has little to ask for would only wait for its answers.
+ * pauses aside, that average is the gap, and ten milliseconds are allowed; but only where this was seen
+ * to serve the guest, for a driver that is not slow but has little to ask for would only wait.
  *
- * Whether holding serves this guest is measured, not assumed: now and then some hundred requests are
- * answered each way in turns. At a fast pace that is: narrow limits or none held. At a slow one: narrow
- * limits or wide ones. The latter of the two is taken where requests took less time with it, by a
- * sixteenth and an eighth. A driver of a given rate gains nothing from wide limits, so it has them for
- * the turns of a trial only, and each trial that says so puts the next one twice as far off; until its
- * pace is another, by a factor of four.
+ * Whether holding serves this guest is measured, not assumed. Now and then some hundred requests are
+ * answered each way in turns, four epochs of each: with narrow limits and with none held; at a slow
+ * pace with the better of those and with wide limits. None held is taken when its shortest epoch is a
+ * sixteenth shorter. Wide limits are taken when three of their four are shorter by an eighth than all of
+ * the others: a driver of a given rate gains nothing from them, and by chance alone that is seen in
+ * one trial of some hundred (test `moderate`). Where it is not seen, the next trial is twice as far
+ * off; less far when the pace has become another by a factor of four.
  *
  * Pure: no clock of its own. Context: polling thread.
  */
@@ -33,32 +34,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SV_MODERATE_TURNS 8u
+
 /* The limits by which interrupts are held. */
 enum sv_moderate_limits { SV_MODERATE_NARROW, SV_MODERATE_NONE, SV_MODERATE_WIDE };
-
-struct sv_moderate_trial {
-	uint64_t best[2]; /* the shortest epoch of this trial: narrow limits, the other */
-	uint16_t epoch;	  /* since the last trial */
-	bool other;	  /* what the last one said */
-};
 
 struct sv_moderate {
 	uint64_t since; /* from when an interrupt has been held; 0: none is */
 	uint64_t last;	/* when a request was taken last */
 	uint32_t gap_ns; /* between requests that follow each other, smoothed */
-	uint32_t pace_ns; /* between requests of the last epoch */
 	uint32_t deepest; /* the most requests the driver had out lately */
 	bool probing; /* seeing whether it goes deeper */
 	uint16_t to_probe, interval;
+	/* This epoch, and the pace of the last one. */
+	uint16_t requests;
+	uint64_t ran_ns; /* pauses cut */
+	uint32_t pace_ns; /* per request */
+	bool slow;
 	/* Trials. */
-	bool slow; /* the driver's pace */
-	uint8_t limits; /* enum sv_moderate_limits */
-	uint16_t requests; /* of this epoch */
-	uint16_t slow_wait; /* epochs from one trial of a slow pace to the next */
-	uint32_t tried_ns; /* the pace of the last one */
-	uint64_t began; /* this epoch */
-	uint32_t held_wide; /* interrupts, since the last trial */
-	struct sv_moderate_trial trial[2]; /* of a fast pace, of a slow one */
+	bool none, wide; /* what was found: not to hold; to hold by wide limits while it is slow */
+	uint8_t limits, tried; /* enum sv_moderate_limits: now; those of the trial, NARROW: there is none */
+	uint8_t turn;
+	uint32_t turn_ns[SV_MODERATE_TURNS]; /* per request; odd ones: the limits that are tried */
+	uint16_t since_none, since_wide; /* epochs since the last trial of each */
+	uint16_t wide_wait; /* epochs to the next, when the last one spoke against them */
+	uint32_t wide_pace_ns; /* at the last one */
+	uint32_t held_wide; /* interrupts, in this trial */
 	/* Counters, read by anyone (relaxed). */
 	uint64_t held, trials;
 };

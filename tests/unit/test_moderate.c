@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Interrupt moderation against a driver of a given depth, on a virtual clock. */
+#include <math.h>
+
 #include <criterion/criterion.h>
 
 #include "moderate.h"
@@ -14,18 +16,34 @@ struct driver {
 	uint64_t write_ns;   /* 0: WRITE_NS */
 	uint64_t think_ns;   /* after each interrupt */
 	bool paced;	     /* interrupts neither delay nor hasten it */
+	bool random;	     /* paced: with exponential gaps, mean write_ns */
+	uint64_t pause_every, pause_ns; /* requests */
+	uint64_t noise;
 };
 
 struct outcome {
 	uint64_t requests, interrupts, ns, longest_hold, held_ns;
 };
 
+static uint64_t gap_ns(struct driver *d)
+{
+	double u;
+
+	if (!d->random)
+		return d->write_ns;
+	d->noise ^= d->noise << 13;
+	d->noise ^= d->noise >> 7;
+	d->noise ^= d->noise << 17;
+	u = (double)((d->noise >> 11) + 1) / (double)(1ull << 53);
+	return (uint64_t)(-log(u) * (double)d->write_ns) + 1;
+}
+
 /* The back end answers at once; the driver goes on until its depth is reached, then waits. */
 static struct outcome play(struct sv_moderate *m, struct driver d, uint64_t requests)
 {
 	struct outcome o = {0};
 	bool owed = false;
-	uint64_t now = 1000000, begun = now, owed_since = 0;
+	uint64_t now = 1000000, begun = now, owed_since = 0, pause = 0;
 
 	d.next = now;
 	if (!d.write_ns)
@@ -37,7 +55,10 @@ static struct outcome play(struct sv_moderate *m, struct driver d, uint64_t requ
 		if (now >= d.next) {
 			d.out++;
 			o.requests++;
-			d.next = d.out < d.depth || d.paced ? now + d.write_ns : UINT64_MAX;
+			d.next = d.out < d.depth || d.paced ? now + gap_ns(&d) : UINT64_MAX;
+			pause = d.pause_every && o.requests % d.pause_every == 0 ? d.pause_ns : 0;
+			if (d.next != UINT64_MAX)
+				d.next += pause;
 			sv_moderate_taken(m, 1, now);
 			if (!owed)
 				owed_since = now;
@@ -54,7 +75,8 @@ static struct outcome play(struct sv_moderate *m, struct driver d, uint64_t requ
 		if (d.paced)
 			continue;
 		/* An interrupt amid its writing delays it. */
-		d.next = (d.next == UINT64_MAX || d.next < now ? now : d.next) + INTERRUPT_NS + d.think_ns;
+		d.next = (d.next == UINT64_MAX || d.next < now ? now : d.next) + INTERRUPT_NS + d.think_ns +
+			 (d.next == UINT64_MAX ? pause : 0);
 	}
 	o.ns = now - begun;
 	return o;
@@ -127,22 +149,130 @@ Test(moderate, a_slow_guest_of_depth_one_is_hardly_ever_held)
 {
 	struct sv_moderate m = {0};
 	struct driver d = {.depth = 1, .think_ns = 800000};
-	struct outcome o = play(&m, d, 50000);
+	struct outcome o = play(&m, d, 100000);
 
-	cr_expect_leq(o.ns, 50000 * alone_ns(&d) * 101 / 100);
+	cr_expect_leq(m.held, 100000 / 500, "%lu", (unsigned long)m.held);
+	cr_expect_leq(o.longest_hold, 3000000 + STEP_NS);
+	cr_expect_not(m.wide);
 }
 
-/* Its requests come at a rate that is not ours to change: they need not wait, a few trials aside. */
+/* Its requests come at a rate that is not ours to change: they need not wait, trials aside. */
 Test(moderate, a_driver_of_a_given_rate_is_not_held)
 {
-	struct sv_moderate m = {0};
-	struct driver d = {.depth = 64, .write_ns = 500000, .paced = true};
-	struct outcome o;
+	for (uint64_t mean = 250000; mean <= 1000000; mean *= 2) {
+		uint64_t held = 0, requests = 0;
 
-	play(&m, d, 20000);
-	o = play(&m, d, 200000);
-	cr_expect_leq(o.held_ns / o.requests, 50000, "%lu", (unsigned long)(o.held_ns / o.requests));
-	cr_expect_geq(o.interrupts * 100, o.requests * 97);
+		for (uint64_t seed = 1; seed <= 10; seed++) {
+			struct sv_moderate m = {0};
+			struct driver d = {.depth = 64, .write_ns = mean, .paced = true, .random = true,
+				.noise = seed * 88172645463325252ull};
+			struct outcome o;
+
+			play(&m, d, 20000);
+			o = play(&m, d, 100000);
+			held += o.held_ns;
+			requests += o.requests;
+		}
+		cr_expect_leq(held / requests, mean / 20, "mean gap %lu: %lu ns", (unsigned long)mean,
+			(unsigned long)(held / requests));
+	}
+}
+
+/* What chance alone says in one trial, its gaps being random. */
+Test(moderate, chance_hardly_speaks_for_wide_limits)
+{
+	unsigned wide = 0, trials = 0;
+
+	for (uint64_t seed = 1; seed <= 400; seed++) {
+		struct sv_moderate m = {0};
+		struct driver d = {.depth = 64, .write_ns = 500000, .paced = true, .random = true,
+			.noise = seed * 2685821657736338717ull};
+
+		play(&m, d, 20 * 128);
+		trials += (unsigned)m.trials;
+		wide += m.wide;
+	}
+	cr_expect_geq(trials, 400);
+	cr_expect_leq(wide, 8, "%u of %u", wide, trials);
+}
+
+/*
+ * Tasks that each wait for their request, think for a random time and ask again; interrupts cost them
+ * nothing, so that to hold one only makes its task later. Return: ns for @requests.
+ */
+static uint64_t play_tasks(struct sv_moderate *m, unsigned tasks, uint64_t think_ns, uint64_t requests)
+{
+	struct driver d = {.write_ns = think_ns, .random = true, .noise = 2685821657736338717ull};
+	uint64_t next[8], now = 1000000, begun = now, done = 0;
+	unsigned out = 0;
+
+	for (unsigned i = 0; i < tasks; i++)
+		next[i] = now + gap_ns(&d);
+	while (done < requests) {
+		now += STEP_NS;
+		for (unsigned i = 0; i < tasks; i++) {
+			if (now < next[i])
+				continue;
+			next[i] = UINT64_MAX;
+			out++;
+			done++;
+			sv_moderate_taken(m, 1, now);
+		}
+		if (!out || !sv_moderate_due(m, out, now))
+			continue;
+		out = 0;
+		for (unsigned i = 0; i < tasks; i++)
+			if (next[i] == UINT64_MAX)
+				next[i] = now + gap_ns(&d);
+	}
+	return now - begun;
+}
+
+Test(moderate, what_does_not_serve_is_left_off)
+{
+	static const uint64_t think[] = {20000, 100000, 1500000};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct sv_moderate m = {0};
+		uint64_t requests = 20000, ns;
+
+		play_tasks(&m, 4, think[i], 60000);
+		ns = play_tasks(&m, 4, think[i], requests);
+		cr_expect_leq(ns, requests * think[i] / 4 * 105 / 100, "think %lu: %lu ns for each",
+			(unsigned long)think[i], (unsigned long)(ns / requests));
+		cr_expect_not(m.wide);
+	}
+}
+
+/* Pauses are no pace: what was found stays found, and trials go on. */
+Test(moderate, pauses_change_nothing)
+{
+	struct sv_moderate fast = {0}, slow = {0};
+	struct driver f = {.depth = 32, .pause_every = 60, .pause_ns = 100000000};
+	struct driver s = {.depth = 32, .write_ns = 300000, .think_ns = 500000, .pause_every = 3000,
+		.pause_ns = 900000000};
+
+	play(&fast, f, 100000);
+	cr_expect_not(fast.slow);
+	cr_expect_geq(fast.trials, 2);
+	play(&slow, s, 20000);
+	cr_expect(slow.slow && slow.wide);
+}
+
+/* A change of work is noticed long before the next trial would have come. */
+Test(moderate, other_work_is_looked_at_again)
+{
+	struct sv_moderate m = {0};
+	struct driver given = {.depth = 64, .write_ns = 210000, .paced = true}, deep = {.depth = 32, .write_ns = 900000,
+		.think_ns = 900000};
+
+	play(&m, given, 200000);
+	cr_expect_not(m.wide);
+	cr_expect_gt(m.wide_wait, 100);
+	play(&m, deep, 40 * 128);
+	cr_expect(m.wide);
+	play(&m, given, 40 * 128);
+	cr_expect_not(m.wide);
 }
 
 Test(moderate, a_driver_that_becomes_shallow_is_noticed)
