@@ -25,9 +25,10 @@
 # The command runs in /root, with a standard input that never becomes readable.
 # Exit status: the command's; 125 the node failed; 124 it did not end in time; 77 what it needs
 # cannot be fetched here.
-# A machine that is reset without a word of its kernel is started over, once, with its disks as they
-# were: that is the emulator's failure, which in some ten runs with busy guests of guests comes once.
-# What had been printed until then has been printed; standard error says so.
+# A machine that ends by a triple fault without a word of its kernel is started over, once, in what
+# time is left, with its disks as they were: that is the emulator's failure, which in some ten runs with
+# busy guests of guests comes once. What was printed until then has been printed; a line "node.sh:
+# STARTED OVER …", on standard output and error, says so.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,7 +45,7 @@ die() {
 while [ $# -gt 0 ]; do
 	case $1 in
 	--) shift && break ;;
-	-h | --help) sed -n '3,31s/^# \{0,1\}//p' "$0" && exit 0 ;;
+	-h | --help) sed -n '3,32s/^# \{0,1\}//p' "$0" && exit 0 ;;
 	--verbose) verbose=1 && shift && continue ;;
 	--l3s) l3s=1 && shift && continue ;;
 	esac
@@ -276,7 +277,8 @@ keep_disks() {
 	i=0
 	IFS=$nl
 	for disk in $disks; do
-		cp --sparse=always --reflink=auto "$disk" "$work/disk$i"
+		cp --sparse=always --reflink=auto "$disk" "$work/disk$i" ||
+			die "--disk $disk: no room in $work for a copy of it; set TMPDIR"
 		i=$((i + 1))
 	done
 	unset IFS
@@ -286,7 +288,8 @@ restore_disks() {
 	i=0
 	IFS=$nl
 	for disk in $disks; do
-		cp --sparse=always --reflink=auto "$work/disk$i" "$disk"
+		cp --sparse=always --reflink=auto "$work/disk$i" "$disk" ||
+			die "--disk $disk: cannot be made what it was: it is half a copy of itself"
 		i=$((i + 1))
 	done
 	unset IFS
@@ -309,10 +312,10 @@ run_machine() {
 	[ -z "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" >&2
 }
 
-# It ended by a reset that its kernel did not ask for: -no-reboot, no status, no panic.
+# It ended by a triple fault, and its kernel said nothing.
 was_reset() {
-	[ "$code" -eq 0 ] && [ ! -s "$work/status" ] &&
-		! grep -qE 'Kernel panic|BUG:|Oops|Rebooting|reboot: ' "$work/console"
+	[ "$code" -eq 0 ] && [ ! -s "$work/status" ] && grep -q '^Triple fault' "$work/resets" &&
+		! grep -qE 'Kernel panic|BUG:|Oops' "$work/console"
 }
 
 # What is known of its end.
@@ -323,12 +326,17 @@ show_end() {
 }
 
 keep_disks
+began=$(date +%s)
 echo "node.sh: booting a node of $n CPUs, $numa NUMA node(s), $memory, $(basename "$VMLINUZ")" >&2
 run_machine "$@"
-if was_reset; then
+left=$((timeout - $(date +%s) + began))
+if was_reset && [ "$left" -gt 0 ]; then
 	show_end
-	echo "node.sh: STARTED OVER: the emulated machine was reset without a word of its kernel" >&2
+	over="node.sh: STARTED OVER: the emulated machine ended by a triple fault without a word of its kernel"
+	echo "$over"
+	echo "$over" >&2
 	restore_disks
+	timeout=$left
 	run_machine "$@"
 fi
 if [ ! -s "$work/status" ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# The virtual node itself: shape, kvm_amd, output, files, exit status, time-out, wrong usage, a reset.
+# The virtual node itself: shape, kvm_amd, output, files, exit status, time-out, wrong usage, a triple fault.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -43,18 +43,25 @@ wrong 'such as 2G' --memory much -- true
 wrong 'more nodes than CPUs' --numa 3 --cpus 2 -- true
 wrong 'no such file' --file "$test_dir/nothing" -- true
 
-# A machine that is reset: once more, with its disk as it was, and then no more.
+# A machine that ends by a triple fault: once more, with its disk as it was, and then no more.
 truncate -s 1M "$test_dir/disk.img"
-cat >"$test_dir/reset.sh" <<'EOF'
+cat >"$test_dir/fault.sh" <<'EOF'
 echo "found $(head -c 4 /dev/vda | tr '\000' 0)"
 printf used | dd of=/dev/vda conv=fsync 2>/dev/null
 sleep 1
 echo b >/proc/sysrq-trigger
 sleep 60
 EOF
-sh "$here/node.sh" --memory 512M --disk "$test_dir/disk.img" --file "$test_dir/reset.sh" --timeout 100 \
-	-- sh reset.sh >"$test_dir/reset.out" 2>"$test_dir/reset.err"
-[ $? -eq 125 ] || fail "a node that is reset twice: not a failure"
-[ "$(grep -c 'STARTED OVER' "$test_dir/reset.err")" -eq 1 ] || fail "not started over once"
-[ "$(grep -c '^found 0000' "$test_dir/reset.out")" -eq 2 ] || fail "the disk was not as it had been"
+# fault APPEND: $status, and the output in $test_dir/fault.
+fault() {
+	status=0
+	sh "$here/node.sh" --memory 512M --disk "$test_dir/disk.img" --file "$test_dir/fault.sh" --timeout 100 \
+		--append "$1" -- sh fault.sh >"$test_dir/fault" 2>"$test_dir/fault.err" || status=$?
+	[ $status -eq 125 ] || fail "a node without a status: $status"
+}
+fault reboot=t
+[ "$(grep -c 'STARTED OVER' "$test_dir/fault")" -eq 1 ] || fail "not started over once: $(cat "$test_dir/fault.err")"
+[ "$(grep -c '^found 0000' "$test_dir/fault")" -eq 2 ] || fail "the disk was not as it had been: $(cat "$test_dir/fault")"
+fault reboot=k
+! grep -q 'STARTED OVER' "$test_dir/fault" || fail "a reset that was asked for: started over"
 done_testing
