@@ -22,11 +22,6 @@ node() {
 	sh "$here/node.sh" --build "$build" --file "$here/../await.sh" "$@" >"$test_dir/out" 2>"$test_dir/err" || status=$?
 	tr -d '\r' <"$test_dir/out" >"$test_dir/out.clean"
 	mv "$test_dir/out.clean" "$test_dir/out"
-	# The test is about the run that counts; what ended the other one is for who reads the log.
-	if grep -q 'node.sh: STARTED OVER' "$test_dir/err"; then
-		sed -n '1,/node.sh: STARTED OVER/p' "$test_dir/err"
-		sed -i '1,/node.sh: STARTED OVER/d' "$test_dir/err" "$test_dir/out"
-	fi
 	[ "$status" -ne 77 ] || skip "what a virtual node needs cannot be fetched here:" \
 		"$(grep fetch.sh "$test_dir/err" | tail -n 1)"
 }

@@ -25,10 +25,6 @@
 # The command runs in /root, with a standard input that never becomes readable.
 # Exit status: the command's; 125 the node failed; 124 it did not end in time; 77 what it needs
 # cannot be fetched here.
-# A machine that ends by a triple fault without a word of its kernel is started over, once, in what
-# time is left, with its disks as they were: that is the emulator's failure, which in some ten runs with
-# busy guests of guests comes once. What was printed until then has been printed; a line "node.sh:
-# STARTED OVER …", on standard output and error, says so.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,7 +41,7 @@ die() {
 while [ $# -gt 0 ]; do
 	case $1 in
 	--) shift && break ;;
-	-h | --help) sed -n '3,32s/^# \{0,1\}//p' "$0" && exit 0 ;;
+	-h | --help) sed -n '3,28s/^# \{0,1\}//p' "$0" && exit 0 ;;
 	--verbose) verbose=1 && shift && continue ;;
 	--l3s) l3s=1 && shift && continue ;;
 	esac
@@ -272,75 +268,23 @@ for q in $qemu_more; do
 done
 unset IFS
 
-# keep_disks, restore_disks: as they were before the node.
-keep_disks() {
-	i=0
-	IFS=$nl
-	for disk in $disks; do
-		cp --sparse=always --reflink=auto "$disk" "$work/disk$i" ||
-			die "--disk $disk: no room in $work for a copy of it; set TMPDIR"
-		i=$((i + 1))
-	done
-	unset IFS
-}
-
-restore_disks() {
-	i=0
-	IFS=$nl
-	for disk in $disks; do
-		cp --sparse=always --reflink=auto "$work/disk$i" "$disk" ||
-			die "--disk $disk: cannot be made what it was: it is half a copy of itself"
-		i=$((i + 1))
-	done
-	unset IFS
-}
-
-# run_machine ARGUMENT...: until it ends; QEMU's status is $code.
-run_machine() {
-	rm -f "$work/status" "$work/files" "$work/resets"
-	: >"$work/out"
-	: >"$work/err"
-	: >"$work/console"
-	code=0
-	timeout "$timeout" "$qemu" "$@" </dev/null >/dev/null 2>"$work/qemu" &
-	pid=$!
-	trap 'kill $pid 2>/dev/null; exit 130' INT TERM HUP
-	tail -n +1 -s 0.1 --pid=$pid -f "$work/err" >&2 2>/dev/null &
-	tail -n +1 -s 0.1 --pid=$pid -f "$work/out" 2>/dev/null &
-	wait "$pid" || code=$?
-	wait
-	[ -z "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" >&2
-}
-
-# It ended by a triple fault, and its kernel said nothing.
-was_reset() {
-	[ "$code" -eq 0 ] && [ ! -s "$work/status" ] && grep -q '^Triple fault' "$work/resets" &&
-		! grep -qE 'Kernel panic|BUG:|Oops' "$work/console"
-}
-
-# What is known of its end.
-show_end() {
+: >"$work/out"
+: >"$work/err"
+: >"$work/console"
+code=0
+echo "node.sh: booting a node of $n CPUs, $numa NUMA node(s), $memory, $(basename "$VMLINUZ")" >&2
+timeout "$timeout" "$qemu" "$@" </dev/null >/dev/null 2>"$work/qemu" &
+pid=$!
+trap 'kill $pid 2>/dev/null; exit 130' INT TERM HUP
+tail -n +1 -s 0.1 --pid=$pid -f "$work/err" >&2 2>/dev/null &
+tail -n +1 -s 0.1 --pid=$pid -f "$work/out" 2>/dev/null &
+wait "$pid" || code=$?
+wait
+[ -z "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" >&2
+if [ ! -s "$work/status" ]; then
 	grep -v "TCG doesn't support" "$work/qemu" >&2 || true
 	[ -n "$verbose" ] || sed 's/\r$//; s/^/node: /' "$work/console" | tail -n 20 >&2
-	sed -n '/Triple fault/,$p' "$work/resets" 2>/dev/null | head -n 24 | sed 's/^/node: /' >&2
-}
-
-keep_disks
-began=$(date +%s)
-echo "node.sh: booting a node of $n CPUs, $numa NUMA node(s), $memory, $(basename "$VMLINUZ")" >&2
-run_machine "$@"
-left=$((timeout - $(date +%s) + began))
-if was_reset && [ "$left" -gt 0 ]; then
-	show_end
-	over="node.sh: STARTED OVER: the emulated machine ended by a triple fault without a word of its kernel"
-	echo "$over"
-	echo "$over" >&2
-	restore_disks
-	timeout=$left
-	run_machine "$@"
-fi
-if [ ! -s "$work/status" ]; then
-	show_end
+	sed -n '/^Triple fault/,$p' "$work/resets" 2>/dev/null | head -n 24 | sed 's/^/node: /' >&2
 	[ "$code" -ne 124 ] || {
 		echo "node.sh: the node did not end within $timeout s; raise --timeout" >&2
 		exit 124
