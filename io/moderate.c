@@ -14,7 +14,7 @@
 #define EPOCH_REQUESTS 256u
 #define RUN_EPOCHS 128u /* from one trial to the next, when it spoke for holding */
 #define OFF_EPOCHS 32u	/* when it spoke against */
-#define PAUSE_NS 4000000u /* what is longer is no part of an epoch */
+#define PAUSE_NS 4000000u /* what is longer is no part of an epoch, nor what comes after it */
 /* A slow pace begins at BURST_NS and ends at these. */
 #define SLOW_LEAST_NS 50000u
 #define SLOW_MOST_NS 3000000u
@@ -25,6 +25,9 @@
 #define WIDE_WAIT_MOST 1024u
 #define WIDE_WAIT_EMPTY 64u /* the most, when there was next to nothing to hold */
 #define WIDE_EMPTY 16u /* interrupts held in a trial */
+#define LOOK_EPOCHS 256u /* from one early look to the next */
+/* Which turns are those of the limits tried: no rhythm of the driver has the others to itself. */
+#define TURNS_TRIED 0x96u
 
 static void count(uint64_t *counter)
 {
@@ -38,11 +41,16 @@ static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
 
 /* --- trials ----------------------------------------------------------------------------------- */
 
+static bool turn_tried(unsigned turn)
+{
+	return TURNS_TRIED >> turn & 1;
+}
+
 /* By what this epoch's interrupts are held. */
 static void choose(struct sv_moderate *m)
 {
 	uint8_t narrow = m->none && m->tried != SV_MODERATE_NONE ? SV_MODERATE_NONE : SV_MODERATE_NARROW;
-	uint8_t limits = m->tried ? (m->turn & 1 ? m->tried : narrow) :
+	uint8_t limits = m->tried ? (turn_tried(m->turn) ? m->tried : narrow) :
 			 m->slow && m->wide ? SV_MODERATE_WIDE : narrow;
 
 	/* How deep it goes is not known of a driver that was interrupted for each request. */
@@ -53,15 +61,16 @@ static void choose(struct sv_moderate *m)
 	m->limits = limits;
 }
 
-/* The @nth shortest, from 0, of the turns that are @odd. */
-static uint32_t nth_turn(const struct sv_moderate *m, unsigned odd, unsigned nth)
+/* The @nth shortest, from 0, of the turns of the limits @tried, or of the others. */
+static uint32_t nth_turn(const struct sv_moderate *m, bool tried, unsigned nth)
 {
-	for (unsigned i = odd; i < SV_MODERATE_TURNS; i += 2) {
+	for (unsigned i = 0; i < SV_MODERATE_TURNS; i++) {
 		unsigned shorter = 0;
 
-		for (unsigned k = odd; k < SV_MODERATE_TURNS; k += 2)
-			shorter += m->turn_ns[k] < m->turn_ns[i] || (m->turn_ns[k] == m->turn_ns[i] && k < i);
-		if (shorter == nth)
+		for (unsigned k = 0; k < SV_MODERATE_TURNS; k++)
+			shorter += turn_tried(k) == tried &&
+				   (m->turn_ns[k] < m->turn_ns[i] || (m->turn_ns[k] == m->turn_ns[i] && k < i));
+		if (turn_tried(i) == tried && shorter == nth)
 			return m->turn_ns[i];
 	}
 	return UINT32_MAX;
@@ -69,7 +78,7 @@ static uint32_t nth_turn(const struct sv_moderate *m, unsigned odd, unsigned nth
 
 static void judge_none(struct sv_moderate *m)
 {
-	uint32_t with = nth_turn(m, 0, 0), without = nth_turn(m, 1, 0);
+	uint32_t with = nth_turn(m, false, 0), without = nth_turn(m, true, 0);
 
 	m->none = with > without + without / 16;
 	m->since_none = 0;
@@ -89,7 +98,7 @@ static void end_wide(struct sv_moderate *m, bool wide)
 
 static void judge_wide(struct sv_moderate *m)
 {
-	uint32_t narrow = nth_turn(m, 0, 0), wide = nth_turn(m, 1, SV_MODERATE_TURNS / 2 - 2);
+	uint32_t narrow = nth_turn(m, false, 0), wide = nth_turn(m, true, SV_MODERATE_TURNS / 2 - 2);
 
 	end_wide(m, narrow > wide + wide / 8);
 }
@@ -117,12 +126,17 @@ static void begin_trial(struct sv_moderate *m, uint8_t of)
 /* Other work than that of the last trial: what it said is looked at again before its time. */
 static void look_again(struct sv_moderate *m)
 {
+	if (m->to_look) {
+		m->to_look--;
+		return;
+	}
 	if (m->pace_ns / 4 <= m->wide_pace_ns && m->wide_pace_ns / 4 <= m->pace_ns)
 		return;
 	m->wide_wait = (uint16_t)clamp(m->wide_wait / 4, WIDE_WAIT_LEAST, WIDE_WAIT_MOST);
 	if (m->wide && m->since_wide < RUN_EPOCHS - WIDE_WAIT_LEAST)
 		m->since_wide = RUN_EPOCHS - WIDE_WAIT_LEAST;
 	m->wide_pace_ns = m->pace_ns;
+	m->to_look = LOOK_EPOCHS;
 }
 
 /* One is due. Those of holding at all are of no use while wide limits are. */
@@ -131,7 +145,7 @@ static void next_trial(struct sv_moderate *m)
 	if (m->slow) {
 		look_again(m);
 		m->since_wide++;
-		if (m->since_wide >= (m->wide ? RUN_EPOCHS : clamp(m->wide_wait, WIDE_WAIT_LEAST / 2, WIDE_WAIT_MOST))) {
+		if (m->since_wide >= (m->wide ? RUN_EPOCHS : m->wide_wait)) {
 			begin_trial(m, SV_MODERATE_WIDE);
 			return;
 		}
@@ -150,13 +164,15 @@ static void change_pace(struct sv_moderate *m)
 	m->slow = m->pace_ns >= begin && m->pace_ns < SLOW_MOST_NS;
 	if (m->slow || m->tried != SV_MODERATE_WIDE)
 		return;
-	end_wide(m, m->wide);
+	/* The trial comes to nothing. */
+	m->wide_wait = (uint16_t)clamp(m->wide_wait * 2, WIDE_WAIT_LEAST, WIDE_WAIT_MOST);
+	m->since_wide = 0;
 	m->tried = SV_MODERATE_NARROW;
 }
 
 static void epoch_end(struct sv_moderate *m)
 {
-	m->pace_ns = (uint32_t)(m->ran_ns / m->requests); /* PAUSE_NS at most */
+	m->pace_ns = (uint32_t)(m->ran_ns / m->requests); /* less than PAUSE_NS */
 	change_pace(m);
 	if (m->tried)
 		take_turn(m);
@@ -176,7 +192,9 @@ void sv_moderate_taken(struct sv_moderate *m, unsigned n, uint64_t now)
 	if (gap < BURST_NS)
 		m->gap_ns = (uint32_t)(m->gap_ns ? (7 * (uint64_t)m->gap_ns + gap) / 8 : gap);
 	m->last = now;
-	m->ran_ns += passed < PAUSE_NS ? passed : PAUSE_NS;
+	if (passed >= PAUSE_NS)
+		return;
+	m->ran_ns += passed;
 	m->requests = (uint16_t)(m->requests + n);
 	if (m->requests >= (m->slow ? SLOW_EPOCH_REQUESTS : EPOCH_REQUESTS))
 		epoch_end(m);

@@ -15,16 +15,17 @@
  * Allowed is half a millisecond, and gaps are those of less than 200 us: what else comes later does
  * not follow. A guest that is itself slow (one CPU for many, an emulated one) never has such gaps, and
  * pays the most for an interrupt. Where requests are more than 200 us apart on average over an epoch,
- * pauses aside, that average is the gap, and ten milliseconds are allowed; but only where this was seen
- * to serve the guest, for a driver that is not slow but has little to ask for would only wait.
+ * pauses aside, that average is the gap, and ten milliseconds are allowed; but, trials aside, only where
+ * this was seen to serve the guest: a driver that is not slow but has little to ask for would only wait.
  *
  * Whether holding serves this guest is measured, not assumed. Now and then some hundred requests are
  * answered each way in turns, four epochs of each: with narrow limits and with none held; at a slow
- * pace with the better of those and with wide limits. None held is taken when its shortest epoch is a
- * sixteenth shorter. Wide limits are taken when three of their four are shorter by an eighth than all of
- * the others: a driver of a given rate gains nothing from them, and by chance alone that is seen in
- * one trial of some hundred (test `moderate`). Where it is not seen, the next trial is twice as far
- * off; less far when the pace has become another by a factor of four.
+ * pace with the better of those and with wide limits. None held is taken when with narrow limits the
+ * shortest epoch took a sixteenth longer. Wide limits are taken when all of the others took an eighth
+ * longer than three of their four: a driver of a given rate gains nothing from them, and by chance
+ * alone, were its gaps exponential, that is seen in one trial of some hundred (test `moderate`). Where
+ * it is not seen, the next trial is twice as far off (up to a bound, where nothing was held); less far,
+ * but not too often, when the pace has become another by a factor of four.
  *
  * Pure: no clock of its own. Context: polling thread.
  */
@@ -55,10 +56,11 @@ struct sv_moderate {
 	bool none, wide; /* what was found: not to hold; to hold by wide limits while it is slow */
 	uint8_t limits, tried; /* enum sv_moderate_limits: now; those of the trial, NARROW: there is none */
 	uint8_t turn;
-	uint32_t turn_ns[SV_MODERATE_TURNS]; /* per request; odd ones: the limits that are tried */
+	uint32_t turn_ns[SV_MODERATE_TURNS]; /* per request */
 	uint16_t since_none, since_wide; /* epochs since the last trial of each */
 	uint16_t wide_wait; /* epochs to the next, when the last one spoke against them */
 	uint32_t wide_pace_ns; /* at the last one */
+	uint16_t to_look; /* epochs until another pace may bring the next one nearer */
 	uint32_t held_wide; /* interrupts, in this trial */
 	/* Counters, read by anyone (relaxed). */
 	uint64_t held, trials;
