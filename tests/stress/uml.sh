@@ -33,9 +33,13 @@ uml_begin() {
 	trap '[ -z "$server$others" ] || kill $server $others 2>/dev/null || :; uml_die; rm -rf "$dir"' EXIT
 }
 
-# All processes of the guests, known by the path of the socket: as if the power failed.
+# All processes of the guests, known by the path of the socket: as if the power failed. One that was forked while
+# they were looked for is found the next time; it would hold the output open.
 uml_die() {
-	pkill -9 -f "virtio_uml.device=$dir/" || :
+	for _ in $(seq 100); do
+		pkill -9 -f "virtio_uml.device=$dir/" || return 0
+		sleep 0.05
+	done
 }
 
 # uml_root MODULES PROGRAM...: an initial root with these, their libraries, and the rest of /init from
