@@ -69,7 +69,7 @@ static uint32_t nth_turn(const struct sv_moderate *m, bool tried, unsigned nth)
 
 		for (unsigned k = 0; k < SV_MODERATE_TURNS; k++)
 			shorter += turn_tried(k) == tried &&
-				   (m->turn_ns[k] < m->turn_ns[i] || (m->turn_ns[k] == m->turn_ns[i] && k < i));
+				   (m->turn_ns[k] < m->turn_ns[i] || (k < i && m->turn_ns[k] == m->turn_ns[i]));
 		if (turn_tried(i) == tried && shorter == nth)
 			return m->turn_ns[i];
 	}
