@@ -38,7 +38,7 @@ static const char help[] =
 	"  --image-size MIB (default 256: in the page cache)\n"
 	"  --pieces KIB     the image is written in pieces of so many KiB, a power of two from 4 to 1024\n"
 	"                   (default 1024): the page cache has it in folios as large, which on some file\n"
-	"                   systems make each small write dearer; what guests wrote is in small ones\n"
+	"                   systems make each small write dearer\n"
 	"  --direct         the back ends open the image with O_DIRECT\n"
 	"  --writethrough   every write is durable when it completes\n"
 	"  --cpus G,S[,O]   the guest on G, back ends on S and O; OTHER takes what is not the sidecore's\n"

@@ -14,7 +14,7 @@
 #define EPOCH_REQUESTS 256u
 #define RUN_EPOCHS 128u /* from one trial to the next, when it spoke for holding */
 #define OFF_EPOCHS 32u	/* when it spoke against */
-#define PAUSE_NS 4000000u /* what is longer is no part of an epoch, nor what comes after it */
+#define PAUSE_NS 16000000u /* what is longer is no part of an epoch, and no doing of ours (SLOW_HELD_MOST_NS) */
 /* A slow pace begins at BURST_NS and ends at these. */
 #define SLOW_LEAST_NS 50000u
 #define SLOW_MOST_NS 3000000u

@@ -23,7 +23,7 @@
  * pace with the better of those and with wide limits. None held is taken when with narrow limits the
  * shortest epoch took a sixteenth longer. Wide limits are taken when all of the others took an eighth
  * longer than three of their four: a driver of a given rate gains nothing from them, and by chance
- * alone, were its gaps exponential, that is seen in one trial of some hundred (test `moderate`). Where
+ * alone, were its gaps exponential, that is seen in one trial of fifty at most (test `moderate`). Where
  * it is not seen, the next trial is twice as far off (up to a bound, where nothing was held); less far,
  * but not too often, when the pace has become another by a factor of four.
  *

@@ -132,10 +132,11 @@ runs() {
 }
 
 # mend DIRECTORY: make cpu_clear_ignne() of its emulator return at once. FXRSTOR and XRSTOR of any CPU
-# call it, on a thread of their own, and it clears a bit in a word of CPU 0 that nobody sets, without a
-# lock; VMRUN, #VMEXIT, STGI and CLGI of CPU 0 change other bits of this word meanwhile (HF2_NPT_MASK,
-# HF2_GIF_MASK), and their change is sometimes lost. Then the host runs with its guest's nested paging,
-# whose registers are lost in the next exit, or the guest runs with interrupts off for good.
+# call it, each on a thread of its own, and without a lock it clears a bit in a word of CPU 0, which only
+# the FERR# of real-mode times sets; VMRUN, #VMEXIT, STGI and CLGI of CPU 0 change other bits of this word
+# meanwhile (HF2_NPT_MASK, HF2_GIF_MASK), and their change is sometimes lost. Then the host runs with its
+# guest's nested paging, and the next exit stores the host's registers as the guest's; or the guest runs
+# with interrupts off for good.
 mend() {
 	[ ! -e "$1/mended" ] || return 0
 	program=$1/usr/bin/qemu-system-x86_64

@@ -286,6 +286,20 @@ Test(moderate, what_takes_less_time_is_taken)
 	cr_expect_neq(slow.limits, SV_MODERATE_WIDE);
 }
 
+/* What holding itself makes the driver wait is no pause. */
+Test(moderate, waits_of_our_making_count)
+{
+	struct sv_moderate m = {0};
+	uint64_t now = 0;
+
+	for (unsigned i = 0; i < 100 * 128; i++) {
+		now += m.limits != SV_MODERATE_WIDE ? 1200000 : i % 2 ? 500000 : 4500000;
+		sv_moderate_taken(&m, 1, now);
+		cr_assert_not(m.wide);
+	}
+	cr_expect_gt(m.trials, 0);
+}
+
 /* Pauses are no pace: what was found stays found, and trials go on. */
 Test(moderate, pauses_change_nothing)
 {
